@@ -1,0 +1,99 @@
+"""Encoded image files to pixels and back, with the limits checked before memory is taken."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from sapiens_core.tasks import IMAGE_FORMATS, LIMITS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_MAX_SHOWN_BYTES = 12
+
+
+def decode_bgr(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Decode an image file the way the reference's `cv2.imread` does.
+
+    EXIF orientation is applied, alpha dropped, grey becomes colour, 16 bit becomes 8, CMYK becomes RGB. A truncated
+    file is refused, never filled up.
+
+    Args:
+        encoded: (B,) uint8, the bytes of a JPEG, PNG, WebP, BMP or TIFF file.
+
+    Returns:
+        (H, W, 3) uint8, BGR.
+
+    Raises:
+        ValueError: `encoded` is empty, too large, of another format, has too many pixels, or is damaged.
+    """
+    if encoded.ndim != 1 or encoded.dtype != np.uint8:
+        raise ValueError(f"encoded image must be (B,) uint8, got {encoded.shape} {encoded.dtype}; pass the file's bytes")
+    _check_header(encoded)
+    try:
+        image = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise ValueError(f"image could not be decoded: {error.err}; save it again as PNG or JPEG") from error
+    if image is None:
+        raise ValueError(f"image of {encoded.size} bytes is truncated or damaged; send the complete file")
+    return image  # type: ignore[return-value]
+
+
+def encode_bmp(image: NDArray[np.uint8]) -> bytes:
+    """Wrap raw pixels losslessly into a BMP file, at the speed of a copy.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        ValueError: `image` is not (H, W, 3) uint8, is empty or has too many pixels.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(
+            f"image must be (H, W, 3) uint8 in RGB order, got {image.shape} {image.dtype}; "
+            "convert with PIL's convert('RGB') or scale floats to 0..255"
+        )
+    _check_size(image.shape[1], image.shape[0])
+    _, bmp = cv2.imencode(".bmp", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    return bmp.tobytes()
+
+
+def _check_header(encoded: NDArray[np.uint8]) -> None:
+    if encoded.size == 0:
+        raise ValueError("image is empty (0 bytes); send the bytes of an image file")
+    if encoded.size > LIMITS.max_image_bytes:
+        raise ValueError(
+            f"image must have at most {LIMITS.max_image_bytes} bytes, got {encoded.size}; send it as JPEG or smaller"
+        )
+    try:
+        with Image.open(io.BytesIO(encoded.data), formats=IMAGE_FORMATS) as header:
+            width, height = header.size
+    except UnidentifiedImageError as error:
+        start = encoded[:_MAX_SHOWN_BYTES].tobytes()
+        raise ValueError(
+            f"image must be a {', '.join(IMAGE_FORMATS)} file, got {encoded.size} bytes that start with {start!r}; "
+            "send a complete file of one of these formats"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"image must have at most {LIMITS.max_image_pixels} pixels: {error}") from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"image header is damaged: {error}; send the complete file") from error
+    _check_size(width, height)
+
+
+def _check_size(width: int, height: int) -> None:
+    if min(width, height) < 1:
+        raise ValueError(f"image must have at least 1 x 1 pixels, got {width} x {height}")
+    if width * height > LIMITS.max_image_pixels or max(width, height) > LIMITS.max_image_side:
+        raise ValueError(
+            f"image must have at most {LIMITS.max_image_pixels} pixels and sides of at most {LIMITS.max_image_side}, "
+            f"got {width} x {height}; scale it down"
+        )

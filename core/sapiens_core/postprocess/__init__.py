@@ -1,0 +1,1 @@
+"""Engine outputs to results at image size, one module per task."""
