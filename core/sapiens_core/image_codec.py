@@ -20,8 +20,8 @@ _MAX_SHOWN_BYTES = 12
 def decode_bgr(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Decode an image file the way the reference's `cv2.imread` does.
 
-    EXIF orientation is applied, alpha dropped, grey becomes colour, 16 bit becomes 8, CMYK becomes RGB. A truncated
-    file is refused, never filled up.
+    EXIF orientation is applied, alpha dropped, grey becomes colour, 16 bit becomes 8, CMYK becomes RGB. A
+    truncated file is refused, never filled up.
 
     Args:
         encoded: (B,) uint8, the bytes of a JPEG, PNG, WebP, BMP or TIFF file.
@@ -33,7 +33,9 @@ def decode_bgr(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
         ValueError: `encoded` is empty, too large, of another format, has too many pixels, or is damaged.
     """
     if encoded.ndim != 1 or encoded.dtype != np.uint8:
-        raise ValueError(f"encoded image must be (B,) uint8, got {encoded.shape} {encoded.dtype}; pass the file's bytes")
+        raise ValueError(
+            f"encoded image must be (B,) uint8, got {encoded.shape} {encoded.dtype}; pass the file's bytes"
+        )
     _check_header(encoded)
     try:
         image = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
@@ -71,7 +73,8 @@ def _check_header(encoded: NDArray[np.uint8]) -> None:
         raise ValueError("image is empty (0 bytes); send the bytes of an image file")
     if encoded.size > LIMITS.max_image_bytes:
         raise ValueError(
-            f"image must have at most {LIMITS.max_image_bytes} bytes, got {encoded.size}; send it as JPEG or smaller"
+            f"image must have at most {LIMITS.max_image_bytes} bytes, got {encoded.size}; "
+            "send it as JPEG or smaller"
         )
     try:
         with Image.open(io.BytesIO(encoded.data), formats=IMAGE_FORMATS) as header:
@@ -79,8 +82,8 @@ def _check_header(encoded: NDArray[np.uint8]) -> None:
     except UnidentifiedImageError as error:
         start = encoded[:_MAX_SHOWN_BYTES].tobytes()
         raise ValueError(
-            f"image must be a {', '.join(IMAGE_FORMATS)} file, got {encoded.size} bytes that start with {start!r}; "
-            "send a complete file of one of these formats"
+            f"image must be a {', '.join(IMAGE_FORMATS)} file, got {encoded.size} bytes starting with "
+            f"{start!r}; send a complete file of one of these formats"
         ) from error
     except Image.DecompressionBombError as error:
         raise ValueError(f"image must have at most {LIMITS.max_image_pixels} pixels: {error}") from error
@@ -94,6 +97,6 @@ def _check_size(width: int, height: int) -> None:
         raise ValueError(f"image must have at least 1 x 1 pixels, got {width} x {height}")
     if width * height > LIMITS.max_image_pixels or max(width, height) > LIMITS.max_image_side:
         raise ValueError(
-            f"image must have at most {LIMITS.max_image_pixels} pixels and sides of at most {LIMITS.max_image_side}, "
-            f"got {width} x {height}; scale it down"
+            f"image must have at most {LIMITS.max_image_pixels} pixels and sides of at most "
+            f"{LIMITS.max_image_side}, got {width} x {height}; scale it down"
         )

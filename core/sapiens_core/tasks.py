@@ -2,8 +2,8 @@
 
 Model configs, engines, adapters, the SDK and the tests read it from here; nobody writes these numbers again.
 
-Source: `facebookresearch/sapiens`, training configs and model classes of the first release. Where its "lite" demos
-differ from the training configs, the training configs win and the lite value is named as such.
+Source: `facebookresearch/sapiens`, training configs and model classes of the first release. Where its "lite"
+demos differ from the training configs, the training configs win and the lite value is named as such.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from typing import Literal
 
 DType = Literal["UINT8", "INT32", "FP16", "FP32"]
 Preprocess = Literal["full", "lite"]
+Runtime = Literal["python", "torchscript"]
 
 PATCH_SIZE = 16
+ENGINE_FILE = "model.pt"
 
 
 class Task(StrEnum):
@@ -75,8 +77,8 @@ class TensorSpec:
     Attributes:
         name: The name in every model that takes or returns it.
         dtype: Triton data type without the `TYPE_` prefix.
-        dims: Shape of one item. A number is fixed and -1 is free; "H", "W" are the network input's size, "h", "w"
-            the network output's, "C" its number of channels.
+        dims: Shape of one item. A number is fixed and -1 is free; "H", "W" are the network input's size, "h",
+            "w" the network output's, "C" its number of channels.
         is_batched: A batch axis stands before `dims`.
     """
 
@@ -120,12 +122,16 @@ class TaskSpec:
         preprocess: Encoded image to uint8 network pixels.
         engine: Pixels to the network's reduced output.
         postprocess: That output to the result at image size.
-        outputs: What the ensemble returns: the result, the size of the image, the engine's own lean tensor.
+        outputs: What the ensemble returns: the result and the size of the image.
+        raw_outputs: What the ensemble `<task>_raw` returns: the engine's own, smaller tensor, not the result.
+            Another ensemble, because Triton's scheduler drops a step whose only output is an ensemble output
+            that the caller did not ask for, even where a later step needs it.
         network_hw: Input height and width of the released networks.
         output_stride: Network input pixels per output pixel.
         num_outputs: Output channels of the released networks.
         head: Layout of the decode head.
         patch_padding: Zero padding of the patch embedding, in pixels. Not visible in the weights.
+        tolerance: Largest error of a float32 engine against the network, as a share of the output's range.
     """
 
     task: Task
@@ -133,11 +139,18 @@ class TaskSpec:
     engine: StepSpec
     postprocess: StepSpec
     outputs: tuple[TensorSpec, ...]
+    raw_outputs: tuple[TensorSpec, ...]
     network_hw: tuple[int, int]
     output_stride: int
     num_outputs: int
     head: HeadSpec
     patch_padding: int
+    tolerance: float
+
+    @property
+    def raw_name(self) -> str:
+        """Name of the ensemble without postprocessing."""
+        return f"{self.task.value}_raw"
 
 
 @dataclass(frozen=True)
@@ -166,12 +179,14 @@ TASKS: Mapping[Task, TaskSpec] = MappingProxyType(
             preprocess=DENSE_PREPROCESS,
             engine=StepSpec("depth_engine", inputs=(PIXELS,), outputs=(DEPTH_MAP,)),
             postprocess=StepSpec("depth_postprocess", inputs=(DEPTH_MAP, IMAGE_HW), outputs=(DEPTH,)),
-            outputs=(DEPTH, IMAGE_HW, DEPTH_MAP),
+            outputs=(DEPTH, IMAGE_HW),
+            raw_outputs=(DEPTH_MAP, IMAGE_HW),
             network_hw=(1024, 768),
             output_stride=1,
             num_outputs=1,
             head=HeadSpec("decode_head", "conv_seg", channels=384, num_deconvs=4, num_convs=2),
             patch_padding=0,
+            tolerance=1e-4,
         ),
     }
 )

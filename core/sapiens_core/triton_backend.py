@@ -1,8 +1,8 @@
-"""Triton's Python backend, fenced: adapters hand a pure function to `respond`; nobody else meets the protocol.
+"""Triton's Python backend, fenced: adapters hand a pure function to `respond` and never meet the protocol.
 
-Runs inside the interpreter that Triton embeds, where `triton_python_backend_utils` exists. Importing this module
-configures that process: one OpenCV thread per model instance (instances are the parallelism), and no OpenCV
-messages about the images that callers send (they get an answer instead).
+Runs inside the interpreter that Triton embeds, where `triton_python_backend_utils` exists. Importing this
+module configures that process: one OpenCV thread per model instance (instances are the parallelism), and no
+OpenCV messages about the images that callers send (they get an answer instead).
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import triton_python_backend_utils as pb_utils
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     Compute = Callable[..., Mapping[str, NDArray[Any]]]
@@ -32,8 +31,8 @@ def respond(requests: Sequence[Any], inputs: Sequence[str], compute: Compute) ->
     Args:
         requests: What Triton passes to `execute`.
         inputs: Names of the input tensors, in the order of the parameters of `compute`.
-        compute: Arrays to named output arrays. Its ValueErrors are the caller's fault (INVALID_ARGUMENT with the
-            sentence), everything else is ours (INTERNAL, the stack goes to the server's log).
+        compute: Arrays to named output arrays. Its ValueErrors are the caller's fault (INVALID_ARGUMENT with
+            the sentence), everything else is ours (INTERNAL, the stack goes to the server's log).
 
     Returns:
         One response per request. Requests whose client has left are not computed.
@@ -43,13 +42,8 @@ def respond(requests: Sequence[Any], inputs: Sequence[str], compute: Compute) ->
 
 def output_dims(args: Mapping[str, str], name: str) -> tuple[int, ...]:
     """Return the configured shape of an output tensor, from what Triton passes to `initialize`."""
-    outputs = json.loads(args["model_config"])["output"]
-    return tuple(next(int_dims(output["dims"]) for output in outputs if output["name"] == name))
-
-
-def int_dims(dims: Sequence[str]) -> list[int]:
-    """Triton writes 64-bit integers into JSON as strings."""
-    return [int(dim) for dim in dims]
+    dims = pb_utils.get_output_config_by_name(json.loads(args["model_config"]), name)["dims"]
+    return tuple(int(dim) for dim in dims)
 
 
 def _answer(request: Any, inputs: Sequence[str], compute: Compute) -> Any:

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 BACKGROUND_GREY = 100
 
 
-def depth_picture(depth: NDArray[np.float32], foreground: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
+def depth_picture(
+    depth: NDArray[np.float32], foreground: NDArray[np.bool_] | None = None
+) -> NDArray[np.uint8]:
     """Colour relative depth with OpenCV's inferno: near is bright, far is dark.
 
     Args:
         depth: (H, W) float32; larger is farther.
-        foreground: (H, W) bool; the colours span the depths inside it and the rest becomes grey. Default: everything.
+        foreground: (H, W) bool; the colours span the depths inside it, the rest becomes grey. Default: all.
 
     Returns:
         (H, W, 3) uint8, RGB. Constant depth, whose span is empty, is all near.
@@ -33,7 +35,9 @@ def depth_picture(depth: NDArray[np.float32], foreground: NDArray[np.bool_] | No
     if foreground is None:
         foreground = np.ones(depth.shape, dtype=bool)
     elif foreground.shape != depth.shape:
-        raise ValueError(f"foreground must be {depth.shape} like depth, got {foreground.shape}; resize it to the image")
+        raise ValueError(
+            f"foreground must be {depth.shape} like depth, got {foreground.shape}; resize it to the image"
+        )
     picture = np.full((*depth.shape, 3), BACKGROUND_GREY, dtype=np.uint8)
     inside = depth[foreground]
     if inside.size:

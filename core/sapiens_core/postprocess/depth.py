@@ -28,7 +28,8 @@ def image_depth(depth_map: NDArray[np.float32], image_hw: tuple[int, int]) -> ND
     """
     if depth_map.ndim != 2 or depth_map.dtype != np.float32:
         raise ValueError(
-            f"depth_map must be (h, w) float32, got {depth_map.shape} {depth_map.dtype}; pass one image at a time"
+            f"depth_map must be (h, w) float32, got {depth_map.shape} {depth_map.dtype}; "
+            "pass one image at a time"
         )
     height, width = image_hw
     return cv2.resize(depth_map, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]

@@ -1,0 +1,1 @@
+"""Official checkpoints to verified engines in a Triton model repository."""

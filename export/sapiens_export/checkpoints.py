@@ -1,0 +1,245 @@
+"""Official weight files, loaded without executing anything that they contain."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from sapiens_core.tasks import FAMILIES, PATCH_SIZE, TASKS, Task
+from sapiens_export.networks.config import NetworkConfig, released_network
+from sapiens_export.networks.sapiens import SapiensNetwork, resized_positions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_POSITIONS = "backbone.pos_embed"
+_MAX_NAMES_SHOWN = 3
+
+
+def load_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint.
+
+    Understands the official layouts: `{"state_dict": ..., "meta": ...}`, a bare dictionary, safetensors, and
+    TorchScript archives. Objects inside "meta" that are neither tensors nor plain data become inert stubs.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Parameter names to float32 tensors on the CPU.
+
+    Raises:
+        ValueError: The file is missing, damaged, or holds anything but tensors where the weights should be.
+    """
+    if not path.is_file():
+        raise ValueError(
+            f"checkpoint must be a file, {path} is not; give the path of a downloaded weight file"
+        )
+    weights = _unwrapped(_read(path), path)
+    broken = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise ValueError(
+            f"weights must be finite, {_shown(broken)} in {path} are not; download the file again"
+        )
+    return {name: tensor.float() for name, tensor in weights.items()}
+
+
+def is_torchscript(path: Path) -> bool:
+    """Tell a TorchScript archive, whatever its suffix, from other files."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def network_from_weights(config: NetworkConfig, weights: Mapping[str, Tensor], source: str) -> SapiensNetwork:
+    """Build a network around weights, resizing the position table if the network has another input size.
+
+    Args:
+        config: The architecture.
+        weights: Official names to tensors.
+        source: What to call the weights in errors.
+
+    Returns:
+        The network in evaluation mode.
+
+    Raises:
+        ValueError: Names or shapes differ from the architecture's.
+    """
+    network = SapiensNetwork(config)
+    weights = {**weights, **_fitted_positions(config, weights)}
+    wanted = network.state_dict()
+    missing, unknown = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
+    if missing or unknown:
+        raise ValueError(
+            f"{source} must hold the weights of a {config.task.value} network: missing {_shown(missing)}, "
+            f"unknown {_shown(unknown)}; is it for another task or size?"
+        )
+    for name, tensor in wanted.items():
+        if tensor.shape != weights[name].shape:
+            raise ValueError(
+                f"{name} must be {tuple(tensor.shape)}, got {tuple(weights[name].shape)} in {source}; "
+                "is it of another size? Describe the network with --size or --network"
+            )
+    network.load_state_dict(weights)
+    return network.eval()
+
+
+def network_from_archive(config: NetworkConfig, path: Path) -> nn.Module:
+    """Load an official TorchScript archive, which is used as it is.
+
+    Args:
+        config: The architecture it was traced from.
+        path: The archive.
+
+    Returns:
+        (B, 3, H, W) float, normalised RGB, to (B, C, h, w) float; in evaluation mode.
+
+    Raises:
+        ValueError: It takes or returns other shapes.
+    """
+    network = torch.jit.load(path, map_location="cpu").eval()
+    images = torch.zeros(1, 3, *config.input_hw)
+    try:
+        with torch.inference_mode():
+            outputs = network(images)
+    except RuntimeError as error:
+        raise ValueError(f"{path} must take images of {tuple(images.shape)}, and fails: {error}") from error
+    expected = (1, config.num_outputs, *config.output_hw)
+    if not isinstance(outputs, Tensor) or tuple(outputs.shape) != expected:
+        seen = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise ValueError(
+            f"{path} must return {expected} for {config.task.value}, got {seen}; is it for another task?"
+        )
+    return network  # type: ignore[no-any-return]
+
+
+def recognised_network(task: Task, weights: Mapping[str, Tensor], source: str) -> NetworkConfig:
+    """Tell the released network that weights belong to, by its token width.
+
+    Args:
+        task: What the network predicts.
+        weights: Official names to tensors.
+        source: What to call the weights in errors.
+
+    Raises:
+        ValueError: None of the released sizes has this width.
+    """
+    positions = weights.get(_POSITIONS)
+    widths = {spec.embed_dim: size for size, spec in FAMILIES["sapiens"].sizes.items()}
+    if positions is None or positions.ndim != 3 or positions.shape[2] not in widths:
+        seen = (
+            "no position table"
+            if positions is None
+            else f"a position table of shape {tuple(positions.shape)}"
+        )
+        raise ValueError(
+            f"{source} must be of a released size ({', '.join(widths.values())}), it has {seen}; "
+            "describe other networks with --network"
+        )
+    return released_network(task, widths[positions.shape[2]])
+
+
+def random_network(config: NetworkConfig, seed: int) -> SapiensNetwork:
+    """Build an untrained network whose weights depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = SapiensNetwork(config)
+        nn.init.normal_(network.backbone.pos_embed, std=0.5)
+    return network.eval()
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fitted_positions(config: NetworkConfig, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    positions = weights.get(_POSITIONS)
+    height, width = TASKS[config.task].network_hw
+    trained_grid_hw = (height // PATCH_SIZE, width // PATCH_SIZE)
+    if (
+        positions is None
+        or positions.ndim != 3
+        or positions.shape[1] != trained_grid_hw[0] * trained_grid_hw[1]
+    ):
+        return {}
+    return {_POSITIONS: resized_positions(positions, trained_grid_hw, config.grid_hw)}
+
+
+def _read(path: Path) -> object:
+    try:
+        if is_torchscript(path):
+            return torch.jit.load(path, map_location="cpu").state_dict()
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_InertPickle)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+        raise ValueError(f"{path} must be a complete PyTorch or safetensors file: {error}") from error
+
+
+def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:
+    if isinstance(content, dict) and "state_dict" in content:
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not content:
+        raise ValueError(f"{path} must hold a dictionary of weights, got {type(content).__name__}")
+    others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
+    if others:
+        raise ValueError(
+            f"{path} must hold tensors only, {_shown(others)} are not; is it an optimizer state?"
+        )
+    return content
+
+
+def _shown(names: list[str]) -> str:
+    rest = f" and {len(names) - _MAX_NAMES_SHOWN} more" if len(names) > _MAX_NAMES_SHOWN else ""
+    return ", ".join(names[:_MAX_NAMES_SHOWN]) + rest if names else "nothing"
+
+
+class _Inert:
+    """Stands for any object that a checkpoint names beside its tensors; accepts everything, does nothing."""
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> _Inert:
+        return super().__new__(cls)
+
+    def __call__(self, *_args: Any, **_kwargs: Any) -> _Inert:
+        return self
+
+    def __setstate__(self, _state: Any) -> None: ...
+
+    def __setitem__(self, _key: Any, _value: Any) -> None: ...
+
+    def append(self, _value: Any) -> None: ...
+
+
+class _InertUnpickler(pickle.Unpickler):
+    """Finds what rebuilds tensors, and `_Inert` for every other name."""
+
+    _ALLOWED = frozenset(
+        {
+            ("collections", "OrderedDict"),
+            ("torch._utils", "_rebuild_tensor_v2"),
+            ("torch._utils", "_rebuild_parameter"),
+        }
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        return super().find_class(module, name) if (module, name) in self._ALLOWED else _Inert
+
+
+class _InertPickle:
+    """What `torch.load` needs of a pickle module."""
+
+    Unpickler = _InertUnpickler

@@ -1,0 +1,1 @@
+"""The architectures, with the official parameter names."""
