@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MAX_SHOWN_BYTES = 12
+_PNG_SIGNATURE_BYTES = 8
+_PNG_CHUNK_FRAME_BYTES = 12  # length, name and checksum around the content
 
 
 def decode_bgr(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -90,6 +92,22 @@ def _check_header(encoded: NDArray[np.uint8]) -> None:
     except (OSError, ValueError) as error:
         raise ValueError(f"image header is damaged: {error}; send the complete file") from error
     _check_size(width, height)
+    if header.format == "PNG":
+        _check_png_chunks(encoded)
+
+
+def _check_png_chunks(encoded: NDArray[np.uint8]) -> None:
+    """OpenCV takes the memory that a chunk claims before it reads the chunk."""
+    start = _PNG_SIGNATURE_BYTES
+    while start + _PNG_CHUNK_FRAME_BYTES <= encoded.size:
+        length = int.from_bytes(encoded[start : start + 4].tobytes(), "big")
+        if start + _PNG_CHUNK_FRAME_BYTES + length > encoded.size:
+            name = encoded[start + 4 : start + 8].tobytes()
+            raise ValueError(
+                f"PNG chunk {name!r} claims {length} bytes at offset {start} of {encoded.size}; "
+                "send the complete file"
+            )
+        start += _PNG_CHUNK_FRAME_BYTES + length
 
 
 def _check_size(width: int, height: int) -> None:

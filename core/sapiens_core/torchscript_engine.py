@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import traceback
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +36,7 @@ class TorchScriptEngine:
         self._device = torch.device(f"cuda:{args['model_instance_device_id']}" if is_gpu else "cpu")
         self._input = config["input"][0]["name"]
         self._outputs = [output["name"] for output in config["output"]]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", category=DeprecationWarning)
-            self._module = torch.jit.load(path, map_location=self._device)
+        self._module = torch.jit.load(path, map_location=self._device)
         shape = [int(dim) for dim in config["input"][0]["dims"]]
         self._run(torch.zeros(1, *shape, dtype=torch.uint8))
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _POSITIONS = "backbone.pos_embed"
 _MAX_NAMES_SHOWN = 3
+_MAX_BYTES_SHOWN = 16
 
 
 def load_state_dict(path: Path) -> dict[str, Tensor]:
@@ -182,12 +183,23 @@ def _read(path: Path) -> object:
             return torch.jit.load(path, map_location="cpu").state_dict()
         if path.suffix == ".safetensors":
             return load_file(path)
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError:
-            return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_InertPickle)
+        return _read_pickle(path)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        raise ValueError(f"{path} must be a complete PyTorch or safetensors file: {error}") from error
+        with path.open("rb") as file:
+            start = file.read(_MAX_BYTES_SHOWN)
+        raise ValueError(
+            f"{path} must be a complete PyTorch or safetensors file, got {path.stat().st_size} bytes that "
+            f"start with {start!r}; download it again"
+        ) from error
+
+
+def _read_pickle(path: Path) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        if not zipfile.is_zipfile(path):
+            raise
+        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_InertPickle)
 
 
 def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:

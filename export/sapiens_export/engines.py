@@ -31,8 +31,7 @@ def torchscript_from_network(network: ServedNetwork, input_hw: tuple[int, int], 
     """
     pixels = torch.zeros(_TRACED_BATCH, *input_hw, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
-        # Tracing is deprecated, yet what libtorch loads; that the trace freezes the input size is intended.
-        warnings.simplefilter("ignore", category=DeprecationWarning)
+        # That the trace freezes the input size is intended.
         warnings.simplefilter("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
         traced = torch.jit.trace(network, pixels, check_trace=False)
         torch.jit.freeze(traced).save(path)
@@ -45,9 +44,7 @@ def engine_from_network(network: ServedNetwork) -> Engine:
 
 def engine_from_torchscript(path: Path) -> Engine:
     """Return a TorchScript file as a function on arrays: (B, H, W, 3) uint8 RGB to (B, C, h, w) float32."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", category=DeprecationWarning)
-        return _engine(torch.jit.load(path, map_location="cpu"))
+    return _engine(torch.jit.load(path, map_location="cpu"))
 
 
 def _engine(module: torch.nn.Module) -> Engine:

@@ -1,0 +1,42 @@
+# `make demo` and `make test` make the environment themselves; nothing outside .venv, models and out is written.
+
+SHELL := /bin/bash
+.ONESHELL:
+.SHELLFLAGS := -euo pipefail -c
+
+find_python = for name in python3.11 python3.12 python3.13 python3; do \
+	"$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& command -v "$$name" && break; done
+PYTHON ?= $(shell $(find_python))
+BIN := .venv/bin
+PHOTO := assets/eileen_collins.jpg
+
+.PHONY: help demo test lint configs clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+demo: .venv/installed ## export a small network, serve it, send it a photograph, leave pictures in out/
+	$(BIN)/sapiens export depth --random-weights --network assets/demo_network.json --repository models
+	$(BIN)/python examples/depth.py $(PHOTO) --repository models --output out
+
+test: .venv/installed ## run all tests
+	$(BIN)/python -m pytest
+
+lint: .venv/installed ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+configs: .venv/installed ## write the committed model configs from the registry
+	$(BIN)/python -c 'from pathlib import Path; from sapiens_export.repository import write_released_configs as w; w(Path("model_repository"))'
+
+clean: ## remove everything that the other commands made
+	rm -rf .venv models out
+
+.venv/installed: pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ]; then echo "make: Python 3.11, 3.12 or 3.13 is needed, none is on PATH; or say make PYTHON=/path/to/python" >&2; exit 1; fi
+	$(PYTHON) scripts/preflight.py
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[server,export,dev]'
+	touch $@

@@ -1,0 +1,140 @@
+import contextlib
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from sapiens_core.image_codec import decode_bgr, encode_bmp
+from sapiens_core.tasks import LIMITS
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def decoded(data: bytes) -> np.ndarray:
+    return decode_bgr(np.frombuffer(data, np.uint8))
+
+
+def png_chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def png_bomb(width: int, height: int) -> bytes:
+    """A small file that claims to be a large picture."""
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return PNG_SIGNATURE + header + png_chunk(b"IDAT", zlib.compress(bytes(10_000))) + png_chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
+def test_every_format_decodes_like_opencv(file_format, photo, encode):
+    data = encode(photo, file_format)
+    expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(decoded(data), expected)
+
+
+def test_lossless_files_give_their_pixels_in_bgr_order(photo, encode):
+    np.testing.assert_array_equal(decoded(encode(photo)), photo[:, :, ::-1])
+
+
+def test_exif_orientation_is_applied(odd_images):
+    assert decoded(odd_images["exif-rotated"]).shape == (100, 40, 3)
+
+
+def test_grey_becomes_three_equal_channels(odd_images):
+    image = decoded(odd_images["grey"])
+    assert image.shape == (77, 55, 3)
+    assert (image == image[:, :, :1]).all()
+
+
+def test_alpha_is_dropped_not_blended(photo, encode):
+    transparent = np.dstack([photo, np.zeros(photo.shape[:2], np.uint8)])
+    np.testing.assert_array_equal(decoded(encode(transparent)), photo[:, :, ::-1])
+
+
+def test_sixteen_bits_become_eight(encode):
+    deep = np.array([[0, 256, 65535]], np.uint16)
+    assert decoded(encode(Image.fromarray(deep)))[0, :, 0].tolist() == [0, 1, 255]
+
+
+def test_cmyk_becomes_rgb(odd_images):
+    assert decoded(odd_images["cmyk"]).shape == (64, 48, 3)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_a_truncated_file_is_refused(file_format, share, photo, encode):
+    data = encode(photo, file_format)
+    with pytest.raises(ValueError, match="complete file"):
+        decoded(data[: int(len(data) * share)])
+
+
+@pytest.mark.parametrize(
+    ("data", "seen"),
+    [
+        (b"", "0 bytes"),
+        (b"hello world", "hello world"),
+        (b"\xff\xd8\xff", "damaged|start"),
+        (b"GIF89a" + bytes(20), "GIF89a"),
+    ],
+    ids=["empty", "text", "three bytes of jpeg", "gif"],
+)
+def test_what_is_no_image_is_refused_with_what_was_seen(data, seen):
+    with pytest.raises(ValueError, match=seen):
+        decoded(data)
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(30_000, 30_000), (9_000, 9_000), (LIMITS.max_image_side + 1, 1)]
+)
+def test_a_bomb_is_refused_by_its_header(width, height):
+    with pytest.raises(ValueError, match=f"at most {LIMITS.max_image_pixels} pixels"):
+        decoded(png_bomb(width, height))
+
+
+def test_a_png_chunk_that_claims_more_than_the_file_is_refused_before_memory_is_taken(photo, encode):
+    data = bytearray(encode(photo))
+    data[data.index(b"IDAT") - 4 : data.index(b"IDAT")] = struct.pack(">I", 2**31 - 100)
+    with pytest.raises(ValueError, match=r"IDAT.*2147483548 bytes"):
+        decoded(bytes(data))
+
+
+def test_too_many_bytes_are_refused():
+    with pytest.raises(
+        ValueError, match=f"at most {LIMITS.max_image_bytes} bytes, got {LIMITS.max_image_bytes + 1}"
+    ):
+        decode_bgr(np.zeros(LIMITS.max_image_bytes + 1, np.uint8))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's remarks about EXIF data
+def test_damaged_headers_raise_nothing_but_value_errors(photo, encode):
+    rng = np.random.default_rng(0)
+    for file_format in ("JPEG", "PNG", "WEBP", "BMP", "TIFF"):
+        clean = np.frombuffer(encode(photo, file_format), np.uint8)
+        for _ in range(60):
+            data = clean.copy()
+            data[rng.integers(0, 60, 4)] = rng.integers(0, 256, 4)
+            with contextlib.suppress(ValueError):
+                assert decode_bgr(data).dtype == np.uint8
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (3, 2000, 3), (17, 5, 3)])
+def test_bmp_keeps_every_pixel(shape):
+    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    np.testing.assert_array_equal(decoded(encode_bmp(image))[:, :, ::-1], image)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)],
+    ids=["grey", "rgba", "float"],
+)
+def test_bmp_refuses_other_arrays_with_their_shape(image):
+    with pytest.raises(ValueError, match=rf"\(4, 4.*{image.dtype}"):
+        encode_bmp(image)
+
+
+def test_bmp_refuses_an_empty_array():
+    with pytest.raises(ValueError, match="5 x 0"):
+        encode_bmp(np.zeros((0, 5, 3), np.uint8))

@@ -1,0 +1,63 @@
+"""Who may import whom."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ARRAYS = {"numpy", "cv2"}
+COMMAND_LINE = {"typer", "rich"}
+
+# The longest matching row counts. The standard library is free to all, heavy imports stand in one module.
+ALLOWED = {
+    "core/sapiens_core": {"sapiens_core", *ARRAYS},
+    "core/sapiens_core/tasks.py": set(),
+    "core/sapiens_core/model_info.py": set(),
+    "core/sapiens_core/image_codec.py": {"sapiens_core", "PIL", *ARRAYS},
+    "core/sapiens_core/triton_backend.py": {"sapiens_core", "triton_python_backend_utils", *ARRAYS},
+    "core/sapiens_core/torchscript_engine.py": {"sapiens_core", "triton_python_backend_utils", "torch"},
+    "client/sapiens_client": {"sapiens_client", "sapiens_core", "numpy", "PIL"},
+    "client/sapiens_client/transport.py": {"sapiens_client", "sapiens_core", "numpy", "tritonclient", "grpc"},
+    "client/sapiens_client/cli.py": {
+        "sapiens_client",
+        "sapiens_core",
+        "sapiens_export",
+        "sapiens_server",
+        *COMMAND_LINE,
+    },
+    "export/sapiens_export": {"sapiens_export", "sapiens_core", "torch", *ARRAYS},
+    "export/sapiens_export/cli.py": {"sapiens_export", "sapiens_core", *COMMAND_LINE},
+    "export/sapiens_export/checkpoints.py": {"sapiens_export", "sapiens_core", "torch", "safetensors"},
+    "export/sapiens_export/model_config.py": {"sapiens_export", "sapiens_core", "tritonclient", "google"},
+    "server/sapiens_server": {"sapiens_server", "sapiens_core", "grpc"},
+    "server/sapiens_server/cli.py": {"sapiens_server", *COMMAND_LINE},
+    "model_repository": {"sapiens_core", "numpy"},
+}
+
+
+def sources():
+    folders = ("core", "client", "export", "server", "model_repository")
+    return [path.relative_to(ROOT) for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def imported_packages(path):
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            yield node.module.split(".")[0]
+
+
+@pytest.mark.parametrize("path", sources(), ids=str)
+def test_imports_keep_to_the_layers(path):
+    row = max((row for row in ALLOWED if str(path).startswith(row)), key=len)
+    foreign = set(imported_packages(path)) - ALLOWED[row] - set(sys.stdlib_module_names)
+    assert not foreign, f"{path} imports {sorted(foreign)}; row {row!r} of ALLOWED does not list it"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "model_repository").rglob("model.py")), ids=str)
+def test_adapters_are_thin(path):
+    assert len(path.read_text().splitlines()) <= 30
