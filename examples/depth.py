@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from sapiens_client import SapiensClient
-from sapiens_server import serve
+from sapiens_server import ServerOptions, serve
 
 
 def main() -> None:
@@ -18,13 +18,17 @@ def main() -> None:
     options = parser.parse_args()
 
     options.output.mkdir(exist_ok=True)
-    with serve(options.repository, grpc_port=0) as server, SapiensClient(server.grpc_url) as client:
+    with (
+        serve(options.repository, ServerOptions(grpc_port=0)) as server,
+        SapiensClient(server.grpc_url) as client,
+    ):
         result = client.depth(options.photo)
         for suffix in ("png", "16.png", "npy"):
             for path in result.save(options.output / f"{options.photo.stem}_depth.{suffix}"):
                 print(path)
         height, width = result.image_hw
-        print(f"{height} x {width} pixels in {result.timing.total_s * 1e3:.0f} ms from Triton at {server.grpc_url}")
+        total_ms = result.timing.total_s * 1e3
+        print(f"{height} x {width} pixels in {total_ms:.0f} ms from Triton at {server.grpc_url}")
         if result.model.untrained:
             print("The weights are random: this shows the way an image travels, not how well Sapiens sees.")
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from sapiens_export.served import ServedNetwork
 
-    Engine = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+Engine = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 _TRACED_BATCH = 2
 

@@ -37,5 +37,6 @@ class ServedNetwork(nn.Module):
         Returns:
             (B, C, h, w) float32.
         """
-        images = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        # Channels are moved while they are still bytes: half the time of moving them as floats.
+        images = (pixels.permute(0, 3, 1, 2).contiguous().float() - self.mean) / self.std
         return self.network(images).float()

@@ -1,0 +1,257 @@
+"""What serving costs: the depth ensemble against the same pipeline in one process.
+
+    python bench/overhead.py [--rounds 12] [--size 1080x1440 --size 3000x4000] [--network tiny --network free]
+
+Everything shares one machine and one run; contenders take turns in every round. Latency is the lower quartile
+and throughput the upper quartile of the rounds. Networks: "tiny" is a Sapiens depth network of one block,
+"free" the mean of the channels, which hides nothing; with a released network the ratios come closer to 1.
+
+  in-process               the same functions, the same engine file, one process, same malloc settings
+  ensemble                 `depth`: JPEG in, float32 at image size out
+  ensemble, network size   `depth_raw`: JPEG in, the engine's output out; base: in-process without last resize
+  classic contract         JPEG in, float32 tensors between the steps, float32 at image size out
+  client-side preprocess   uint8 pixels at network size to the engine, final resize at the client
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import tritonclient.grpc as triton
+from measure import Sample, load, process_tree, summary
+from sapiens_server.launch import MALLOC_SETTINGS
+from torch import nn
+
+from sapiens_core.image_codec import decode_bgr
+from sapiens_core.postprocess.depth import image_depth
+from sapiens_core.preprocess import dense_pixels
+from sapiens_core.tasks import ENGINE_FILE, TASKS, Task
+from sapiens_export.checkpoints import random_network
+from sapiens_export.exporter import Source, export_engine
+from sapiens_export.networks.config import NetworkConfig
+from sapiens_server import ServerOptions, serve
+
+INPUT_HW = TASKS[Task.DEPTH].network_hw
+CONCURRENCIES = (1, 4, 8)
+CALLS_PER_ROUND = {1: 6, 4: 16, 8: 24}
+BASELINES = {"ensemble, network size": "in-process, network size"}
+STAGES = ("dense_preprocess", "depth_engine", "depth_postprocess")
+PHASES = ("queue", "compute_input", "compute_infer", "compute_output")
+CLASSIC = Path(__file__).parent / "classic_repository"
+PHOTO = Path(__file__).parents[1] / "assets" / "eileen_collins.jpg"
+
+
+class MeanOfChannels(nn.Module):
+    """A network whose own time hardly counts."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.mean(dim=1, keepdim=True)
+
+
+def write_repository(folder: Path, network_name: str) -> None:
+    """Write the product's models and the classic ones, around the same network."""
+    config = NetworkConfig("sapiens", Task.DEPTH, 16, 1, 1, 0, INPUT_HW, 1, 1)
+    network = MeanOfChannels().eval() if network_name == "free" else random_network(config, seed=0)
+    export_engine(Source(network, config, checkpoint_sha256=None), folder)
+    shutil.copytree(CLASSIC, folder, dirs_exist_ok=True)
+    images = torch.zeros(2, 3, *INPUT_HW)
+    with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
+        torch.jit.trace(network, images, check_trace=False).save(
+            folder / "classic_engine" / "1" / ENGINE_FILE
+        )
+
+
+def photograph(width: int, height: int) -> bytes:
+    """Return a JPEG of this size, made of the project's photograph and some sensor noise."""
+    photo = cv2.resize(cv2.imread(str(PHOTO)), (width, height), interpolation=cv2.INTER_CUBIC).astype(
+        np.int16
+    )
+    photo += np.random.default_rng(0).normal(0, 3, photo.shape).astype(np.int16)
+    _, jpeg = cv2.imencode(".jpg", np.clip(photo, 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    return jpeg.tobytes()
+
+
+class InProcess:
+    """The pipeline in a child process with the server's malloc settings."""
+
+    def __init__(self, engine_file: Path, image_file: Path) -> None:
+        command = [sys.executable, Path(__file__).with_name("in_process.py"), engine_file, image_file]
+        self._child = subprocess.Popen(
+            [*command, *map(str, INPUT_HW)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **MALLOC_SETTINGS},
+        )
+
+    def round(self, result: str, concurrency: int, num_calls: int) -> Sample:
+        """Let the child make `num_calls` calls."""
+        self._child.stdin.write(f"{result} {concurrency} {num_calls}\n")
+        self._child.stdin.flush()
+        return Sample(**json.loads(self._child.stdout.readline()))
+
+    def close(self) -> None:
+        """End the child."""
+        self._child.stdin.close()
+        self._child.wait()
+
+
+def request(
+    client: triton.InferenceServerClient, model: str, output: str, **arrays: np.ndarray
+) -> np.ndarray:
+    """Call a model with uint8 inputs and return one of its outputs."""
+    inputs = []
+    for name, array in arrays.items():
+        inputs.append(triton.InferInput(name, list(array.shape), "UINT8"))
+        inputs[-1].set_data_from_numpy(array)
+    return client.infer(model, inputs).as_numpy(output)
+
+
+def client_side(client: triton.InferenceServerClient, image: np.ndarray) -> np.ndarray:
+    """Do everything but the network at the client."""
+    decoded = decode_bgr(image)
+    depth_map = request(client, "depth_engine", "depth_map", pixels=dense_pixels(decoded, INPUT_HW))
+    return image_depth(depth_map[0, 0], decoded.shape[:2])
+
+
+def served_contenders(
+    client: triton.InferenceServerClient, image: np.ndarray
+) -> dict[str, Callable[[], np.ndarray]]:
+    """Return one call of every contender that uses the server."""
+    return {
+        "ensemble": partial(request, client, "depth", "depth", image=image),
+        "ensemble, network size": partial(request, client, "depth_raw", "depth_map", image=image),
+        "classic contract": partial(request, client, "classic", "depth", image=image),
+        "client-side preprocess": partial(client_side, client, image),
+    }
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A running server and everything that takes part."""
+
+    contenders: Mapping[str, Callable[[int, int], Sample]]
+    client: triton.InferenceServerClient
+    image: np.ndarray
+
+
+@contextmanager
+def prepared(network: str, jpeg: bytes) -> Iterator[Bench]:
+    """Start the server and the in-process child for one network and one image."""
+    with tempfile.TemporaryDirectory() as folder:
+        repository, image_file = Path(folder, "models"), Path(folder, "image.jpg")
+        write_repository(repository, network)
+        image_file.write_bytes(jpeg)
+        image = np.frombuffer(jpeg, np.uint8)
+        with serve(repository, ServerOptions(grpc_port=0)) as server:
+            clients = [triton.InferenceServerClient(server.grpc_url) for _ in range(max(CONCURRENCIES))]
+            calls = [served_contenders(client, image) for client in clients]
+            pids = [os.getpid(), *process_tree(server.pid)]
+            child = InProcess(repository / "depth_engine" / "1" / ENGINE_FILE, image_file)
+            contenders: dict[str, Callable[[int, int], Sample]] = {
+                "in-process": partial(child.round, "depth"),
+                "in-process, network size": partial(child.round, "depth_raw"),
+            }
+            for name in calls[0]:
+                contenders[name] = partial(served_round, [client[name] for client in calls], pids)
+            yield Bench(contenders, clients[0], image)
+            child.close()
+
+
+def served_round(
+    calls: list[Callable[[], np.ndarray]], pids: list[int], concurrency: int, num_calls: int
+) -> Sample:
+    """Make `num_calls` calls over as many channels as callers."""
+    return load(calls[:concurrency], num_calls, pids)
+
+
+def measured(bench: Bench, concurrency: int, rounds: int) -> dict[str, Sample]:
+    """Let all contenders take turns; the first round only warms up."""
+    samples: dict[str, list[Sample]] = {name: [] for name in bench.contenders}
+    for _ in range(rounds + 1):
+        for name, run in bench.contenders.items():
+            samples[name].append(run(concurrency, CALLS_PER_ROUND[concurrency]))
+    return {name: summary(taken[1:]) for name, taken in samples.items()}
+
+
+def stage_times(bench: Bench, num_calls: int = 20) -> dict[str, dict[str, float]]:
+    """Return model -> phase -> milliseconds per request at one caller, by the server's statistics."""
+    before = phase_totals(bench.client)
+    for _ in range(num_calls):
+        request(bench.client, "depth", "depth", image=bench.image)
+    after = phase_totals(bench.client)
+    return {
+        model: {phase: (after[model][phase] - before[model][phase]) / num_calls for phase in PHASES}
+        for model in STAGES
+    }
+
+
+def phase_totals(client: triton.InferenceServerClient) -> dict[str, dict[str, float]]:
+    """Return model -> phase -> milliseconds since the server started."""
+    return {
+        model.name: {phase: getattr(model.inference_stats, phase).ns / 1e6 for phase in PHASES}
+        for model in client.get_inference_statistics().model_stats
+    }
+
+
+def print_samples(concurrency: int, samples: Mapping[str, Sample]) -> None:
+    """Print one Markdown table of ratios, with two absolute figures beside them."""
+    print(f"\n| {concurrency} caller(s) | latency | throughput | CPU | page faults/call | ms | calls/s |")
+    print("|---|---|---|---|---|---|---|")
+    for name, sample in samples.items():
+        base = samples[name if name.startswith("in-process") else BASELINES.get(name, "in-process")]
+        cells = [
+            f"x{sample.latency_ms / base.latency_ms:.2f}",
+            f"x{sample.per_second / base.per_second:.2f}",
+            f"x{sample.cpu_ms / base.cpu_ms:.2f}",
+            f"{sample.page_faults:.0f}",
+            f"{sample.latency_ms:.1f}",
+            f"{sample.per_second:.1f}",
+        ]
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+def print_stages(stages: Mapping[str, Mapping[str, float]]) -> None:
+    """Print the stage split as a Markdown table."""
+    print(f"\n| ms per request, 1 caller | {' | '.join(PHASES)} |")
+    print("|---|---|---|---|---|")
+    for model, phases in stages.items():
+        print(f"| {model} | {' | '.join(f'{phases[phase]:.2f}' for phase in PHASES)} |")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--size", action="append", help="WIDTHxHEIGHT of the JPEG; repeatable")
+    parser.add_argument("--network", action="append", choices=["tiny", "free"], help="repeatable")
+    options = parser.parse_args()
+    for network in options.network or ["tiny", "free"]:
+        for size in options.size or ["1080x1440", "3000x4000"]:
+            width, height = map(int, size.split("x"))
+            with prepared(network, photograph(width, height)) as bench:
+                print(f"\n### network {network}, JPEG of {width} x {height} pixels")
+                for concurrency in CONCURRENCIES:
+                    print_samples(concurrency, measured(bench, concurrency, options.rounds))
+                print_stages(stage_times(bench))
+
+
+if __name__ == "__main__":
+    main()
