@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from typing import TYPE_CHECKING
 
 import cv2
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MAX_SHOWN_BYTES = 12
+_BMP_HEADER = struct.Struct("<2sIIIIiiHHIIiiII")
+_EXIF_ORIENTATION = 0x0112
+_TRANSPOSED_ORIENTATIONS = (5, 6, 7, 8)
+_FLIPS_OF_ORIENTATION = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}  # codes of cv2.flip, after transposing
 _PNG_SIGNATURE_BYTES = 8
 _PNG_CHUNK_FRAME_BYTES = 12  # length, name and checksum around the content
 
@@ -38,24 +43,24 @@ def decode_bgr(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
         raise ValueError(
             f"encoded image must be (B,) uint8, got {encoded.shape} {encoded.dtype}; pass the file's bytes"
         )
-    _check_header(encoded)
+    orientation = _checked_header(encoded)
     try:
         image = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
     except cv2.error as error:
         raise ValueError(f"image could not be decoded: {error.err}; save it again as PNG or JPEG") from error
     if image is None:
         raise ValueError(f"image of {encoded.size} bytes is truncated or damaged; send the complete file")
-    return image  # type: ignore[return-value]
+    return _upright(image, orientation)  # type: ignore[arg-type]
 
 
-def encode_bmp(image: NDArray[np.uint8]) -> bytes:
-    """Wrap raw pixels losslessly into a BMP file, at the speed of a copy.
+def encode_bmp(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Wrap raw pixels losslessly into a BMP file, with a single copy.
 
     Args:
         image: (H, W, 3) uint8, RGB.
 
     Returns:
-        The bytes of the file.
+        (B,) uint8, the bytes of the file.
 
     Raises:
         ValueError: `image` is not (H, W, 3) uint8, is empty or has too many pixels.
@@ -65,12 +70,29 @@ def encode_bmp(image: NDArray[np.uint8]) -> bytes:
             f"image must be (H, W, 3) uint8 in RGB order, got {image.shape} {image.dtype}; "
             "convert with PIL's convert('RGB') or scale floats to 0..255"
         )
-    _check_size(image.shape[1], image.shape[0])
-    _, bmp = cv2.imencode(".bmp", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    return bmp.tobytes()
+    height, width, _ = image.shape
+    _check_size(width, height)
+    row_bytes = (width * 3 + 3) // 4 * 4
+    bmp = np.empty(_BMP_HEADER.size + height * row_bytes, dtype=np.uint8)
+    # A negative height says that the first row is the top one.
+    sizes = (bmp.size, 0, _BMP_HEADER.size, 40, width, -height, 1, 24, 0, height * row_bytes)
+    bmp[: _BMP_HEADER.size] = np.frombuffer(_BMP_HEADER.pack(b"BM", *sizes, 0, 0, 0, 0), dtype=np.uint8)
+    rows = bmp[_BMP_HEADER.size :].reshape(height, row_bytes)
+    rows[:, 3 * width :] = 0
+    pixels = np.lib.stride_tricks.as_strided(rows, image.shape, (row_bytes, 3, 1))
+    cv2.cvtColor(image, cv2.COLOR_RGB2BGR, dst=pixels)
+    return bmp
 
 
-def _check_header(encoded: NDArray[np.uint8]) -> None:
+def _upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    turned = cv2.transpose(image) if orientation in _TRANSPOSED_ORIENTATIONS else image
+    if orientation in _FLIPS_OF_ORIENTATION:
+        turned = cv2.flip(turned, _FLIPS_OF_ORIENTATION[orientation])
+    return turned  # type: ignore[return-value]
+
+
+def _checked_header(encoded: NDArray[np.uint8]) -> int:
+    """Check what the header says; return the EXIF orientation if it is left to us, else 1."""
     if encoded.size == 0:
         raise ValueError("image is empty (0 bytes); send the bytes of an image file")
     if encoded.size > LIMITS.max_image_bytes:
@@ -81,6 +103,8 @@ def _check_header(encoded: NDArray[np.uint8]) -> None:
     try:
         with Image.open(io.BytesIO(encoded.data), formats=IMAGE_FORMATS) as header:
             width, height = header.size
+            # OpenCV turns the other formats upright itself.
+            orientation = header.getexif().get(_EXIF_ORIENTATION, 1) if header.format == "WEBP" else 1
     except UnidentifiedImageError as error:
         start = encoded[:_MAX_SHOWN_BYTES].tobytes()
         raise ValueError(
@@ -94,6 +118,7 @@ def _check_header(encoded: NDArray[np.uint8]) -> None:
     _check_size(width, height)
     if header.format == "PNG":
         _check_png_chunks(encoded)
+    return orientation
 
 
 def _check_png_chunks(encoded: NDArray[np.uint8]) -> None:

@@ -1,11 +1,12 @@
 import contextlib
+import io
 import struct
 import zlib
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from sapiens_core.image_codec import decode_bgr, encode_bmp
 from sapiens_core.tasks import LIMITS
@@ -40,6 +41,18 @@ def test_lossless_files_give_their_pixels_in_bgr_order(photo, encode):
 
 def test_exif_orientation_is_applied(odd_images):
     assert decoded(odd_images["exif-rotated"]).shape == (100, 40, 3)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_format_is_turned_upright(orientation, file_format, photo, encode):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if file_format == "WEBP" else {}
+    data = encode(photo, file_format, exif=exif, **options)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+    tolerance = 8 if file_format == "JPEG" else 0
+    np.testing.assert_allclose(decoded(data)[:, :, ::-1], upright, rtol=0, atol=tolerance)
 
 
 def test_grey_becomes_three_equal_channels(odd_images):
@@ -122,7 +135,7 @@ def test_damaged_headers_raise_nothing_but_value_errors(photo, encode):
 @pytest.mark.parametrize("shape", [(1, 1, 3), (3, 2000, 3), (17, 5, 3)])
 def test_bmp_keeps_every_pixel(shape):
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    np.testing.assert_array_equal(decoded(encode_bmp(image))[:, :, ::-1], image)
+    np.testing.assert_array_equal(decode_bgr(encode_bmp(image))[:, :, ::-1], image)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,26 @@
+"""Run Triton Inference Server on a model repository."""
+
+from sapiens_server.errors import (
+    AddressError,
+    PortInUseError,
+    RepositoryError,
+    ServerDiedError,
+    ServerError,
+    ServerNotFoundError,
+    ServerStartError,
+)
+from sapiens_server.server import ModelControl, RunningServer, ServerOptions, serve
+
+__all__ = [
+    "AddressError",
+    "ModelControl",
+    "PortInUseError",
+    "RepositoryError",
+    "RunningServer",
+    "ServerDiedError",
+    "ServerError",
+    "ServerNotFoundError",
+    "ServerOptions",
+    "ServerStartError",
+    "serve",
+]

@@ -1,0 +1,112 @@
+"""Start tritonserver as a child process, with what the wheel's binary needs around it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from sapiens_server.errors import ServerNotFoundError
+from sapiens_server.installation import CONTAINER, Installation, stub_for_this_python
+from sapiens_server.leftovers import Claim
+
+# With glibc's defaults the server maps and unmaps every tensor above 32 MiB on each request; the page faults
+# cost more than all its copies. These must be set before it starts.
+MALLOC_SETTINGS = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**31),
+    "MALLOC_ARENA_MAX": "1",
+}
+
+# Run by a small Python that then becomes tritonserver, to which the kernel sends SIGTERM when the thread
+# that started it ends. A preexec_fn would run in a fork of this process, unsafe beside threads (gRPC, torch).
+_BECOME_SERVER = f"""\
+import ctypes, os, sys
+PR_SET_PDEATHSIG = 1
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, {int(signal.SIGTERM)})
+if os.getppid() == int(sys.argv[1]):  # else the parent died before it could matter
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def launch(installation: Installation, arguments: list[str], claim: Claim) -> subprocess.Popen[str]:
+    """Start the server in a process group of its own; it inherits the lock of the claim.
+
+    Args:
+        installation: Which server.
+        arguments: Its command line.
+        claim: The name it runs under.
+
+    Raises:
+        ServerNotFoundError: The wheel's Python backend cannot run in this interpreter.
+    """
+    environment = {**MALLOC_SETTINGS, **os.environ}
+    command = [str(installation.binary), *arguments]
+    if installation.wheel is not None:
+        environment = _with_wheel(environment, installation.wheel)
+        backends = claim.folder / "backends"
+        _check_stub(_copy_python_backend(installation.wheel, backends), environment)
+        # The wheel has only a part of DCGM, so it cannot read GPU metrics.
+        command += [f"--backend-directory={backends}", "--allow-gpu-metrics=false"]
+    working_folder = claim.folder / "cwd"  # the first place where models' imports look, so it must stay empty
+    working_folder.mkdir()
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _BECOME_SERVER, str(os.getpid()), *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        cwd=working_folder,
+        env=environment,
+        pass_fds=(claim.lock_fd,),
+        start_new_session=True,  # a terminal's Ctrl-C reaches only this process, which stops the server
+    )
+
+
+def _with_wheel(environment: dict[str, str], wheel: Path) -> dict[str, str]:
+    """Point the loader at libpython and the wheel's libraries, the embedded Python at this environment."""
+    libraries = (
+        sysconfig.get_config_var("LIBDIR"),
+        f"{sys.base_prefix}/lib",
+        str(wheel.parents[1] / "nvidia_pytriton.libs"),
+        environment.get("LD_LIBRARY_PATH"),
+    )
+    # The embedded Python takes its standard library and packages from the first `python3`.
+    programs = (str(Path(sys.executable).parent), environment.get("PATH"))
+    kept = {name: value for name, value in environment.items() if name != "PYTHONHOME"}
+    return {
+        **kept,
+        "LD_LIBRARY_PATH": os.pathsep.join(filter(None, libraries)),
+        "PATH": os.pathsep.join(filter(None, programs)),
+    }
+
+
+def _copy_python_backend(wheel: Path, backends: Path) -> Path:
+    """Put together the three files of the Python backend, which the wheel keeps apart; return the stub."""
+    folder = backends / "python"
+    folder.mkdir(parents=True)
+    for name in ("libtriton_python.so", "triton_python_backend_utils.py"):
+        shutil.copy2(wheel / "backends" / "python" / name, folder)
+    return Path(shutil.copy2(stub_for_this_python(wheel), folder))
+
+
+def _check_stub(stub: Path, environment: dict[str, str]) -> None:
+    """Run the stub, which without arguments ends at once: the server would wait for ever for its start."""
+    try:
+        trial = subprocess.run([stub], env=environment, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise ServerNotFoundError(
+            f"programs must be allowed to run in {stub.parent}, got {error.strerror}; "
+            "set TMPDIR to a folder where they are"
+        ) from error
+    _, is_incomplete, missing = trial.stderr.partition("error while loading shared libraries: ")
+    if is_incomplete:
+        raise ServerNotFoundError(
+            f"the bundled tritonserver needs a shared library of {sys.executable}, got {missing.strip()!r}; "
+            f"use a Python configured with --enable-shared, or {CONTAINER}"
+        )

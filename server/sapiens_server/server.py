@@ -1,0 +1,256 @@
+"""A tritonserver that neither outlives this process nor leaves anything behind."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+from sapiens_server.addresses import Addresses, free_addresses, is_loopback
+from sapiens_server.errors import AddressError, RepositoryError, ServerDiedError, ServerStartError
+from sapiens_server.installation import CONTAINER, find_tritonserver
+from sapiens_server.launch import launch
+from sapiens_server.leftovers import Claim, claimed_name, remove_when_dead, sweep
+from sapiens_server.server_log import ServerLog, failure_reasons
+from sapiens_server.stubs import StubWatch
+
+ModelControl = Literal["none", "explicit", "poll"]
+OnLog = Callable[[str], object]
+
+_EXIT_TIMEOUT_S = 20
+_KILLED_TIMEOUT_S = 5.0
+_POLL_S = 0.05
+_LAST_LINES = 10
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """The rarer choices about a server.
+
+    Attributes:
+        model_control: Load every model at start ("none"), only when a client asks ("explicit"), or follow the
+            folder's changes ("poll"). Clients that may load models may run code on the server.
+        startup_timeout_s: How long loading may take.
+        expose_bundled: Let the bundled server listen beyond loopback, although one request can crash it.
+    """
+
+    model_control: ModelControl = "none"
+    startup_timeout_s: float = 120.0
+    expose_bundled: bool = False
+
+
+_DEFAULTS = ServerOptions()
+
+
+class RunningServer:
+    """A tritonserver that is ready; `serve` starts it, `stop` or the end of its `with` block ends it.
+
+    Attributes:
+        grpc_url: Address of the gRPC service, "host:port".
+        http_url: Address of the HTTP service, or None.
+        metrics_url: Address of the metrics, or None.
+        models: Names of the models that it loaded at start; none in model control "explicit".
+        pid: Process id of tritonserver, which is also that of its process group.
+    """
+
+    def __init__(
+        self,
+        process: subprocess.Popen[str],
+        claim: Claim,
+        addresses: Addresses,
+        models: tuple[str, ...],
+        on_log: OnLog | None,
+    ) -> None:
+        self.grpc_url = addresses.grpc
+        self.http_url = addresses.http
+        self.metrics_url = addresses.metrics
+        self.models = models
+        self.pid = process.pid
+        self._process = process
+        self._claim = claim
+        self._log = ServerLog(process.stdout or io.StringIO(), on_log)
+        self._stubs = StubWatch(process.pid)
+        self._stop_requested = threading.Event()
+        self._ending = threading.RLock()
+
+    def log(self) -> str:
+        """Return what the server has written, at most its last 2,000 lines."""
+        return "\n".join(self._log.lines())
+
+    def stop(self) -> None:
+        """Let the server finish its requests and end, about three seconds; then remove what it leaves.
+
+        An exception meanwhile, such as that of a Ctrl-C, kills it at once. Stopping again does nothing.
+        """
+        self._stop_requested.set()
+        with self._ending:
+            try:
+                if not self._has_ended():
+                    os.kill(self.pid, signal.SIGTERM)
+                deadline = time.monotonic() + _EXIT_TIMEOUT_S + _KILLED_TIMEOUT_S
+                while not self._has_ended() and time.monotonic() < deadline:
+                    time.sleep(_POLL_S)
+            finally:
+                self._end()
+
+    def wait(self) -> None:
+        """Block until another thread stops the server.
+
+        Puts a line into the log when a Python model's process dies, which the server itself does not mention.
+
+        Raises:
+            ServerDiedError: The server ended by itself.
+        """
+        reported: set[str] = set()
+        while not self._stop_requested.wait(_POLL_S):
+            if self._has_ended():
+                self._end()
+                raise ServerDiedError(
+                    f"tritonserver must run until it is stopped, but ended with {self._exit_status()}; "
+                    f"start it again; its last lines:\n{self._last_lines()}"
+                )
+            for model in self._stubs.dead_models() - reported:
+                reported.add(model)
+                self._log.add(
+                    f"error: the process of {model} has died, its requests fail; start the server again"
+                )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.stop()
+
+    def _wait_until_ready(self, addresses: Addresses, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not addresses.are_ready():
+            if self._has_ended():
+                self._end()
+                raise self._start_error(f"must load every model, but ended with {self._exit_status()}")
+            if self._stubs.dead_models():
+                raise self._start_error(
+                    "must load every model, but waits for the process of one that has died"
+                )
+            if time.monotonic() > deadline:
+                raise self._start_error(
+                    f"must be ready within {timeout_s:g} s, but was not; allow more with --startup-timeout"
+                )
+            time.sleep(_POLL_S)
+
+    def _start_error(self, what: str) -> ServerStartError:
+        reasons = failure_reasons(self._log.lines())
+        if reasons:
+            why = f": {'; '.join(reasons)}; correct what is named there (`sapiens export` writes models anew)"
+        else:
+            why = f"; its last lines:\n{self._last_lines()}"
+        return ServerStartError(f"tritonserver {what}{why}")
+
+    def _has_ended(self) -> bool:
+        """Look without collecting the process: until then no other process can get its id."""
+        try:
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:
+            return True
+
+    def _end(self) -> None:
+        """Kill whatever lives in the process group and remove what the server leaves."""
+        with self._ending:
+            if self._process.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(self.pid, signal.SIGKILL)
+                self._process.wait()
+            self._log.finish(timeout_s=_KILLED_TIMEOUT_S)
+            remove_when_dead(self._claim, timeout_s=_KILLED_TIMEOUT_S)
+
+    def _exit_status(self) -> str:
+        code = self._process.returncode
+        return f"exit status {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+
+    def _last_lines(self) -> str:
+        return "\n".join(self._log.lines()[-_LAST_LINES:])
+
+
+def serve(
+    repository: str | os.PathLike[str],
+    *,
+    host: str = "127.0.0.1",
+    grpc_port: int = 8001,
+    http_port: int | None = None,
+    metrics_port: int | None = None,
+    on_log: OnLog | None = None,
+    options: ServerOptions = _DEFAULTS,
+) -> RunningServer:
+    """Start tritonserver on a model repository and return once all models answer.
+
+    The server ends with the thread that calls this, so call it from one that lives as long as it shall.
+
+    Args:
+        repository: Folder of models, as `sapiens export` writes it.
+        host: IPv4 address or name to listen on. The bundled server refuses all but loopback.
+        grpc_port: Port of the gRPC service; 0: any free one, here and below.
+        http_port: Port of the HTTP service; None: no HTTP.
+        metrics_port: Port of the Prometheus metrics; None: no metrics.
+        on_log: Called with each line of the server's output, on another thread; should return soon.
+        options: The rarer choices.
+
+    Returns:
+        The server; a context manager that stops it.
+
+    Raises:
+        RepositoryError: The folder does not exist or holds no model.
+        ServerNotFoundError: No tritonserver, or it cannot run here.
+        AddressError: The address cannot or must not be served; for a taken port it is a PortInUseError.
+        ServerStartError: A model failed to load, or loading took too long.
+    """
+    folder = Path(repository).absolute()
+    models = _model_names(folder)
+    installation = find_tritonserver()
+    if installation.wheel and not is_loopback(host) and not options.expose_bundled:
+        raise AddressError(
+            f"the bundled tritonserver must listen on loopback, got host {host!r}: one request can crash it; "
+            f"{CONTAINER} to serve other machines, or insist with --expose-bundled"
+        )
+    addresses = free_addresses(host, grpc_port, http_port, metrics_port)
+    sweep()
+    with claimed_name() as claim:
+        arguments = [
+            f"--model-repository={folder}",
+            f"--model-control-mode={options.model_control}",
+            "--disable-auto-complete-config",
+            f"--exit-timeout-secs={_EXIT_TIMEOUT_S}",
+            f"--backend-config=python,shm-region-prefix-name={claim.prefix}",
+            *addresses.arguments(),
+        ]
+        process = launch(installation, arguments, claim)
+    loaded = () if options.model_control == "explicit" else models
+    server = RunningServer(process, claim, addresses, loaded, on_log)
+    try:
+        server._wait_until_ready(addresses, options.startup_timeout_s)
+    except BaseException:
+        server._end()
+        raise
+    return server
+
+
+def _model_names(folder: Path) -> tuple[str, ...]:
+    if "'" in str(folder):
+        raise RepositoryError(
+            f"the path of a model repository must be without ', got {folder}; "
+            "tritonserver pastes it into a shell command, so move the folder"
+        )
+    names = sorted(config.parent.name for config in folder.glob("*/config.pbtxt"))
+    if not names:
+        seen = "has none" if folder.is_dir() else "is no folder"
+        raise RepositoryError(
+            f"a model repository must hold folders with a config.pbtxt, but {folder} {seen}; "
+            "write one with `sapiens export`"
+        )
+    return tuple(names)

@@ -1,0 +1,94 @@
+"""What tritonserver writes: kept, handed on, and read for the reasons of a failure."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import IO
+
+_KEPT_LINES = 2000
+_SERVER_LINE = re.compile(r'([IWEF])\d{4} \S+ \d+ [\w.]+:\d+\] +"?(.*?)"?$')
+_TABLE_LINE = re.compile(r"\s*$|\||\+-")
+_NO_GPU = re.compile(r"CudaDriverHelper has not been initialized|CUDA driver version is insufficient")
+# Fatal, although the server does not write them as its errors; the text that matters follows.
+_FATAL = re.compile(
+    r"\[libprotobuf ERROR [^]]*\] |Failed to preinitialize Python stub: |Fatal Python error: |"
+    r".*error while loading shared libraries: |error: (?!creating server)"
+)
+_TOLD_AGAIN = "ERROR: Failed to create instance"  # a later line says the same and names the model
+_CONSEQUENCE = " which has no loaded version"  # of another model's failure
+_STATUS = re.compile(r"\b(?:Internal|Invalid argument): ")
+
+
+class ServerLog:
+    """Reads a server's output on a thread of its own, so that the server never waits for a reader.
+
+    Args:
+        stream: The server's output; closed at its end.
+        on_line: Called with each line on that thread; should return soon. Once it raises, no more.
+    """
+
+    def __init__(self, stream: IO[str], on_line: Callable[[str], object] | None) -> None:
+        self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._on_line = on_line
+        self._thread = threading.Thread(
+            target=self._read, args=(stream,), name="tritonserver-log", daemon=True
+        )
+        self._thread.start()
+
+    def lines(self) -> list[str]:
+        """Return the last lines, at most 2,000."""
+        return list(self._lines)
+
+    def add(self, line: str) -> None:
+        """Put a line of our own into the log."""
+        self._lines.append(line)
+        if self._on_line is not None:
+            self._on_line(line)
+
+    def finish(self, *, timeout_s: float) -> None:
+        """Wait for the end of the output."""
+        self._thread.join(timeout_s)
+
+    def _read(self, stream: IO[str]) -> None:
+        with stream:
+            try:
+                for line in stream:
+                    self.add(line.rstrip("\n"))
+            finally:
+                self._lines.extend(line.rstrip("\n") for line in stream)
+
+
+def is_noteworthy(line: str) -> bool:
+    """Tell warnings, errors and what Python models print from the server's routine messages and tables."""
+    server_line = _SERVER_LINE.match(line)
+    if server_line is None:
+        return _TABLE_LINE.match(line) is None
+    return server_line[1] != "I" and _NO_GPU.search(line) is None
+
+
+def failure_reasons(lines: Iterable[str]) -> list[str]:
+    """Extract why a start failed: one readable line per cause, without failures that follow from others."""
+    reasons = dict.fromkeys(reason for line in lines if (reason := _reason(line)))
+    return [reason for reason in reasons if _CONSEQUENCE not in reason] or list(reasons)
+
+
+def _reason(line: str) -> str | None:
+    server_line = _SERVER_LINE.match(line)
+    message = server_line[2] if server_line else line
+    if fatal := _FATAL.match(message):
+        return _readable(message[fatal.end() :])
+    is_error = server_line is not None and server_line[1] in "EF" and is_noteworthy(line)
+    return _readable(message) if is_error and not message.startswith(_TOLD_AGAIN) else None
+
+
+def _readable(message: str) -> str:
+    """Make one line of a message with escaped line breaks: the error and the innermost place in the code."""
+    error, _, places = message.replace("\\n", "\n").replace('\\"', '"').partition("\n\nAt:\n")
+    head, traceback, frames = error.partition("Traceback (most recent call last)")
+    if traceback:
+        error = head + frames.strip().splitlines()[-1]
+    place = "".join(f" (at {line})" for line in places.strip().splitlines()[:1])
+    return " ".join(_STATUS.sub("", error, count=1).split()) + place

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sapiens_client import InvalidInputError
+from sapiens_client.cli import image_paths, output_names
+
+SAPIENS = [sys.executable, "-c", "from sapiens_client.cli import main; main()"]
+
+Sapiens = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def sapiens(url, tmp_path) -> Sapiens:
+    """Run the command in an empty folder, with the test server as its default."""
+
+    def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "SAPIENS_URL": url}
+        command = [*SAPIENS, *map(str, arguments)]
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+        return subprocess.run(command, cwd=tmp_path, env=environment, text=True, check=False, **streams)
+
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path, photo, encode) -> Path:
+    """A folder with two photos and a note."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "b.png").write_bytes(encode(photo))
+    (folder / "a.JPG").write_bytes(encode(photo, "JPEG"))
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def test_a_folder_stands_for_its_images_in_order(photos):
+    assert image_paths([photos]) == [photos / "a.JPG", photos / "b.png"]
+
+
+def test_every_image_counts_once(photos):
+    assert image_paths([photos / "b.png", photos, photos / "b.png"]) == [photos / "b.png", photos / "a.JPG"]
+
+
+def test_a_folder_without_images_is_an_error(tmp_path):
+    with pytest.raises(InvalidInputError, match=r"JPEG, .* got none in '.*test_a_folder"):
+        image_paths([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["x/a.jpg", "x/b.jpg"], ["a", "b"]),
+        (["a.jpg", "b.png", "a.png"], ["a.jpg", "b", "a.png"]),
+        (["x/a.jpg", "y/a.jpg", "z/a.jpg"], ["a.jpg", "a.jpg_2", "a.jpg_3"]),
+        (["a.jpg.png", "x/a.jpg", "y/a.jpg"], ["a.jpg", "a.jpg_2", "a.jpg_3"]),
+    ],
+)
+def test_no_result_overwrites_another(paths, names):
+    assert output_names([Path(path) for path in paths]) == names
+
+
+def test_every_image_gets_its_picture_and_the_user_a_warning(sapiens, photos, tmp_path):
+    done = sapiens("depth", photos)
+    assert (done.returncode, done.stdout.split()) == (0, ["out/a_depth.png", "out/b_depth.png"])
+    with Image.open(tmp_path / "out" / "a_depth.png") as picture:
+        assert picture.size == (90, 120)
+    assert done.stderr.count("licence of the weights: CC-BY-NC-4.0") == 1
+    assert done.stderr.count("untrained") == 1
+
+
+def test_formats_may_be_combined(sapiens, photos, tmp_path):
+    done = sapiens("depth", photos / "b.png", "-o", "new/folder", "--format", "npy", "--format", "png16")
+    assert done.returncode == 0
+    written = sorted(path.name for path in (tmp_path / "new" / "folder").iterdir())
+    assert written == ["b_depth.16.json", "b_depth.16.png", "b_depth.npy"]
+    assert np.load(tmp_path / "new/folder/b_depth.npy").shape == (120, 90)
+
+
+def test_a_bad_image_is_reported_and_the_others_are_done(sapiens, photos):
+    (photos / "aa.png").write_bytes(b"no image")
+    done = sapiens("depth", photos, photos / "missing.jpg")
+    assert (done.returncode, done.stdout.split()) == (1, ["out/a_depth.png", "out/b_depth.png"])
+    failures = [line for line in done.stderr.splitlines() if line.startswith(str(photos))]
+    assert [line.partition(": image ")[0] for line in failures] == [
+        str(photos / "aa.png"),
+        str(photos / "missing.jpg"),
+    ]
+    assert done.stderr.endswith("2 of 4 images failed\n")
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_server_everything_stops_at_once(sapiens, photos, dead_url):
+    done = sapiens("depth", photos, "--url", dead_url)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: a Triton server must answer at {dead_url}")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--timeout", "0"], ["--url", "http://localhost"], ["-o", "photos/b.png"]]
+)
+def test_a_wrong_option_is_one_line(sapiens, photos, arguments):
+    done = sapiens("depth", photos, *arguments)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("error: ")
+
+
+def test_an_unknown_option_is_wrong_usage(sapiens):
+    assert sapiens("depth", "--colour", "red").returncode == 2
+
+
+def test_paths_go_to_standard_output_also_when_a_bar_is_on_the_terminal(sapiens, photos):
+    controller, terminal = pty.openpty()
+    done = sapiens("depth", photos, stderr=terminal)
+    os.close(terminal)
+    assert done.stdout.split() == ["out/a_depth.png", "out/b_depth.png"]
+    assert b"100%" in os.read(controller, 10_000)
+    os.close(controller)
+
+
+def test_ctrl_c_ends_cleanly(url, photos, slow_image):
+    Image.fromarray(slow_image).save(photos / "slow.png")
+    command = [*SAPIENS, "depth", "photos", "--url", url]
+    with subprocess.Popen(
+        command, cwd=photos.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        for _ in range(2):
+            process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, words = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert b"Traceback" not in words
+
+
+def test_help_names_the_sub_commands_and_version_is_the_distributions(sapiens):
+    assert {"depth", "export", "serve"} <= set(sapiens("--help").stdout.split())
+    assert sapiens("--version").stdout == f"sapiens {version('sapiens-triton')}\n"

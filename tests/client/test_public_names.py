@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import sapiens_client
+from sapiens_client import SapiensError, errors
+
+ERRORS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind is not SapiensError]
+
+
+def test_public_names_are_sorted_and_exist():
+    assert sapiens_client.__all__ == sorted(sapiens_client.__all__)
+    assert all(hasattr(sapiens_client, name) for name in sapiens_client.__all__)
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_every_error_is_public_and_also_a_builtin_one(kind):
+    assert kind.__name__ in sapiens_client.__all__
+    assert issubclass(kind, SapiensError)
+    builtin = (ValueError, OSError, LookupError, RuntimeError)
+    assert issubclass(kind, builtin)
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_the_tree_in_the_docstring_names_every_error_with_its_builtin(kind):
+    line = next(line for line in errors.__doc__.splitlines() if f" {kind.__name__} " in line)
+    builtin = __builtins__[line.split(kind.__name__)[1].split()[0]]
+    assert issubclass(kind, builtin)
+
+
+def test_importing_the_package_loads_neither_grpc_nor_image_libraries():
+    program = "import sys, sapiens_client; print(*{'grpc', 'tritonclient', 'PIL', 'cv2'} & set(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert loaded.stdout.split() == []

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sapiens_client import InvalidInputError
+from sapiens_core.visualize import depth_picture
+
+
+def test_the_result_knows_the_size_of_its_image(result):
+    assert result.image_hw == (31, 17)
+
+
+def test_plot_has_the_colours_of_the_reference(result):
+    np.testing.assert_array_equal(np.asarray(result.plot()), depth_picture(result.depth))
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8])
+def test_plot_greys_what_is_not_foreground(result, dtype):
+    foreground = np.zeros((31, 17), dtype)
+    foreground[5:9, 3:8] = 1
+    picture = np.asarray(result.plot(foreground))
+    np.testing.assert_array_equal(picture, depth_picture(result.depth, foreground.astype(bool)))
+
+
+def test_plot_refuses_a_foreground_of_another_shape(result):
+    with pytest.raises(InvalidInputError, match=r"\(3, 4\)"):
+        result.plot(np.ones((3, 4), bool))
+
+
+def test_a_saved_picture_is_the_plot(result, tmp_path):
+    (path,) = result.save(tmp_path / "depth.PNG")
+    np.testing.assert_array_equal(np.asarray(Image.open(path)), np.asarray(result.plot()))
+
+
+def test_a_saved_array_is_exact(result, tmp_path):
+    (path,) = result.save(str(tmp_path / "depth.npy"))
+    np.testing.assert_array_equal(np.load(path), result.depth)
+
+
+def test_16_bits_are_right_to_half_a_step(result, tmp_path):
+    path, sidecar = result.save(tmp_path / "depth.16.png")
+    facts = json.loads(sidecar.read_text())
+    levels = np.asarray(Image.open(path)).astype(np.float64)
+    assert sidecar.name == "depth.16.json"
+    assert (levels.min(), levels.max()) == (0, 65535)
+    np.testing.assert_allclose(
+        facts["offset"] + facts["scale"] * levels, result.depth, atol=0.5001 * facts["scale"]
+    )
+
+
+def test_16_bits_hold_constant_depth_exactly(result, tmp_path):
+    flat = dataclasses.replace(result, depth=np.full((3, 4), 0.7, np.float32))
+    path, sidecar = flat.save(tmp_path / "flat.16.png")
+    facts = json.loads(sidecar.read_text())
+    restored = facts["offset"] + facts["scale"] * np.asarray(Image.open(path))
+    np.testing.assert_array_equal(restored.astype(np.float32), flat.depth)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_16_bits_refuse_depth_that_is_not_finite(result, tmp_path, value):
+    depth = result.depth.copy()
+    depth[3, 4] = value
+    with pytest.raises(InvalidInputError, match=f"got .*{value}"):
+        dataclasses.replace(result, depth=depth).save(tmp_path / "depth.16.png")
+
+
+@pytest.mark.parametrize("name", ["depth.jpg", "depth", "depth.npz"])
+def test_other_suffixes_are_refused_and_the_right_ones_named(result, tmp_path, name):
+    with pytest.raises(InvalidInputError, match=rf"\.png .*\.npy .*\.16\.png .*'{name}'"):
+        result.save(tmp_path / name)
+
+
+def test_notebooks_get_the_picture(result):
+    shown = Image.open(io.BytesIO(result._repr_png_()))
+    np.testing.assert_array_equal(np.asarray(shown), np.asarray(result.plot()))
+
+
+def test_results_cannot_be_changed(result):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        result.depth = result.depth + 1

@@ -1,0 +1,310 @@
+"""`serve` and `sapiens serve` on the real server."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+
+from sapiens_server import (
+    RunningServer,
+    ServerDiedError,
+    ServerOptions,
+    ServerStartError,
+    serve,
+)
+
+CONFIG = """
+backend: "python" max_batch_size: 0 instance_group [ { kind: KIND_CPU } ]
+input [ { name: "x" data_type: TYPE_FP32 dims: [ -1 ] } ]
+output [ { name: "y" data_type: TYPE_FP32 dims: [ -1 ] } ]
+"""
+IDENTITY = """
+import time
+
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        return [self.answer(request) for request in requests]
+
+    def answer(self, request):
+        x = pb_utils.get_input_tensor_by_name(request, "x").as_numpy()
+        if x[0] < 0:
+            time.sleep(-x[0])
+        return pb_utils.InferenceResponse([pb_utils.Tensor("y", x)])
+"""
+TALKATIVE = (
+    f"{IDENTITY}\n    def initialize(self, args):\n        print('a word from the model', flush=True)\n"
+)
+Command = Callable[..., subprocess.Popen[str]]
+COMMAND = (
+    "import typer; from sapiens_server.cli import serve_command; "
+    "app = typer.Typer(); app.command()(serve_command); app()"
+)
+
+
+def add_model(repository: Path, name: str = "identity", code: str | None = IDENTITY) -> Path:
+    version = repository / name / "1"
+    version.mkdir(parents=True)
+    (version.parent / "config.pbtxt").write_text(f'name: "{name}" {CONFIG}')
+    if code is not None:
+        (version / "model.py").write_text(code)
+    return repository
+
+
+def echoed(server: RunningServer, x: list[float], name: str = "identity") -> list[float]:
+    with triton.InferenceServerClient(server.grpc_url) as client:
+        tensor = triton.InferInput("x", [len(x)], "FP32").set_data_from_numpy(np.array(x, np.float32))
+        return client.infer(name, [tensor]).as_numpy("y").tolist()
+
+
+def prefix_of(pid: int) -> str:
+    """What everything begins with that this server leaves."""
+    found = re.search(r"shm-region-prefix-name=(\w+)", Path(f"/proc/{pid}/cmdline").read_text())
+    assert found is not None
+    return found[1]
+
+
+def files_of(prefix: str) -> list[Path]:
+    folders = (Path("/dev/shm"), Path(tempfile.gettempdir()))
+    return [path for folder in folders for path in sorted(folder.glob(f"{prefix}*"))]
+
+
+@dataclass(frozen=True)
+class Status:
+    state: str
+    parent: int
+    group: int
+
+
+def statuses() -> Iterator[tuple[int, Status]]:
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, parent, group = stat.read_text(errors="replace").rpartition(") ")[2].split()[:3]
+            yield int(stat.parent.name), Status(state, int(parent), int(group))
+
+
+def processes_of(group: int) -> list[int]:
+    """Process ids of a process group, without those that only wait to be collected."""
+    return [pid for pid, status in statuses() if status.group == group and status.state != "Z"]
+
+
+def becomes_true(condition: Callable[[], object], timeout_s: float = 10.0) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return bool(condition())
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return add_model(tmp_path_factory.mktemp('a $HOME "folder", with; spaces & ünïcode'))
+
+
+@pytest.fixture(scope="module")
+def server(repository: Path) -> Iterator[RunningServer]:
+    """A server with all services on, which stays up while others come and go."""
+    with serve(repository, grpc_port=0, http_port=0, metrics_port=0) as server:
+        yield server
+
+
+@pytest.fixture
+def command(repository: Path) -> Iterator[Command]:
+    """A function that runs `sapiens serve` in a process of its own."""
+    started = []
+
+    def run(*arguments: str, repository: Path = repository) -> subprocess.Popen[str]:
+        words = [
+            sys.executable,
+            "-c",
+            COMMAND,
+            "--repository",
+            str(repository),
+            "--grpc-port",
+            "0",
+            *arguments,
+        ]
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True))
+        return started[-1]
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def child_server(process: subprocess.Popen[str]) -> int:
+    """Wait until `sapiens serve` announces its server, and return that server's process id."""
+    assert process.stdout is not None
+    assert re.fullmatch(r"serving at 127\.0\.0\.1:\d+: identity\n", process.stdout.readline())
+    (server,) = [pid for pid, status in statuses() if status.parent == process.pid]
+    return server
+
+
+def test_server_answers_an_inference(server: RunningServer) -> None:
+    assert echoed(server, [1.0, 2.5]) == [1.0, 2.5]
+
+
+def test_server_tells_its_models_and_services(server: RunningServer) -> None:
+    assert server.models == ("identity",)
+    for url in (f"http://{server.http_url}/v2/health/ready", f"http://{server.metrics_url}/metrics"):
+        with urllib.request.urlopen(url, timeout=5) as reply:
+            assert reply.status == 200
+
+
+def test_heap_settings_reach_the_server(server: RunningServer) -> None:
+    assert b"MALLOC_ARENA_MAX=1\0" in Path(f"/proc/{server.pid}/environ").read_bytes()
+
+
+def test_only_grpc_is_on_by_default_and_servers_do_not_disturb_each_other(
+    server: RunningServer, repository: Path
+) -> None:
+    with serve(repository, grpc_port=0) as other:
+        assert (other.http_url, other.metrics_url) == (None, None)
+        assert "Started HTTPService" not in other.log()
+        assert echoed(other, [3.0]) == echoed(server, [3.0]) == [3.0]
+    assert echoed(server, [4.0]) == [4.0]
+    assert files_of(prefix_of(server.pid))
+
+
+def test_stopped_server_leaves_nothing(repository: Path) -> None:
+    lines: list[str] = []
+    server = serve(repository, grpc_port=0, on_log=lines.append)
+    prefix = prefix_of(server.pid)
+    assert len(files_of(prefix)) >= 3  # a region, the lock, the private folder
+    server.stop()
+    server.stop()
+    assert files_of(prefix) == processes_of(server.pid) == []
+    assert "\n".join(lines) == server.log()
+
+
+def test_server_killed_amid_a_request_is_noticed_and_leaves_nothing(repository: Path) -> None:
+    with serve(repository, grpc_port=0) as server:
+        prefix = prefix_of(server.pid)
+        with triton.InferenceServerClient(server.grpc_url) as client:
+            tensor = triton.InferInput("x", [1], "FP32").set_data_from_numpy(np.array([-30], np.float32))
+            client.async_infer("identity", [tensor], lambda result, error: None)
+            time.sleep(0.5)
+            os.kill(server.pid, signal.SIGKILL)
+            with pytest.raises(ServerDiedError, match="SIGKILL"):
+                server.wait()
+        assert files_of(prefix) == processes_of(server.pid) == []
+
+
+def test_death_of_a_model_process_is_reported(repository: Path) -> None:
+    with serve(repository, grpc_port=0) as server:
+        killer = threading.Thread(
+            target=lambda: (
+                becomes_true(lambda: "model.py has died" in server.log()),
+                os.kill(server.pid, signal.SIGKILL),
+            )
+        )
+        (stub,) = set(processes_of(server.pid)) - {server.pid}
+        time.sleep(0.1)
+        os.kill(stub, signal.SIGKILL)
+        killer.start()
+        with pytest.raises(ServerDiedError):
+            server.wait()
+        killer.join()
+        assert "identity/1/model.py has died" in server.log()
+
+
+def test_explicit_model_control_starts_without_models(repository: Path) -> None:
+    with serve(repository, grpc_port=0, options=ServerOptions(model_control="explicit")) as server:
+        assert server.models == ()
+        with triton.InferenceServerClient(server.grpc_url) as client:
+            client.load_model("identity")
+        assert echoed(server, [5.0]) == [5.0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_command_stops_cleanly_on_a_signal(command: Command, number: int) -> None:
+    process = command()
+    pid = child_server(process)
+    prefix = prefix_of(pid)
+    process.send_signal(number)
+    process.send_signal(number)  # as `timeout` and some shells do
+    output, _ = process.communicate(timeout=15)
+    assert (process.returncode, output) == (0, "")
+    assert files_of(prefix) == processes_of(pid) == []
+
+
+def test_second_interruption_kills_the_server(command: Command) -> None:
+    process = command()
+    pid = child_server(process)
+    prefix = prefix_of(pid)
+    process.send_signal(signal.SIGINT)
+    time.sleep(1.2)
+    assert processes_of(pid)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=1)
+    assert process.returncode == 1
+    assert files_of(prefix) == processes_of(pid) == []
+
+
+def test_server_ends_with_a_killed_command(command: Command) -> None:
+    process = command()
+    pid = child_server(process)
+    process.kill()
+    assert becomes_true(lambda: not processes_of(pid))
+
+
+def test_next_start_sweeps_after_dead_servers_only(
+    server: RunningServer, command: Command, repository: Path
+) -> None:
+    process = command()
+    pid = child_server(process)
+    dead, living = prefix_of(pid), prefix_of(server.pid)
+    kept = files_of(living)
+    process.kill()
+    os.killpg(pid, signal.SIGKILL)
+    assert becomes_true(lambda: not processes_of(pid))
+    assert len(files_of(dead)) >= 3
+    with pytest.raises(ServerStartError):
+        serve(repository, grpc_port=0, options=ServerOptions(startup_timeout_s=0))
+    assert files_of(dead) == []
+    assert files_of(living) == kept
+    assert echoed(server, [6.0]) == [6.0]
+
+
+def test_command_fails_when_its_server_dies(command: Command) -> None:
+    process = command()
+    os.kill(child_server(process), signal.SIGKILL)
+    _, errors = process.communicate(timeout=5)
+    assert process.returncode == 1
+    assert "error: tritonserver must run until it is stopped, but ended with signal SIGKILL" in errors
+
+
+def test_command_shows_errors_on_one_line(command: Command, server: RunningServer) -> None:
+    process = command("--http-port", str(server.http_url).rpartition(":")[2])
+    output, errors = process.communicate(timeout=5)
+    assert (process.returncode, output) == (1, "")
+    assert re.fullmatch(r"error: http_port must be free.*--http-port.*\n", errors)
+
+
+@pytest.mark.parametrize("is_verbose", [False, True], ids=["quiet", "verbose"])
+def test_command_shows_what_models_print(command: Command, tmp_path: Path, is_verbose: bool) -> None:
+    process = command(*["--verbose"] * is_verbose, repository=add_model(tmp_path, code=TALKATIVE))
+    child_server(process)
+    process.terminate()
+    _, errors = process.communicate(timeout=15)
+    assert "a word from the model\n" in errors
+    assert ("successfully loaded" in errors) == is_verbose
+    assert "Cuda" not in errors or is_verbose
