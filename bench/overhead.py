@@ -34,9 +34,10 @@ import numpy as np
 import torch
 import tritonclient.grpc as triton
 from measure import Sample, load, process_tree, summary
-from sapiens_server.launch import MALLOC_SETTINGS
 from torch import nn
 
+from sapiens_client.deadline import Deadline
+from sapiens_client.transport import Transport
 from sapiens_core.image_codec import decode_bgr
 from sapiens_core.postprocess.depth import image_depth
 from sapiens_core.preprocess import dense_pixels
@@ -44,7 +45,8 @@ from sapiens_core.tasks import ENGINE_FILE, TASKS, Task
 from sapiens_export.checkpoints import random_network
 from sapiens_export.exporter import Source, export_engine
 from sapiens_export.networks.config import NetworkConfig
-from sapiens_server import ServerOptions, serve
+from sapiens_server import serve
+from sapiens_server.launch import MALLOC_SETTINGS
 
 INPUT_HW = TASKS[Task.DEPTH].network_hw
 CONCURRENCIES = (1, 4, 8)
@@ -111,33 +113,25 @@ class InProcess:
         self._child.wait()
 
 
-def request(
-    client: triton.InferenceServerClient, model: str, output: str, **arrays: np.ndarray
-) -> np.ndarray:
-    """Call a model with uint8 inputs and return one of its outputs."""
-    inputs = []
-    for name, array in arrays.items():
-        inputs.append(triton.InferInput(name, list(array.shape), "UINT8"))
-        inputs[-1].set_data_from_numpy(array)
-    return client.infer(model, inputs).as_numpy(output)
+def request(transport: Transport, model: str, output: str, **arrays: np.ndarray) -> np.ndarray:
+    """Call a model the way the SDK does and return one of its outputs."""
+    return transport.infer(model, arrays, [output], Deadline.after(60)).arrays[output]
 
 
-def client_side(client: triton.InferenceServerClient, image: np.ndarray) -> np.ndarray:
+def client_side(transport: Transport, image: np.ndarray) -> np.ndarray:
     """Do everything but the network at the client."""
     decoded = decode_bgr(image)
-    depth_map = request(client, "depth_engine", "depth_map", pixels=dense_pixels(decoded, INPUT_HW))
+    depth_map = request(transport, "depth_engine", "depth_map", pixels=dense_pixels(decoded, INPUT_HW))
     return image_depth(depth_map[0, 0], decoded.shape[:2])
 
 
-def served_contenders(
-    client: triton.InferenceServerClient, image: np.ndarray
-) -> dict[str, Callable[[], np.ndarray]]:
+def served_contenders(transport: Transport, image: np.ndarray) -> dict[str, Callable[[], np.ndarray]]:
     """Return one call of every contender that uses the server."""
     return {
-        "ensemble": partial(request, client, "depth", "depth", image=image),
-        "ensemble, network size": partial(request, client, "depth_raw", "depth_map", image=image),
-        "classic contract": partial(request, client, "classic", "depth", image=image),
-        "client-side preprocess": partial(client_side, client, image),
+        "ensemble": partial(request, transport, "depth", "depth", image=image),
+        "ensemble, network size": partial(request, transport, "depth_raw", "depth_map", image=image),
+        "classic contract": partial(request, transport, "classic", "depth", image=image),
+        "client-side preprocess": partial(client_side, transport, image),
     }
 
 
@@ -146,7 +140,8 @@ class Bench:
     """A running server and everything that takes part."""
 
     contenders: Mapping[str, Callable[[int, int], Sample]]
-    client: triton.InferenceServerClient
+    url: str
+    transport: Transport
     image: np.ndarray
 
 
@@ -158,9 +153,9 @@ def prepared(network: str, jpeg: bytes) -> Iterator[Bench]:
         write_repository(repository, network)
         image_file.write_bytes(jpeg)
         image = np.frombuffer(jpeg, np.uint8)
-        with serve(repository, ServerOptions(grpc_port=0)) as server:
-            clients = [triton.InferenceServerClient(server.grpc_url) for _ in range(max(CONCURRENCIES))]
-            calls = [served_contenders(client, image) for client in clients]
+        with serve(repository, grpc_port=0) as server:
+            transports = [Transport(server.grpc_url) for _ in range(max(CONCURRENCIES))]
+            calls = [served_contenders(transport, image) for transport in transports]
             pids = [os.getpid(), *process_tree(server.pid)]
             child = InProcess(repository / "depth_engine" / "1" / ENGINE_FILE, image_file)
             contenders: dict[str, Callable[[int, int], Sample]] = {
@@ -168,8 +163,8 @@ def prepared(network: str, jpeg: bytes) -> Iterator[Bench]:
                 "in-process, network size": partial(child.round, "depth_raw"),
             }
             for name in calls[0]:
-                contenders[name] = partial(served_round, [client[name] for client in calls], pids)
-            yield Bench(contenders, clients[0], image)
+                contenders[name] = partial(served_round, [caller[name] for caller in calls], pids)
+            yield Bench(contenders, server.grpc_url, transports[0], image)
             child.close()
 
 
@@ -191,10 +186,11 @@ def measured(bench: Bench, concurrency: int, rounds: int) -> dict[str, Sample]:
 
 def stage_times(bench: Bench, num_calls: int = 20) -> dict[str, dict[str, float]]:
     """Return model -> phase -> milliseconds per request at one caller, by the server's statistics."""
-    before = phase_totals(bench.client)
+    client = triton.InferenceServerClient(bench.url)
+    before = phase_totals(client)
     for _ in range(num_calls):
-        request(bench.client, "depth", "depth", image=bench.image)
-    after = phase_totals(bench.client)
+        request(bench.transport, "depth", "depth", image=bench.image)
+    after = phase_totals(client)
     return {
         model: {phase: (after[model][phase] - before[model][phase]) / num_calls for phase in PHASES}
         for model in STAGES

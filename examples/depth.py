@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from sapiens_client import SapiensClient
-from sapiens_server import ServerOptions, serve
+from sapiens_server import serve
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
 
     options.output.mkdir(exist_ok=True)
     with (
-        serve(options.repository, ServerOptions(grpc_port=0)) as server,
+        serve(options.repository, grpc_port=0) as server,
         SapiensClient(server.grpc_url) as client,
     ):
         result = client.depth(options.photo)

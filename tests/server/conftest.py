@@ -14,7 +14,7 @@ from sapiens_export.checkpoints import network_from_weights
 from sapiens_export.engines import engine_from_torchscript
 from sapiens_export.exporter import Source, export_engine
 from sapiens_export.networks.config import NetworkConfig
-from sapiens_server import RunningServer, ServerOptions, serve
+from sapiens_server import RunningServer, serve
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def depth_repository(golden_folder, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def depth_server(depth_repository) -> Iterator[RunningServer]:
     """A real tritonserver that serves it."""
-    with serve(depth_repository, ServerOptions(grpc_port=0)) as server:
+    with serve(depth_repository, grpc_port=0) as server:
         yield server
 
 

@@ -13,7 +13,7 @@ import tritonclient.grpc as triton
 
 from sapiens_client import InvalidInputError, RequestTimeoutError, SapiensClient, ServerUnavailableError
 from sapiens_core.tasks import LIMITS
-from sapiens_server import ServerOptions, serve
+from sapiens_server import serve
 
 ODD_IMAGES = [
     "1x1",
@@ -187,7 +187,7 @@ def test_a_server_that_still_loads_is_unavailable(depth_repository, tmp_path, od
     (loader / "model.py").write_text(SLOW_MODEL)
     with ThreadPoolExecutor(1) as pool:
         port = free_port()
-        starting = pool.submit(lambda: serve(slow, ServerOptions(grpc_port=port)))
+        starting = pool.submit(lambda: serve(slow, grpc_port=port))
         with SapiensClient(f"127.0.0.1:{port}") as client:
             assert not client.ready()
             with pytest.raises(ServerUnavailableError, match=f"127.0.0.1:{port}.*sapiens serve"):
