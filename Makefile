@@ -17,7 +17,7 @@ help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 demo: .venv/installed ## export a small network, serve it, send it a photograph, leave pictures in out/
-	$(BIN)/sapiens export depth --random-weights --network assets/demo_network.json --repository models
+	$(BIN)/sapiens export depth --random-weights --seed 3 --network assets/demo_network.json --repository models
 	$(BIN)/python examples/depth.py $(PHOTO) --repository models --output out
 
 test: .venv/installed ## run all tests

@@ -154,7 +154,7 @@ def random_network(config: NetworkConfig, seed: int) -> SapiensNetwork:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = SapiensNetwork(config)
-        nn.init.normal_(network.backbone.pos_embed, std=0.5)
+        nn.init.normal_(network.backbone.pos_embed, std=0.02)
     return network.eval()
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sapiens_server.errors import AddressError, PortInUseError
 
-_SERVER_READY = "/inference.GRPCInferenceService/ServerReady"
+_SERVICE = "/inference.GRPCInferenceService/"
 _YES = b"\x08\x01"  # ServerReadyResponse { ready: true }
 
 
@@ -33,10 +33,10 @@ class Addresses:
                 arguments += [f"--{service}-address={host}", f"--{service}-port={port}"]
         return arguments
 
-    def are_ready(self) -> bool:
-        """Return whether every service accepts connections and all models are loaded."""
+    def are_ready(self, server_id: str) -> bool:
+        """Return whether every service accepts connections and this very server has loaded all models."""
         wanted = [address for address in (self.grpc, self.http, self.metrics) if address is not None]
-        return all(_accepts(address) for address in wanted) and _says_ready(self.grpc)
+        return all(_accepts(address) for address in wanted) and _says_ready(self.grpc, server_id)
 
 
 def is_loopback(host: str) -> bool:
@@ -93,15 +93,21 @@ def _accepts(address: str) -> bool:
     return True
 
 
-def _says_ready(address: str) -> bool:
+def _says_ready(address: str, server_id: str) -> bool:
     import grpc  # not before a server listens: importing it takes as long as loading small models
 
     # No proxy, and no connection that another client of this process has given up on.
     options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
     with grpc.insecure_channel(address, options=options) as channel:
-        ask = channel.unary_unary(_SERVER_READY, request_serializer=bytes, response_deserializer=bytes)
+
+        def reply(method: str) -> bytes:
+            call = channel.unary_unary(
+                _SERVICE + method, request_serializer=bytes, response_deserializer=bytes
+            )
+            return bytes(call(b"", timeout=1))
+
         try:
-            reply: bytes = ask(b"", timeout=1)
+            # Another server may have taken the port since it was found free.
+            return server_id.encode() in reply("ServerMetadata") and reply("ServerReady") == _YES
         except grpc.RpcError:
             return False
-    return reply == _YES

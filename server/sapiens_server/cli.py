@@ -43,7 +43,7 @@ def serve_command(
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show all that the server writes.")] = False,
 ) -> None:
-    """Serve the models of a repository until Ctrl-C or SIGTERM."""
+    """Serve the models of a repository until Ctrl-C or SIGTERM; a second one kills the server at once."""
     console = Console(stderr=True)
     interruptions = _interrupt_on_signals()
 

@@ -39,12 +39,13 @@ def find_tritonserver() -> Installation:
     if on_path is not None:
         return Installation(Path(on_path).absolute(), wheel=None)
     package = importlib.util.find_spec("pytriton")
-    if package is None or not package.submodule_search_locations:
+    places = package.submodule_search_locations if package else None
+    wheel = next((folder for place in places or () if (folder := Path(place, "tritonserver")).is_dir()), None)
+    if wheel is None:
         raise ServerNotFoundError(
             "tritonserver must be on PATH or in the nvidia-pytriton wheel, found neither; "
             f"pip install 'sapiens-triton[server]', or {CONTAINER}"
         )
-    wheel = Path(package.submodule_search_locations[0], "tritonserver")
     _check_host(wheel)
     return Installation(wheel / "bin" / "tritonserver", wheel)
 
@@ -56,15 +57,13 @@ def stub_for_this_python(wheel: Path) -> Path:
 
 
 def _check_host(wheel: Path) -> None:
-    """Refuse a machine or environment in which the wheel's server would fail obscurely or wait for ever."""
-    system = f"{sys.platform} on {platform.machine()}"
+    """Refuse an environment in which the wheel's server would fail obscurely or wait for ever."""
     libc, libc_version = platform.libc_ver()
     is_new_glibc = libc == "glibc" and tuple(map(int, libc_version.split("."))) >= (2, 35)
     stub = stub_for_this_python(wheel)
     stub_versions = ", ".join(sorted(path.name for path in stub.parents[1].iterdir()))
     numpy = importlib.metadata.version("numpy")
     requirements = (
-        (system == "linux on x86_64", "Linux on x86-64", system, "use such a machine"),
         (is_new_glibc, "glibc 2.35 or newer", f"{libc} {libc_version}", "use a newer distribution"),
         (stub.is_file(), f"one of Python {stub_versions}", platform.python_version(), "use one of them"),
         (int(numpy.split(".")[0]) < 2, "numpy below 2 for its Python models", numpy, "pip install 'numpy<2'"),

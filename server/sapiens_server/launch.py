@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -66,6 +67,15 @@ def launch(installation: Installation, arguments: list[str], claim: Claim) -> su
         pass_fds=(claim.lock_fd,),
         start_new_session=True,  # a terminal's Ctrl-C reaches only this process, which stops the server
     )
+
+
+def shell_safe(folder: Path, run_folder: Path) -> Path:
+    """Return a path of the folder that tritonserver may paste unquoted into the shell commands of stubs."""
+    if shlex.quote(str(folder)) == str(folder):
+        return folder
+    link = run_folder / "repository"
+    link.symlink_to(folder)
+    return link
 
 
 def _with_wheel(environment: dict[str, str], wheel: Path) -> dict[str, str]:

@@ -17,7 +17,7 @@ from typing import Literal, Self
 from sapiens_server.addresses import Addresses, free_addresses, is_loopback
 from sapiens_server.errors import AddressError, RepositoryError, ServerDiedError, ServerStartError
 from sapiens_server.installation import CONTAINER, find_tritonserver
-from sapiens_server.launch import launch
+from sapiens_server.launch import launch, shell_safe
 from sapiens_server.leftovers import Claim, claimed_name, remove_when_dead, sweep
 from sapiens_server.server_log import ServerLog, failure_reasons
 from sapiens_server.stubs import StubWatch
@@ -77,7 +77,6 @@ class RunningServer:
         self._process = process
         self._claim = claim
         self._log = ServerLog(process.stdout or io.StringIO(), on_log)
-        self._stubs = StubWatch(process.pid)
         self._stop_requested = threading.Event()
         self._ending = threading.RLock()
 
@@ -109,6 +108,7 @@ class RunningServer:
         Raises:
             ServerDiedError: The server ended by itself.
         """
+        stubs = StubWatch(self.pid)
         reported: set[str] = set()
         while not self._stop_requested.wait(_POLL_S):
             if self._has_ended():
@@ -117,7 +117,7 @@ class RunningServer:
                     f"tritonserver must run until it is stopped, but ended with {self._exit_status()}; "
                     f"start it again; its last lines:\n{self._last_lines()}"
                 )
-            for model in self._stubs.dead_models() - reported:
+            for model in stubs.dead_models() - reported:
                 reported.add(model)
                 self._log.add(
                     f"error: the process of {model} has died, its requests fail; start the server again"
@@ -131,11 +131,12 @@ class RunningServer:
 
     def _wait_until_ready(self, addresses: Addresses, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
-        while not addresses.are_ready():
+        stubs = StubWatch(self.pid)
+        while not addresses.are_ready(self._claim.prefix):
             if self._has_ended():
                 self._end()
                 raise self._start_error(f"must load every model, but ended with {self._exit_status()}")
-            if self._stubs.dead_models():
+            if stubs.dead_models():
                 raise self._start_error(
                     "must load every model, but waits for the process of one that has died"
                 )
@@ -222,9 +223,10 @@ def serve(
     sweep()
     with claimed_name() as claim:
         arguments = [
-            f"--model-repository={folder}",
+            f"--model-repository={shell_safe(folder, claim.folder)}",
             f"--model-control-mode={options.model_control}",
             "--disable-auto-complete-config",
+            f"--id={claim.prefix}",
             f"--exit-timeout-secs={_EXIT_TIMEOUT_S}",
             f"--backend-config=python,shm-region-prefix-name={claim.prefix}",
             *addresses.arguments(),
@@ -241,11 +243,6 @@ def serve(
 
 
 def _model_names(folder: Path) -> tuple[str, ...]:
-    if "'" in str(folder):
-        raise RepositoryError(
-            f"the path of a model repository must be without ', got {folder}; "
-            "tritonserver pastes it into a shell command, so move the folder"
-        )
     names = sorted(config.parent.name for config in folder.glob("*/config.pbtxt"))
     if not names:
         seen = "has none" if folder.is_dir() else "is no folder"

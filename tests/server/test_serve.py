@@ -52,6 +52,7 @@ class TritonPythonModel:
 TALKATIVE = (
     f"{IDENTITY}\n    def initialize(self, args):\n        print('a word from the model', flush=True)\n"
 )
+SLOW = f"{IDENTITY}\n    def initialize(self, args):\n        time.sleep(60)\n"
 Command = Callable[..., subprocess.Popen[str]]
 COMMAND = (
     "import typer; from sapiens_server.cli import serve_command; "
@@ -77,8 +78,7 @@ def echoed(server: RunningServer, x: list[float], name: str = "identity") -> lis
 def prefix_of(pid: int) -> str:
     """What everything begins with that this server leaves."""
     found = re.search(r"shm-region-prefix-name=(\w+)", Path(f"/proc/{pid}/cmdline").read_text())
-    assert found is not None
-    return found[1]
+    return found[1] if found else ""
 
 
 def files_of(prefix: str) -> list[Path]:
@@ -114,7 +114,7 @@ def becomes_true(condition: Callable[[], object], timeout_s: float = 10.0) -> bo
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return add_model(tmp_path_factory.mktemp('a $HOME "folder", with; spaces & ünïcode'))
+    return add_model(tmp_path_factory.mktemp("it's a $HOME, with; spaces & ünïcode"))
 
 
 @pytest.fixture(scope="module")
@@ -150,12 +150,16 @@ def command(repository: Path) -> Iterator[Command]:
         process.communicate()
 
 
+def servers_of(launcher: subprocess.Popen[str]) -> list[int]:
+    return [pid for pid, status in statuses() if status.parent == launcher.pid and prefix_of(pid)]
+
+
 def child_server(process: subprocess.Popen[str]) -> int:
     """Wait until `sapiens serve` announces its server, and return that server's process id."""
     assert process.stdout is not None
     assert re.fullmatch(r"serving at 127\.0\.0\.1:\d+: identity\n", process.stdout.readline())
-    (server,) = [pid for pid, status in statuses() if status.parent == process.pid]
-    return server
+    (pid,) = servers_of(process)
+    return pid
 
 
 def test_server_answers_an_inference(server: RunningServer) -> None:
@@ -209,21 +213,30 @@ def test_server_killed_amid_a_request_is_noticed_and_leaves_nothing(repository: 
 
 
 def test_death_of_a_model_process_is_reported(repository: Path) -> None:
-    with serve(repository, grpc_port=0) as server:
-        killer = threading.Thread(
-            target=lambda: (
-                becomes_true(lambda: "model.py has died" in server.log()),
-                os.kill(server.pid, signal.SIGKILL),
-            )
-        )
+    def kill_stub_then_server() -> None:
         (stub,) = set(processes_of(server.pid)) - {server.pid}
-        time.sleep(0.1)
+        time.sleep(0.5)
         os.kill(stub, signal.SIGKILL)
+        becomes_true(lambda: "has died" in server.log())
+        os.kill(server.pid, signal.SIGKILL)
+
+    with serve(repository, grpc_port=0) as server:
+        killer = threading.Thread(target=kill_stub_then_server)
         killer.start()
         with pytest.raises(ServerDiedError):
             server.wait()
         killer.join()
-        assert "identity/1/model.py has died" in server.log()
+    assert "identity/1/model.py has died, its requests fail" in server.log()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_failing_log_callback_does_not_block_the_server(repository: Path) -> None:
+    def fail(line: str) -> None:
+        raise OSError(line)
+
+    with serve(repository, grpc_port=0, on_log=fail) as server:
+        assert echoed(server, [7.0]) == [7.0]
+        assert "Started GRPCInferenceService" in server.log()
 
 
 def test_explicit_model_control_starts_without_models(repository: Path) -> None:
@@ -242,6 +255,17 @@ def test_command_stops_cleanly_on_a_signal(command: Command, number: int) -> Non
     process.send_signal(number)
     process.send_signal(number)  # as `timeout` and some shells do
     output, _ = process.communicate(timeout=15)
+    assert (process.returncode, output) == (0, "")
+    assert files_of(prefix) == processes_of(pid) == []
+
+
+def test_command_interrupted_while_loading_leaves_nothing(command: Command, tmp_path: Path) -> None:
+    process = command(repository=add_model(tmp_path, code=SLOW))
+    assert becomes_true(lambda: servers_of(process))
+    (pid,) = servers_of(process)
+    prefix = prefix_of(pid)
+    process.terminate()
+    output, _ = process.communicate(timeout=2)
     assert (process.returncode, output) == (0, "")
     assert files_of(prefix) == processes_of(pid) == []
 

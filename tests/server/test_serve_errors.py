@@ -117,11 +117,6 @@ def test_repository_without_models_is_named(tmp_path: Path, name: str) -> None:
         serve(tmp_path / name)
 
 
-def test_path_that_breaks_the_servers_shell_command_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RepositoryError, match=r"must be without ', got .*/o'brien;"):
-        serve(add_model(tmp_path / "o'brien", "sound"))
-
-
 def test_bundled_server_refuses_to_leave_loopback(repository: Path) -> None:
     with pytest.raises(
         AddressError, match=r"loopback, got host '0\.0\.0\.0': one request can crash it.*--expose-bundled"
@@ -139,7 +134,6 @@ def test_address_of_another_machine_is_refused(repository: Path) -> None:
     [
         ("importlib.util.find_spec", None, r"found neither; pip install 'sapiens-triton\[server\]'"),
         ("importlib.metadata.version", "2.1.0", r"numpy below 2 .*, this is 2\.1\.0; pip install 'numpy<2'"),
-        ("platform.machine", "riscv64", "needs Linux on x86-64, this is linux on riscv64"),
         ("platform.libc_ver", ("glibc", "2.31"), r"needs glibc 2\.35 or newer, this is glibc 2\.31"),
     ],
 )
