@@ -2,7 +2,7 @@
 
     python bench/hop.py [--rounds 200]
 
-A hop is the difference between an ensemble of three do-nothing Python models and one of a single model, halved.
+A hop is half the difference between an ensemble of three do-nothing Python models and one of a single model.
 Start-up is the time until five preprocessors of one instance each are ready.
 """
 
