@@ -81,7 +81,8 @@ def _free(listeners: ExitStack, host: str, port: int, service: str) -> str:
             f"the server must be allowed to listen on an IPv4 address of this machine, got {host}:{port} "
             f"({error.strerror}); change --host or --{service}-port"
         ) from error
-    return f"{host}:{listener.getsockname()[1]}"
+    address, port = listener.getsockname()  # a number where the host was a name, which not all services take
+    return f"{address}:{port}"
 
 
 def _accepts(address: str) -> bool:

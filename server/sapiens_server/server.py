@@ -135,24 +135,23 @@ class RunningServer:
         while not addresses.are_ready(self._claim.prefix):
             if self._has_ended():
                 self._end()
-                raise self._start_error(f"must load every model, but ended with {self._exit_status()}")
+                raise self._start_error(f", but ended with {self._exit_status()}")
             if stubs.dead_models():
-                raise self._start_error(
-                    "must load every model, but waits for the process of one that has died"
-                )
+                raise self._start_error(", but waits for the process of a model that has died")
             if time.monotonic() > deadline:
                 raise self._start_error(
-                    f"must be ready within {timeout_s:g} s, but was not; allow more with --startup-timeout"
+                    f" within {timeout_s:g} s, but did not; allow more with --startup-timeout"
                 )
             time.sleep(_POLL_S)
 
     def _start_error(self, what: str) -> ServerStartError:
-        reasons = failure_reasons(self._log.lines())
-        if reasons:
-            why = f": {'; '.join(reasons)}; correct what is named there (`sapiens export` writes models anew)"
-        else:
-            why = f"; its last lines:\n{self._last_lines()}"
-        return ServerStartError(f"tritonserver {what}{why}")
+        reasons = "; ".join(failure_reasons(self._log.lines()))
+        why = (
+            f": {reasons}; correct what is named there"
+            if reasons
+            else f"; its last lines:\n{self._last_lines()}"
+        )
+        return ServerStartError(f"tritonserver must become ready{what}{why}")
 
     def _has_ended(self) -> bool:
         """Look without collecting the process: until then no other process can get its id."""

@@ -12,11 +12,8 @@ _KEPT_LINES = 2000
 _SERVER_LINE = re.compile(r'([IWEF])\d{4} \S+ \d+ [\w.]+:\d+\] +"?(.*?)"?$')
 _TABLE_LINE = re.compile(r"\s*$|\||\+-")
 _NO_GPU = re.compile(r"CudaDriverHelper has not been initialized|CUDA driver version is insufficient")
-# Fatal, although the server does not write them as its errors; the text that matters follows.
-_FATAL = re.compile(
-    r"\[libprotobuf ERROR [^]]*\] |Failed to preinitialize Python stub: |Fatal Python error: |"
-    r".*error while loading shared libraries: |error: (?!creating server)"
-)
+# Reasons that the server does not write as errors of its own; the text that matters follows.
+_REASON = re.compile(r"\[libprotobuf ERROR [^]]*\] |Failed to preinitialize Python stub: ")
 _TOLD_AGAIN = "ERROR: Failed to create instance"  # a later line says the same and names the model
 _CONSEQUENCE = " which has no loaded version"  # of another model's failure
 _STATUS = re.compile(r"\b(?:Internal|Invalid argument): ")
@@ -78,8 +75,8 @@ def failure_reasons(lines: Iterable[str]) -> list[str]:
 def _reason(line: str) -> str | None:
     server_line = _SERVER_LINE.match(line)
     message = server_line[2] if server_line else line
-    if fatal := _FATAL.match(message):
-        return _readable(message[fatal.end() :])
+    if announced := _REASON.match(message):
+        return _readable(message[announced.end() :])
     is_error = server_line is not None and server_line[1] in "EF" and is_noteworthy(line)
     return _readable(message) if is_error and not message.startswith(_TOLD_AGAIN) else None
 

@@ -27,7 +27,7 @@ RAISES = f"{INITIALIZE}        raise RuntimeError('no weights\\nhere')\n"
 SLOW = f"{INITIALIZE}        import time\n        time.sleep(60)\n"
 
 
-def add_model(repository: Path, name: str, code: str | None = SOUND) -> Path:
+def with_model(repository: Path, name: str, code: str | None = SOUND) -> Path:
     version = repository / name / "1"
     version.mkdir(parents=True)
     config = (
@@ -43,7 +43,7 @@ def add_model(repository: Path, name: str, code: str | None = SOUND) -> Path:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    return add_model(tmp_path, "sound")
+    return with_model(tmp_path, "sound")
 
 
 @pytest.mark.parametrize("service", ["grpc", "http", "metrics"])
@@ -78,21 +78,21 @@ def test_one_port_for_two_services_is_refused(repository: Path) -> None:
 def test_model_that_does_not_load_is_named_with_the_reason(
     repository: Path, code: str | None, reason: str
 ) -> None:
-    add_model(repository, "broken", code)
+    with_model(repository, "broken", code)
     with pytest.raises(ServerStartError, match=reason) as raised:
         serve(repository, grpc_port=0)
     assert "\n" not in str(raised.value)
 
 
 def test_broken_config_is_named_with_the_reason(repository: Path) -> None:
-    (add_model(repository, "broken") / "broken" / "config.pbtxt").write_text("nam: 3")
+    (with_model(repository, "broken") / "broken" / "config.pbtxt").write_text("nam: 3")
     with pytest.raises(ServerStartError, match=r'no field named "nam".*broken/config\.pbtxt'):
         serve(repository, grpc_port=0)
 
 
 def test_only_the_cause_of_several_failures_is_named(repository: Path) -> None:
-    add_model(repository, "broken", "def f(:")
-    ensemble = add_model(repository, "whole", None) / "whole" / "config.pbtxt"
+    with_model(repository, "broken", "def f(:")
+    ensemble = with_model(repository, "whole", None) / "whole" / "config.pbtxt"
     maps = 'input_map { key: "x" value: "x" } output_map { key: "y" value: "y" }'
     step = f'step {{ model_name: "broken" model_version: -1 {maps} }}'
     config = ensemble.read_text().replace(
@@ -107,7 +107,7 @@ def test_only_the_cause_of_several_failures_is_named(repository: Path) -> None:
 def test_slow_start_ends_with_the_last_lines_of_the_log(tmp_path: Path) -> None:
     before = time.monotonic()
     with pytest.raises(ServerStartError, match=r"(?s)within 1\.5 s.*--startup-timeout.*loading: slow:1"):
-        serve(add_model(tmp_path, "slow", SLOW), grpc_port=0, options=ServerOptions(startup_timeout_s=1.5))
+        serve(with_model(tmp_path, "slow", SLOW), grpc_port=0, options=ServerOptions(startup_timeout_s=1.5))
     assert time.monotonic() - before < 4
 
 
@@ -158,10 +158,12 @@ def test_server_on_path_comes_first_and_gets_nothing_of_the_wheel(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "tritonserver"
-    program.write_text('#!/bin/sh\necho "error: $LD_LIBRARY_PATH $@"\nexit 3\n')
+    program.write_text('#!/bin/sh\necho "$LD_LIBRARY_PATH $@"\nexit 3\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    with pytest.raises(ServerStartError, match=r"exit status 3.*--disable-auto-complete-config") as raised:
+    with pytest.raises(
+        ServerStartError, match=r"(?s)exit status 3.*--disable-auto-complete-config"
+    ) as raised:
         serve(repository, host="0.0.0.0", grpc_port=0)
     assert "pytriton" not in str(raised.value)
     assert "--backend-directory" not in str(raised.value)
