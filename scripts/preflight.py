@@ -14,7 +14,9 @@ def problems() -> list[str]:
     if not (3, 11) <= sys.version_info[:2] <= (3, 13):
         found.append(f"Python 3.11 to 3.13 is needed, {sys.executable} is {platform.python_version()}")
     if sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"):
-        found.append(f"the server needs Linux on x86-64 or aarch64, this is {sys.platform} on {platform.machine()}")
+        found.append(
+            f"the server needs Linux on x86-64 or aarch64, not {sys.platform} on {platform.machine()}"
+        )
     else:
         library, version = platform.libc_ver()
         if library != "glibc" or tuple(int(part) for part in version.split(".")) < MIN_GLIBC:
