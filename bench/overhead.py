@@ -46,7 +46,7 @@ from sapiens_export.checkpoints import random_network
 from sapiens_export.exporter import Source, export_engine
 from sapiens_export.networks.config import NetworkConfig
 from sapiens_server import serve
-from sapiens_server.launch import MALLOC_SETTINGS
+from sapiens_server.launch import ENVIRONMENT
 
 INPUT_HW = TASKS[Task.DEPTH].network_hw
 CONCURRENCIES = (1, 4, 8)
@@ -89,7 +89,7 @@ def photograph(width: int, height: int) -> bytes:
 
 
 class InProcess:
-    """The pipeline in a child process with the server's malloc settings."""
+    """The pipeline in a child process with the server's environment."""
 
     def __init__(self, engine_file: Path, image_file: Path) -> None:
         command = [sys.executable, Path(__file__).with_name("in_process.py"), engine_file, image_file]
@@ -98,7 +98,7 @@ class InProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **MALLOC_SETTINGS},
+            env={**ENVIRONMENT, **os.environ},
         )
 
     def round(self, result: str, concurrency: int, num_calls: int) -> Sample:

@@ -45,7 +45,9 @@ def decode_bgr(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
         )
     orientation = _checked_header(encoded)
     try:
-        image = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+        image = cv2.imdecode(
+            encoded, cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if orientation > 1 else 0)
+        )
     except cv2.error as error:
         raise ValueError(f"image could not be decoded: {error.err}; save it again as PNG or JPEG") from error
     if image is None:
@@ -103,7 +105,7 @@ def _checked_header(encoded: NDArray[np.uint8]) -> int:
     try:
         with Image.open(io.BytesIO(encoded.data), formats=IMAGE_FORMATS) as header:
             width, height = header.size
-            # OpenCV turns the other formats upright itself.
+            # OpenCV turns the other formats upright itself, and WebP in some versions only.
             orientation = header.getexif().get(_EXIF_ORIENTATION, 1) if header.format == "WEBP" else 1
     except UnidentifiedImageError as error:
         start = encoded[:_MAX_SHOWN_BYTES].tobytes()

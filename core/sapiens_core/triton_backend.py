@@ -1,8 +1,7 @@
 """Triton's Python backend, fenced: adapters hand a pure function to `respond` and never meet the protocol.
 
 Runs inside the interpreter that Triton embeds, where `triton_python_backend_utils` exists. Importing this
-module configures that process: one OpenCV thread per model instance (instances are the parallelism), and no
-OpenCV messages about the images that callers send (they get an answer instead).
+module configures that process: one OpenCV thread per model instance, since instances are the parallelism.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     Compute = Callable[..., Mapping[str, NDArray[Any]]]
 
 cv2.setNumThreads(1)
-cv2.setLogLevel(0)
 
 
 def respond(requests: Sequence[Any], inputs: Sequence[str], compute: Compute) -> list[Any]:

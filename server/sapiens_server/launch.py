@@ -15,12 +15,17 @@ from sapiens_server.errors import ServerNotFoundError
 from sapiens_server.installation import CONTAINER, Installation, stub_for_this_python
 from sapiens_server.leftovers import Claim
 
-# With glibc's defaults the server maps and unmaps every tensor above 32 MiB on each request; the page faults
-# cost more than all its copies. These must be set before it starts.
-MALLOC_SETTINGS = {
+# What must be set before the server starts; whoever has set these variables otherwise keeps their values.
+ENVIRONMENT = {
+    # With glibc's defaults the server maps and unmaps every tensor above 32 MiB on each request; the page
+    # faults cost more than all its copies.
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**31),
     "MALLOC_ARENA_MAX": "1",
+    # Instances are the parallelism of pre- and postprocessors.
+    "OPENBLAS_NUM_THREADS": "1",
+    # Callers get an answer about their bad images; the log need not hear of them.
+    "OPENCV_LOG_LEVEL": "SILENT",
 }
 
 # Run by a small Python that then becomes tritonserver, to which the kernel sends SIGTERM when the thread
@@ -45,7 +50,7 @@ def launch(installation: Installation, arguments: list[str], claim: Claim) -> su
     Raises:
         ServerNotFoundError: The wheel's Python backend cannot run in this interpreter.
     """
-    environment = {**MALLOC_SETTINGS, **os.environ}
+    environment = {**ENVIRONMENT, **os.environ}
     command = [str(installation.binary), *arguments]
     if installation.wheel is not None:
         environment = _with_wheel(environment, installation.wheel)
