@@ -10,15 +10,20 @@ find_python = for name in python3.11 python3.12 python3.13 python3; do \
 PYTHON ?= $(shell $(find_python))
 BIN := .venv/bin
 PHOTO := assets/eileen_collins.jpg
+MODELS := models
+OUT := out
 
 .PHONY: help demo test lint configs clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-demo: .venv/installed ## export a small network, serve it, send it a photograph, leave pictures in out/
-	$(BIN)/sapiens export depth --random-weights --seed 3 --network assets/demo_network.json --repository models
-	$(BIN)/python examples/depth.py $(PHOTO) --repository models --output out
+demo: .venv/installed ## export small networks, serve them, send them a photograph, leave pictures in out/
+	for task in depth normal seg pose features; do
+	$(BIN)/sapiens export $$task --random-weights --seed 3 --network assets/demo_networks/$$task.json --repository $(MODELS)
+	done
+	$(BIN)/sapiens export detect --repository $(MODELS)
+	$(BIN)/python examples/demo.py $(PHOTO) --repository $(MODELS) --output $(OUT)
 
 test: .venv/installed ## run all tests
 	$(BIN)/python -m pytest

@@ -1,12 +1,13 @@
-"""The pipeline without a server, as a process that answers commands: the baseline of `overhead.py`.
+"""The pipelines without a server, as a process that answers commands: the baseline of `overhead.py`.
 
-It runs in a process of its own so that it gets the same malloc settings as the server. Each line on stdin,
-`RESULT CONCURRENCY CALLS`, gives one line of JSON on stdout; RESULT is "depth" or "depth_raw".
+It runs in a process of its own so that it gets the same environment as the server. Each line on stdin,
+`RESULT CONCURRENCY CALLS`, gives one line of JSON on stdout; RESULT is the name of an ensemble.
 """
 
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -16,16 +17,21 @@ import numpy as np
 from measure import load
 
 from sapiens_core.image_codec import decode_bgr
-from sapiens_core.postprocess.depth import image_depth
 from sapiens_core.preprocess import dense_pixels
+from sapiens_core.step_settings import StepSettings
+from sapiens_export import pipeline
 from sapiens_export.engines import Engine, engine_from_torchscript
 
+DENSE = {"depth": pipeline.depth, "normal": pipeline.normals, "seg": pipeline.classes}
 
-def answer(result: str, encoded: np.ndarray, engine: Engine, input_hw: tuple[int, int]) -> np.ndarray:
-    """Do what the ensemble of this name does."""
-    image = decode_bgr(encoded)
-    depth_map = engine(dense_pixels(image, input_hw))
-    return depth_map if result == "depth_raw" else image_depth(depth_map[0, 0], image.shape[:2])
+
+def call_of(result: str, encoded: bytes, engine: Engine, input_hw: tuple[int, int]) -> Callable[[], object]:
+    """Return a function that does what the ensemble of this name does."""
+    if result == "pose":
+        return partial(pipeline.pose, encoded, engine, StepSettings(input_hw, max_batch_size=1))
+    if result in DENSE:
+        return partial(DENSE[result], encoded, engine, input_hw)
+    return lambda: engine(dense_pixels(decode_bgr(np.frombuffer(encoded, np.uint8)), input_hw))
 
 
 def main() -> None:
@@ -33,10 +39,10 @@ def main() -> None:
     engine_file, image_file, height, width = sys.argv[1:]
     cv2.setNumThreads(1)
     engine = engine_from_torchscript(Path(engine_file))
-    encoded = np.frombuffer(Path(image_file).read_bytes(), np.uint8)
+    encoded = Path(image_file).read_bytes()
     for line in sys.stdin:
         result, concurrency, num_calls = line.split()
-        call = partial(answer, result, encoded, engine, (int(height), int(width)))
+        call = call_of(result, encoded, engine, (int(height), int(width)))
         sample = load([call] * int(concurrency), int(num_calls), [os.getpid()])
         print(json.dumps(asdict(sample)), flush=True)
 

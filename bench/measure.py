@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +68,10 @@ def process_tree(pid: int) -> list[int]:
 
 
 def load(calls: Sequence[Callable[[], object]], num_calls: int, pids: Sequence[int]) -> Sample:
-    """Share `num_calls` among one thread per entry of `calls`, each calling again once it has its answer."""
+    """Share `num_calls` among one thread per entry of `calls`, each calling again once it has its answer.
+
+    Raises what a call raises: a round with failures measures nothing.
+    """
     latencies: list[float] = []
     tickets = itertools.count()
 
@@ -78,13 +81,11 @@ def load(calls: Sequence[Callable[[], object]], num_calls: int, pids: Sequence[i
             call()
             latencies.append(time.perf_counter() - started)
 
-    threads = [threading.Thread(target=work, args=(call,)) for call in calls]
-    before, started = usage(pids), time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    elapsed_s, spent = time.perf_counter() - started, usage(pids) - before
+    with ThreadPoolExecutor(len(calls)) as threads:
+        before, started = usage(pids), time.perf_counter()
+        for worker in [threads.submit(work, call) for call in calls]:
+            worker.result()
+        elapsed_s, spent = time.perf_counter() - started, usage(pids) - before
     return Sample(
         latency_ms=float(np.median(latencies)) * 1e3,
         per_second=num_calls / elapsed_s,

@@ -1,16 +1,16 @@
-"""What serving costs: the depth ensemble against the same pipeline in one process.
+"""What serving costs: an ensemble against the same pipeline in one process.
 
-    python bench/overhead.py [--rounds 12] [--size 1080x1440 --size 3000x4000] [--network tiny --network free]
+    python bench/overhead.py [--task depth] [--rounds 12] [--size 1080x1440] [--network tiny --network free]
 
 Everything shares one machine and one run; contenders take turns in every round. Latency is the lower quartile
-and throughput the upper quartile of the rounds. Networks: "tiny" is a Sapiens depth network of one block,
-"free" the mean of the channels, which hides nothing; with a released network the ratios come closer to 1.
+and throughput the upper quartile of the rounds. Networks: "tiny" is a Sapiens network of one block, "free"
+costs next to nothing and so hides nothing; with a released network the ratios come closer to 1.
 
   in-process               the same functions, the same engine file, one process, same malloc settings
-  ensemble                 `depth`: JPEG in, float32 at image size out
+  ensemble                 JPEG in, the result out, at image size where it is a map
   ensemble, network size   `depth_raw`: JPEG in, the engine's output out; base: in-process without last resize
-  classic contract         JPEG in, float32 tensors between the steps, float32 at image size out
-  client-side preprocess   uint8 pixels at network size to the engine, final resize at the client
+  classic contract         depth with float32 tensors between the steps, float32 at image size out
+  client-side preprocess   depth with uint8 pixels to the engine, decoding and final resize at the client
 """
 
 from __future__ import annotations
@@ -52,30 +52,41 @@ INPUT_HW = TASKS[Task.DEPTH].network_hw
 CONCURRENCIES = (1, 4, 8)
 CALLS_PER_ROUND = {1: 6, 4: 16, 8: 24}
 BASELINES = {"ensemble, network size": "in-process, network size"}
-STAGES = ("dense_preprocess", "depth_engine", "depth_postprocess")
 PHASES = ("queue", "compute_input", "compute_infer", "compute_output")
 CLASSIC = Path(__file__).parent / "classic_repository"
 PHOTO = Path(__file__).parents[1] / "assets" / "eileen_collins.jpg"
 
 
-class MeanOfChannels(nn.Module):
-    """A network whose own time hardly counts."""
+class FreeNetwork(nn.Module):
+    """The mean of the channels at output size, times a number per output: hardly any work."""
+
+    factors: torch.Tensor
+
+    def __init__(self, stride: int, num_outputs: int) -> None:
+        super().__init__()
+        self.stride = stride
+        factors = torch.randn(1, num_outputs, 1, 1, generator=torch.Generator().manual_seed(0))
+        self.register_buffer("factors", factors)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return images.mean(dim=1, keepdim=True)
+        return nn.functional.avg_pool2d(images.mean(dim=1, keepdim=True), self.stride) * self.factors
 
 
-def write_repository(folder: Path, network_name: str) -> None:
-    """Write the product's models and the classic ones, around the same network."""
-    config = NetworkConfig("sapiens", Task.DEPTH, 16, 1, 1, 0, INPUT_HW, 1, 1)
-    network = MeanOfChannels().eval() if network_name == "free" else random_network(config, seed=0)
+def write_repository(folder: Path, task: Task, network_name: str) -> None:
+    """Write the product's models, and for depth the classic ones around the same network."""
+    variant = TASKS[task].variants[0]
+    config = NetworkConfig(
+        "sapiens", task, 16, 1, 1, variant.patch_padding, INPUT_HW, 1, variant.num_outputs, variant.labels
+    )
+    free = FreeNetwork(TASKS[task].output_stride, variant.num_outputs).eval()
+    network = free if network_name == "free" else random_network(config, seed=0)
     export_engine(Source(network, config, checkpoint_sha256=None), folder)
-    shutil.copytree(CLASSIC, folder, dirs_exist_ok=True)
-    images = torch.zeros(2, 3, *INPUT_HW)
-    with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
-        torch.jit.trace(network, images, check_trace=False).save(
-            folder / "classic_engine" / "1" / ENGINE_FILE
-        )
+    if task is Task.DEPTH:
+        shutil.copytree(CLASSIC, folder, dirs_exist_ok=True)
+        images = torch.zeros(2, 3, *INPUT_HW)
+        with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
+            traced = torch.jit.trace(network, images, check_trace=False)
+        traced.save(folder / "classic_engine" / "1" / ENGINE_FILE)
 
 
 def photograph(width: int, height: int) -> bytes:
@@ -125,20 +136,24 @@ def client_side(transport: Transport, image: np.ndarray) -> np.ndarray:
     return image_depth(depth_map[0, 0], decoded.shape[:2])
 
 
-def served_contenders(transport: Transport, image: np.ndarray) -> dict[str, Callable[[], np.ndarray]]:
+def served_contenders(
+    task: Task, transport: Transport, image: np.ndarray
+) -> dict[str, Callable[[], np.ndarray]]:
     """Return one call of every contender that uses the server."""
-    return {
-        "ensemble": partial(request, transport, "depth", "depth", image=image),
-        "ensemble, network size": partial(request, transport, "depth_raw", "depth_map", image=image),
-        "classic contract": partial(request, transport, "classic", "depth", image=image),
-        "client-side preprocess": partial(client_side, transport, image),
-    }
+    output = TASKS[task].outputs[0].name
+    calls = {"ensemble": partial(request, transport, task.value, output, image=image)}
+    if task is Task.DEPTH:
+        calls["ensemble, network size"] = partial(request, transport, "depth_raw", "depth_map", image=image)
+        calls["classic contract"] = partial(request, transport, "classic", "depth", image=image)
+        calls["client-side preprocess"] = partial(client_side, transport, image)
+    return calls
 
 
 @dataclass(frozen=True)
 class Bench:
     """A running server and everything that takes part."""
 
+    task: Task
     contenders: Mapping[str, Callable[[int, int], Sample]]
     url: str
     transport: Transport
@@ -146,25 +161,26 @@ class Bench:
 
 
 @contextmanager
-def prepared(network: str, jpeg: bytes) -> Iterator[Bench]:
+def prepared(task: Task, network: str, jpeg: bytes) -> Iterator[Bench]:
     """Start the server and the in-process child for one network and one image."""
     with tempfile.TemporaryDirectory() as folder:
         repository, image_file = Path(folder, "models"), Path(folder, "image.jpg")
-        write_repository(repository, network)
+        write_repository(repository, task, network)
         image_file.write_bytes(jpeg)
         image = np.frombuffer(jpeg, np.uint8)
         with serve(repository, grpc_port=0) as server:
             transports = [Transport(server.grpc_url) for _ in range(max(CONCURRENCIES))]
-            calls = [served_contenders(transport, image) for transport in transports]
+            calls = [served_contenders(task, transport, image) for transport in transports]
             pids = [os.getpid(), *process_tree(server.pid)]
-            child = InProcess(repository / "depth_engine" / "1" / ENGINE_FILE, image_file)
+            child = InProcess(repository / f"{task.value}_engine" / "1" / ENGINE_FILE, image_file)
             contenders: dict[str, Callable[[int, int], Sample]] = {
-                "in-process": partial(child.round, "depth"),
-                "in-process, network size": partial(child.round, "depth_raw"),
+                "in-process": partial(child.round, task.value)
             }
+            if task is Task.DEPTH:
+                contenders["in-process, network size"] = partial(child.round, "depth_raw")
             for name in calls[0]:
                 contenders[name] = partial(served_round, [caller[name] for caller in calls], pids)
-            yield Bench(contenders, server.grpc_url, transports[0], image)
+            yield Bench(task, contenders, server.grpc_url, transports[0], image)
             child.close()
 
 
@@ -186,14 +202,14 @@ def measured(bench: Bench, concurrency: int, rounds: int) -> dict[str, Sample]:
 
 def stage_times(bench: Bench, num_calls: int = 20) -> dict[str, dict[str, float]]:
     """Return model -> phase -> milliseconds per request at one caller, by the server's statistics."""
-    client = triton.InferenceServerClient(bench.url)
+    spec, client = TASKS[bench.task], triton.InferenceServerClient(bench.url)
     before = phase_totals(client)
     for _ in range(num_calls):
-        request(bench.transport, "depth", "depth", image=bench.image)
+        request(bench.transport, bench.task.value, spec.outputs[0].name, image=bench.image)
     after = phase_totals(client)
     return {
         model: {phase: (after[model][phase] - before[model][phase]) / num_calls for phase in PHASES}
-        for model in STAGES
+        for model in (spec.preprocess.name, spec.engine.name, spec.postprocess.name)
     }
 
 
@@ -235,6 +251,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--task", type=Task, default=Task.DEPTH, help="depth, normal, seg or pose")
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--size", action="append", help="WIDTHxHEIGHT of the JPEG; repeatable")
     parser.add_argument("--network", action="append", choices=["tiny", "free"], help="repeatable")
@@ -242,8 +259,8 @@ def main() -> None:
     for network in options.network or ["tiny", "free"]:
         for size in options.size or ["1080x1440", "3000x4000"]:
             width, height = map(int, size.split("x"))
-            with prepared(network, photograph(width, height)) as bench:
-                print(f"\n### network {network}, JPEG of {width} x {height} pixels")
+            with prepared(options.task, network, photograph(width, height)) as bench:
+                print(f"\n### {options.task}, network {network}, JPEG of {width} x {height} pixels")
                 for concurrency in CONCURRENCIES:
                     print_samples(concurrency, measured(bench, concurrency, options.rounds))
                 print_stages(stage_times(bench))

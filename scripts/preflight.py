@@ -4,6 +4,8 @@ import importlib.util
 import platform
 import shutil
 import sys
+import sysconfig
+from pathlib import Path
 
 MIN_GLIBC = (2, 35)
 
@@ -23,11 +25,20 @@ def problems() -> list[str]:
             found.append(f"the server needs glibc 2.35 or newer, this is {library or 'no glibc'} {version}")
     if importlib.util.find_spec("ensurepip") is None:
         found.append("Python's venv module is incomplete; on Debian and Ubuntu install python3-venv")
-    if sys.version_info[:2] == (3, 13) and shutil.which("cc") is None:
+    if sys.version_info[:2] == (3, 13) and (missing := missing_to_build_numpy()):
         found.append(
-            "with Python 3.13 numpy 1.26 is built by a C compiler, and there is no cc; or use 3.11, 3.12"
+            f"with Python 3.13 numpy 1.26 is built from source, and there is no {', no '.join(missing)}; "
+            "on Debian and Ubuntu install build-essential and python3-dev, or use Python 3.11 or 3.12"
         )
     return found
+
+
+def missing_to_build_numpy() -> list[str]:
+    """Return the compilers and headers that are not here."""
+    missing = [compiler for compiler in ("cc", "c++") if shutil.which(compiler) is None]
+    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        missing.append("Python.h")
+    return missing
 
 
 if __name__ == "__main__":

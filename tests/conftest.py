@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+
+from sapiens_core.tasks import Task
+from sapiens_export.networks.config import NetworkConfig
 
 GOLDEN = Path(__file__).parent / "golden" / "sapiens1"
 
@@ -28,6 +32,20 @@ def golden() -> Callable[[str], Mapping[str, NDArray]]:
 @pytest.fixture(scope="session")
 def golden_folder() -> Path:
     return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def golden_networks() -> dict[str, NetworkConfig]:
+    """The architectures of golden/sapiens1/net_*.safetensors by their names."""
+    family, input_hw = "sapiens", (64, 48)
+    return {
+        "depth": NetworkConfig(family, Task.DEPTH, 32, 2, 2, 0, input_hw, 12, 1),
+        "normal": NetworkConfig(family, Task.NORMAL, 32, 2, 4, 2, input_hw, 16, 3),
+        "seg": NetworkConfig(family, Task.SEG, 32, 2, 4, 0, input_hw, 16, 28, "goliath"),
+        "pose17": NetworkConfig(family, Task.POSE, 64, 2, 4, 2, input_hw, 12, 17, "coco"),
+        "pose308": NetworkConfig(family, Task.POSE, 32, 2, 4, 2, input_hw, 8, 308, "goliath"),
+        "pretrain": NetworkConfig(family, Task.FEATURES, 32, 2, 2, 0, (64, 64), 0, 32),
+    }
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +68,39 @@ def encode() -> Callable[..., bytes]:
         return buffer.getvalue()
 
     return encoded
+
+
+@pytest.fixture(scope="session")
+def picture_of_people() -> Callable[..., NDArray[np.uint8]]:
+    """A function ((x of the middle, y of the feet, height) of each person, (H, W)) -> (H, W, 3) uint8.
+
+    Silhouettes of people who stand upright, in units of an eighth of their height.
+    """
+    half = [
+        (0.2, 1.1),
+        (1, 1.4),
+        (1.1, 3.8),
+        (0.75, 3.8),
+        (0.7, 2.2),
+        (0.6, 4.2),
+        (0.7, 8),
+        (0.2, 8),
+        (0, 4.6),
+    ]
+    body = np.array(half + [(-x, y) for x, y in reversed(half)])
+
+    def draw(
+        persons: Sequence[tuple[float, float, float]], hw: tuple[int, int] = (480, 640)
+    ) -> NDArray[np.uint8]:
+        image = np.full((*hw, 3), 190, np.uint8)
+        for x, feet, height in persons:
+            top, unit = np.array([x, feet - height]), height / 8
+            cv2.fillPoly(image, [np.rint(top + body * unit).astype(np.int32)], (60, 60, 60), cv2.LINE_AA)
+            head = ((x, top[1] + 0.55 * unit), (0.84 * unit, 1.1 * unit), 0)  # center, axes, angle
+            cv2.ellipse(image, head, (60, 60, 60), -1, cv2.LINE_AA)
+        return image
+
+    return draw
 
 
 @pytest.fixture(scope="session")

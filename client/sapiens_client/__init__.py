@@ -1,5 +1,6 @@
 """Python SDK of Sapiens on Triton."""
 
+from sapiens_client.analysis import Analysis
 from sapiens_client.client import SapiensClient
 from sapiens_client.errors import (
     ClientClosedError,
@@ -13,21 +14,32 @@ from sapiens_client.errors import (
     ServerOverloadedError,
     ServerUnavailableError,
 )
-from sapiens_client.results import DepthResult, Timing
+from sapiens_client.results import Result, Timing
+from sapiens_client.results_dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
+from sapiens_client.results_people import DetectionResult, Keypoint, Person, PoseResult
 from sapiens_core.model_info import ModelInfo
 
 __all__ = [
+    "Analysis",
     "ClientClosedError",
     "DepthResult",
+    "DetectionResult",
+    "FeatureResult",
     "ImageNotFoundError",
     "ImageReadError",
     "InferenceError",
     "InvalidInputError",
+    "Keypoint",
     "ModelInfo",
     "ModelNotServedError",
+    "NormalResult",
+    "Person",
+    "PoseResult",
     "RequestTimeoutError",
+    "Result",
     "SapiensClient",
     "SapiensError",
+    "SegmentationResult",
     "ServerOverloadedError",
     "ServerUnavailableError",
     "Timing",

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Sequence
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from sapiens_client.cli_files import image_paths, output_names
 from sapiens_client.client import SapiensClient
-from sapiens_client.errors import (
-    InvalidInputError,
-    ModelNotServedError,
-    SapiensError,
-    ServerUnavailableError,
-)
-from sapiens_core.tasks import IMAGE_FORMATS
+from sapiens_client.errors import ModelNotServedError, SapiensError, ServerUnavailableError
+from sapiens_client.questions import QUESTIONS, AnalysisTask
+from sapiens_client.saving import Format
+from sapiens_core.tasks import HUMAN_TASKS
 
 if TYPE_CHECKING:
+    from sapiens_client.results import Result
+    from sapiens_client.saving import ImageId
     from sapiens_core.model_info import ModelInfo
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".tif", *(f".{name.lower()}" for name in IMAGE_FORMATS)})
+_BOX_NUMBERS = 4
 
 app = typer.Typer(
     help="Meta's Sapiens human vision models on Triton: export them, serve them, ask them.",
@@ -35,16 +34,60 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+Answers: TypeAlias = "Mapping[str, Result | SapiensError]"
+Ask: TypeAlias = "Callable[[SapiensClient, Path], Answers]"
 
-class Format(StrEnum):
-    """What to write for every image."""
+Images = Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files, or folders of images.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
+Url = Annotated[
+    str | None,
+    typer.Option(help="host:port of the server.", show_default="$SAPIENS_URL, else localhost:8001"),
+]
+Timeout = Annotated[float, typer.Option("--timeout", help="Seconds that one image may take.")]
+Formats = Annotated[
+    list[Format],
+    typer.Option(
+        "--format",
+        default_factory=lambda: [Format.PICTURE],
+        show_default="picture",
+        help="What to write for every image, may be repeated. Which there are depends on the task: "
+        + "; ".join(f"{form.value}: {form.content} ({form.suffix})" for form in Format),
+    ),
+]
 
-    PICTURE = "picture"
-    NPY = "npy"
-    PNG16 = "png16"
+_ABOUT: Mapping[AnalysisTask, str] = {
+    AnalysisTask.DEPTH: "Estimate the relative depth of every pixel of IMAGES.",
+    AnalysisTask.NORMAL: "Estimate the surface normal of every pixel of IMAGES.",
+    AnalysisTask.SEG: "Find the body part or garment that every pixel of IMAGES belongs to.",
+    AnalysisTask.POSE: "Find the keypoints of persons in IMAGES: in given boxes, or one per image.",
+    AnalysisTask.FEATURES: "Compute the features of the pretrained backbone for IMAGES.",
+    AnalysisTask.DETECT: "Find the boxes of the persons in IMAGES.",
+    AnalysisTask.PEOPLE: "Find the persons in IMAGES, and their keypoints.",
+}
+
+_RULES = """
+
+Writes NAME_TASK.png and the like, and prints the path of each file written.
+A bad image is reported and left out; without a server everything stops.
+Exit status: 0 all done, 1 something failed, 2 wrong usage, 130 interrupted.
+"""
 
 
-_SUFFIXES = {Format.PICTURE: ".png", Format.NPY: ".npy", Format.PNG16: ".16.png"}
+@dataclass(frozen=True)
+class _Job:
+    """What a command was told.
+
+    Attributes:
+        title: What the progress bar calls it.
+        tasks: What is asked about every image.
+        ask: How.
+        formats: What is written.
+    """
+
+    title: str
+    tasks: Sequence[AnalysisTask]
+    ask: Ask
+    formats: Sequence[Format]
 
 
 def main() -> None:
@@ -81,100 +124,151 @@ def _options(
     pass
 
 
-@app.command()
-def depth(
-    images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGES", help="Image files, or folders of images.")
-    ],
+def _add_task(task: AnalysisTask) -> None:
+    def command(
+        images: Images,
+        *,
+        output: Output = Path("out"),
+        url: Url = None,
+        timeout_s: Timeout = 60.0,
+        formats: Formats,
+    ) -> None:
+        job = _Job(task, [task], lambda client, path: {task: getattr(client, task)(path)}, formats)
+        _run(job, image_paths(images), output, url, timeout_s)
+
+    app.command(task.value, help=_ABOUT[task] + _RULES)(command)
+
+
+def _bbox(text: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(map(float, text.split(",")))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != _BOX_NUMBERS:
+        raise typer.BadParameter(f"must be four numbers X1,Y1,X2,Y2 in pixels, got {text!r}")
+    return numbers
+
+
+def _pose(
+    images: Images,
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("out"),
-    url: Annotated[
-        str | None,
-        typer.Option(help="host:port of the server.", show_default="$SAPIENS_URL, else localhost:8001"),
-    ] = None,
-    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds that one image may take.")] = 60.0,
-    formats: Annotated[
-        list[Format],
+    bboxes: Annotated[
+        list[str] | None,
         typer.Option(
-            "--format",
-            default_factory=lambda: [Format.PICTURE],
-            show_default="picture",
-            help="A picture for people (.png), float32 (.npy), or 16 bit (.16.png) with scale and offset "
-            "in a .json beside it; may be repeated.",
+            "--bbox",
+            metavar="X1,Y1,X2,Y2",
+            help="Box of a person, pixels; may be repeated, for a single image. Without: the whole image.",
+        ),
+    ] = None,
+    output: Output = Path("out"),
+    url: Url = None,
+    timeout_s: Timeout = 60.0,
+    formats: Formats,
+) -> None:
+    paths = image_paths(images)
+    boxes = [_bbox(text) for text in bboxes] if bboxes else None
+    if boxes and len(paths) > 1:
+        raise typer.BadParameter(f"--bbox is for a single image, got {len(paths)}; ask for one at a time")
+    task = AnalysisTask.POSE
+    job = _Job(task, [task], lambda client, path: {task: client.pose(path, boxes)}, formats)
+    _run(job, paths, output, url, timeout_s)
+
+
+def _analyze(
+    images: Images,
+    *,
+    tasks: Annotated[
+        list[AnalysisTask],
+        typer.Option(
+            "--task",
+            default_factory=lambda: [AnalysisTask(task) for task in HUMAN_TASKS],
+            show_default=", ".join(HUMAN_TASKS),
+            help="What to ask about every image; may be repeated.",
         ),
     ],
+    output: Output = Path("out"),
+    url: Url = None,
+    timeout_s: Timeout = 60.0,
+    formats: Formats,
 ) -> None:
-    """Estimate the relative depth of every pixel of IMAGES.
+    job = _Job("analyze", tasks, lambda client, path: client.analyze(path, tasks), formats)
+    _run(job, image_paths(images), output, url, timeout_s)
 
-    Writes NAME_depth.png and the like, and prints the path of each file written.
-    A bad image is reported and left out; without a server everything stops.
-    Exit status: 0 all done, 1 something failed, 130 interrupted.
-    """
-    paths = image_paths(images)
-    output.mkdir(parents=True, exist_ok=True)
+
+for _task in AnalysisTask:
+    if _task is AnalysisTask.POSE:
+        app.command("pose", help=_ABOUT[_task] + _RULES)(_pose)
+    else:
+        _add_task(_task)
+app.command("analyze", help="Ask for several tasks about IMAGES at the same time." + _RULES)(_analyze)
+
+
+def _run(job: _Job, paths: Sequence[Path], folder: Path, url: str | None, timeout_s: float) -> None:
+    _check_formats(job)
+    folder.mkdir(parents=True, exist_ok=True)
     with SapiensClient(url, timeout_s=timeout_s) as client:
-        num_failed = _save_depths(client, paths, output, formats)
+        num_failed = _save_all(job, client, paths, folder)
     if num_failed:
         typer.echo(f"{num_failed} of {len(paths)} images failed", err=True)
         raise typer.Exit(1)
 
 
-def image_paths(images: Sequence[Path]) -> list[Path]:
-    """Return the image files meant, each once: a folder stands for the images in it, sorted.
-
-    Raises:
-        InvalidInputError: A folder holds no image.
-    """
-    paths: list[Path] = []
-    for image in images:
-        if not image.is_dir():
-            paths.append(image)
-            continue
-        inside = sorted(path for path in image.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-        if not inside:
-            formats = ", ".join(IMAGE_FORMATS)
-            raise InvalidInputError(f"folder must hold images ({formats}), got none in {str(image)!r}")
-        paths += inside
-    return list(dict.fromkeys(paths))
+def _check_formats(job: _Job) -> None:
+    for task in job.tasks:
+        offered = QUESTIONS[task].kind.writers
+        if missing := [form.value for form in job.formats if form not in offered]:
+            raise typer.BadParameter(
+                f"--format of {task.value} must be one of {', '.join(offered)}, got {', '.join(missing)}"
+            )
 
 
-def output_names(paths: Sequence[Path]) -> list[str]:
-    """Return a distinct name per image: its stem; where stems repeat its file name, numbered if need be."""
-    num_stems = Counter(path.stem for path in paths)
-    names: dict[str, None] = {}
-    for path in paths:
-        base = path.stem if num_stems[path.stem] == 1 else path.name
-        name, number = base, 1
-        while name in names:
-            number += 1
-            name = f"{base}_{number}"
-        names[name] = None
-    return list(names)
-
-
-def _save_depths(
-    client: SapiensClient, paths: Sequence[Path], folder: Path, formats: Sequence[Format]
-) -> int:
-    """Return how many images failed."""
-    num_failed, model = 0, None
-    stems = [folder / f"{name}_depth" for name in output_names(paths)]
+def _save_all(job: _Job, client: SapiensClient, paths: Sequence[Path], folder: Path) -> int:
+    """Return how many images failed, wholly or in one task."""
+    failed: set[Path] = set()
+    introduced: set[ModelInfo] = set()
+    names = output_names(paths)
     with _progress() as progress:
-        for path, stem in progress.track(list(zip(paths, stems, strict=True)), description="depth"):
-            try:
-                result = client.depth(path)
-                files = [file for kind in formats for file in result.save(f"{stem}{_SUFFIXES[kind]}")]
-            except (ServerUnavailableError, ModelNotServedError):
-                raise
-            except (SapiensError, OSError) as error:
-                typer.echo(f"{path}: {error}", err=True)
-                num_failed += 1
-                continue
-            if model is None:
-                model = result.model
-                _introduce(model)
-            for file in files:
-                typer.echo(file)
-    return num_failed
+        for path, name in progress.track(list(zip(paths, names, strict=True)), description=job.title):
+            for task, answer in _answers(job, client, path):
+                try:
+                    stem = str(folder / f"{name}_{task}")
+                    files = _saved(answer, stem, job.formats, _image_id(name), introduced)
+                except (ServerUnavailableError, ModelNotServedError):
+                    raise
+                except (SapiensError, OSError) as error:
+                    typer.echo(f"{path}: {error}", err=True)
+                    failed.add(path)
+                    continue
+                for file in files:
+                    typer.echo(file)
+    return len(failed)
+
+
+def _answers(job: _Job, client: SapiensClient, path: Path) -> Iterable[tuple[str, Result | SapiensError]]:
+    try:
+        return job.ask(client, path).items()
+    except SapiensError as error:
+        return [(job.title, error)]
+
+
+def _saved(
+    answer: Result | SapiensError,
+    stem: str,
+    formats: Iterable[Format],
+    image_id: ImageId,
+    introduced: set[ModelInfo],
+) -> list[Path]:
+    """Return the files that an answer was written to."""
+    if isinstance(answer, SapiensError):
+        raise answer
+    files = [file for form in formats for file in answer.save(stem + form.suffix, image_id=image_id)]
+    _introduce(answer.model, introduced)
+    return files
+
+
+def _image_id(name: str) -> ImageId:
+    """Return the number that names an image file in COCO, else its name."""
+    return int(name) if name.isdecimal() else name
 
 
 def _progress() -> Progress:
@@ -183,7 +277,11 @@ def _progress() -> Progress:
     return Progress(console=console, disable=not console.is_terminal, redirect_stdout=sys.stdout.isatty())
 
 
-def _introduce(model: ModelInfo) -> None:
+def _introduce(model: ModelInfo, introduced: set[ModelInfo]) -> None:
+    """Tell once where a model comes from."""
+    if model in introduced:
+        return
+    introduced.add(model)
     words = f"{model.task} by {model.family} {model.size}, licence of the weights: {model.licence}"
     typer.echo(words, err=True)
     if model.untrained:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Self
 
+from sapiens_client.analysis import Analysis, analyze, checked_tasks
 from sapiens_client.deadline import Deadline
-from sapiens_client.errors import InvalidInputError
-from sapiens_client.images import encoded_image
-from sapiens_client.results import DepthResult, Timing
-from sapiens_core.tasks import DEPTH, IMAGE, Task
+from sapiens_client.questions import dense_result, detection_result, people_result, pose_result
+from sapiens_client.results_dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
+from sapiens_client.session import Call, Session, Upload
+from sapiens_core.tasks import HUMAN_TASKS, Task
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike
 
     from sapiens_client.images import ImageLike
-    from sapiens_core.model_info import ModelInfo
+    from sapiens_client.results_people import DetectionResult, PoseResult
 
 DEFAULT_URL = "localhost:8001"
 
@@ -27,14 +25,16 @@ DEFAULT_URL = "localhost:8001"
 class SapiensClient:
     """A client of one server; any number of threads may share it.
 
-    Where a model comes from is asked for once and kept: take a new client after the server got another one.
+    What the server's models are is asked for once and kept until the server is found absent: take a new
+    client after it got others while nobody called.
 
     Args:
-        url: `host:port` of the server's gRPC service. None: what SAPIENS_URL says, else localhost:8001.
+        url: `host:port` of the server's gRPC service, or another gRPC target such as `dns:///host:port`;
+            reached without any HTTP proxy. None: what SAPIENS_URL says, else localhost:8001.
         timeout_s: How long each call may take, unless it says otherwise. [s]
 
     Raises:
-        InvalidInputError: The URL is empty or of another protocol, or the timeout is not positive.
+        InvalidInputError: The URL is no address or of another protocol, or the timeout is not positive.
 
     Example:
         >>> with SapiensClient("gpu-1:8001") as client:
@@ -42,15 +42,11 @@ class SapiensClient:
     """
 
     def __init__(self, url: str | None = None, *, timeout_s: float = 60.0) -> None:
-        from sapiens_client.transport import Transport  # here, because it loads gRPC
-
         Deadline.after(timeout_s)  # refuses a bad timeout now, not at the first call
         if url is None:
             url = os.environ.get("SAPIENS_URL") or DEFAULT_URL
         self._timeout_s = timeout_s
-        self._transport = Transport(_checked_url(url))
-        self._models: dict[str, ModelInfo] = {}
-        self._models_lock = threading.Lock()
+        self._session = Session(url)
 
     def __enter__(self) -> Self:
         return self
@@ -60,7 +56,7 @@ class SapiensClient:
 
     def close(self) -> None:
         """Close the connection; calls under way and later ones end with a ClientClosedError."""
-        self._transport.close()
+        self._session.close()
 
     def ready(self, *, timeout_s: float = 5.0) -> bool:
         """Return whether the server answers and all its models are loaded; False when there is no server.
@@ -68,7 +64,7 @@ class SapiensClient:
         Args:
             timeout_s: How long to wait for the answer. [s]
         """
-        return self._transport.is_ready(Deadline.after(timeout_s))
+        return self._session.is_ready(Deadline.after(timeout_s))
 
     def depth(self, image: ImageLike, *, timeout_s: float | None = None) -> DepthResult:
         """Estimate the relative depth of every pixel.
@@ -79,7 +75,7 @@ class SapiensClient:
             timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
 
         Returns:
-            The depth at the size of the image, the network's origin, and the timing.
+            The depth at the size of the image, larger is farther.
 
         Raises:
             InvalidInputError: The image cannot be used; the server's reason, if it was the one to find out.
@@ -90,45 +86,182 @@ class SapiensClient:
             ModelNotServedError: The server does not serve depth.
             InferenceError: The server failed to compute the answer.
         """
-        answer = self._ask(Task.DEPTH, image, DEPTH.name, timeout_s=timeout_s)
-        return DepthResult(depth=answer.arrays[DEPTH.name], model=answer.model, timing=answer.timing)
+        return dense_result(self._call(image, timeout_s), Task.DEPTH, DepthResult)
 
-    def _ask(self, task: Task, image: ImageLike, *outputs: str, timeout_s: float | None) -> _Answer:
-        started_s = time.perf_counter()
-        deadline = Deadline.after(self._timeout_s if timeout_s is None else timeout_s)
-        encoded = encoded_image(image)
-        prepared_s = time.perf_counter()
-        model = self._model_info(task, deadline)
-        asked_s = time.perf_counter()
-        reply = self._transport.infer(task, {IMAGE.name: encoded}, outputs, deadline)
-        answered_s = time.perf_counter()
-        timing = Timing(
-            total_s=answered_s - started_s,
-            prepare_s=prepared_s - started_s,
-            request_s=answered_s - asked_s,
-            request_bytes=reply.request_bytes,
-            response_bytes=reply.response_bytes,
-        )
-        return _Answer(reply.arrays, model, timing)
+    def normal(self, image: ImageLike, *, timeout_s: float | None = None) -> NormalResult:
+        """Estimate the surface normal of every pixel.
 
-    def _model_info(self, model: str, deadline: Deadline) -> ModelInfo:
-        """Ask the server once per model: under the lock, other threads wait for the first answer."""
-        with self._models_lock:
-            if model not in self._models:
-                self._models[model] = self._transport.model_info(model, deadline)
-            return self._models[model]
+        Args:
+            image: Path of an image file, its bytes, a PIL image, or an (H, W, 3) uint8 array in RGB order.
+                Photographs are turned upright as their EXIF orientation says.
+            timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
 
+        Returns:
+            Unit vectors at the size of the image.
 
-@dataclass(frozen=True)
-class _Answer:
-    arrays: Mapping[str, NDArray[Any]]
-    model: ModelInfo
-    timing: Timing
+        Raises:
+            InvalidInputError: The image cannot be used; the server's reason, if it was the one to find out.
+            ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
+            ServerUnavailableError: No server answers at the URL.
+            ServerOverloadedError: The server's queues are full.
+            RequestTimeoutError: No answer in time.
+            ModelNotServedError: The server does not serve normal.
+            InferenceError: The server failed to compute the answer.
+        """
+        return dense_result(self._call(image, timeout_s), Task.NORMAL, NormalResult)
 
+    def seg(self, image: ImageLike, *, timeout_s: float | None = None) -> SegmentationResult:
+        """Find the body part or garment that every pixel belongs to.
 
-def _checked_url(url: str) -> str:
-    if not url or url.startswith(("http://", "https://", "grpc://")):
-        raise InvalidInputError(
-            f"url must be host:port of the server's gRPC service, without http://, got {url!r}"
-        )
-    return url
+        Args:
+            image: Path of an image file, its bytes, a PIL image, or an (H, W, 3) uint8 array in RGB order.
+                Photographs are turned upright as their EXIF orientation says.
+            timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
+
+        Returns:
+            Class ids at the size of the image, with masks by the names of the classes.
+
+        Raises:
+            InvalidInputError: The image cannot be used; the server's reason, if it was the one to find out.
+            ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
+            ServerUnavailableError: No server answers at the URL.
+            ServerOverloadedError: The server's queues are full.
+            RequestTimeoutError: No answer in time.
+            ModelNotServedError: The server does not serve segmentation.
+            InferenceError: The server failed to compute the answer.
+        """
+        return dense_result(self._call(image, timeout_s), Task.SEG, SegmentationResult)
+
+    def features(self, image: ImageLike, *, timeout_s: float | None = None) -> FeatureResult:
+        """Compute the features of the pretrained backbone.
+
+        Args:
+            image: Path of an image file, its bytes, a PIL image, or an (H, W, 3) uint8 array in RGB order.
+                Photographs are turned upright as their EXIF orientation says.
+            timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
+
+        Returns:
+            One vector per patch of the network's input, to which the image is stretched.
+
+        Raises:
+            InvalidInputError: The image cannot be used; the server's reason, if it was the one to find out.
+            ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
+            ServerUnavailableError: No server answers at the URL.
+            ServerOverloadedError: The server's queues are full.
+            RequestTimeoutError: No answer in time.
+            ModelNotServedError: The server does not serve features.
+            InferenceError: The server failed to compute the answer.
+        """
+        return dense_result(self._call(image, timeout_s), Task.FEATURES, FeatureResult)
+
+    def pose(
+        self, image: ImageLike, bboxes: ArrayLike | None = None, *, timeout_s: float | None = None
+    ) -> PoseResult:
+        """Find the keypoints of persons whose boxes are known.
+
+        Args:
+            image: Path of an image file, its bytes, a PIL image, or an (H, W, 3) uint8 array in RGB order.
+                Photographs are turned upright as their EXIF orientation says.
+            bboxes: (N, 4) numbers, xyxy, image pixels; may reach beyond the image. More than the server takes
+                at a time are split over several requests, one after another. None: the whole image is one
+                person; an empty list: there is nobody, and nothing to ask.
+            timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
+
+        Returns:
+            One person per box, in the order of the boxes.
+
+        Raises:
+            InvalidInputError: The image or a box cannot be used; the server's reason, if it found out.
+            ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
+            ServerUnavailableError: No server answers at the URL.
+            ServerOverloadedError: The server's queues are full.
+            RequestTimeoutError: No answer in time.
+            ModelNotServedError: The server does not serve pose.
+            InferenceError: The server failed to compute the answer.
+        """
+        return pose_result(self._call(image, timeout_s), bboxes)
+
+    def detect(self, image: ImageLike, *, timeout_s: float | None = None) -> DetectionResult:
+        """Find the boxes of the persons in an image.
+
+        Args:
+            image: Path of an image file, its bytes, a PIL image, or an (H, W, 3) uint8 array in RGB order.
+                Photographs are turned upright as their EXIF orientation says.
+            timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
+
+        Returns:
+            Boxes with scores; none where nobody is found.
+
+        Raises:
+            InvalidInputError: The image cannot be used; the server's reason, if it was the one to find out.
+            ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
+            ServerUnavailableError: No server answers at the URL.
+            ServerOverloadedError: The server's queues are full.
+            RequestTimeoutError: No answer in time.
+            ModelNotServedError: The server does not serve detection.
+            InferenceError: The server failed to compute the answer.
+        """
+        return detection_result(self._call(image, timeout_s))
+
+    def people(
+        self, image: ImageLike, *, whole_image_if_nobody: bool = False, timeout_s: float | None = None
+    ) -> PoseResult:
+        """Find the persons in an image, and their keypoints.
+
+        Args:
+            image: Path of an image file, its bytes, a PIL image, or an (H, W, 3) uint8 array in RGB order.
+                Photographs are turned upright as their EXIF orientation says.
+            whole_image_if_nobody: Take the whole image for a person where nobody is found, as the reference
+                does; its box has score 0.
+            timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
+
+        Returns:
+            One person per box that the server's detector finds; none where it finds nobody.
+
+        Raises:
+            InvalidInputError: The image cannot be used; the server's reason, if it was the one to find out.
+            ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
+            ServerUnavailableError: No server answers at the URL.
+            ServerOverloadedError: The server's queues are full.
+            RequestTimeoutError: No answer in time.
+            ModelNotServedError: The server does not serve detection and pose together.
+            InferenceError: The server failed to compute the answer.
+        """
+        call = self._call(image, timeout_s)
+        return people_result(call, whole_image_if_nobody=whole_image_if_nobody)
+
+    def analyze(
+        self,
+        image: ImageLike,
+        tasks: Iterable[str] = tuple(map(str, HUMAN_TASKS)),
+        *,
+        timeout_s: float | None = None,
+    ) -> Analysis:
+        """Ask for several tasks at the same time.
+
+        The image is read and encoded once. Depth, normals and segmentation also travel and are resized once,
+        where the server has the ensemble `human`; each of the other tasks is a request of its own.
+
+        Args:
+            image: Path of an image file, its bytes, a PIL image, or an (H, W, 3) uint8 array in RGB order.
+                Photographs are turned upright as their EXIF orientation says.
+            tasks: Names of methods: "depth", "normal", "seg", "pose" (the whole image as one person),
+                "features", "detect", "people".
+            timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
+
+        Returns:
+            The result of every task, or the SapiensError that it raised: a task that fails does not take the
+            others with it. `analysis.depth` is the result of `depth`, or raises its error.
+
+        Raises:
+            InvalidInputError: There is no such task, or the image is none.
+            ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
+        """
+        chosen = checked_tasks(tasks)
+        return analyze(self._session, self._upload(image, timeout_s), chosen)
+
+    def _call(self, image: ImageLike, timeout_s: float | None) -> Call:
+        return Call(self._session, self._upload(image, timeout_s))
+
+    def _upload(self, image: ImageLike, timeout_s: float | None) -> Upload:
+        return Upload.of(image, self._timeout_s if timeout_s is None else timeout_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import time
 from dataclasses import dataclass
 
@@ -29,11 +30,11 @@ class Deadline:
         Raises:
             InvalidInputError: `timeout_s` is not a positive, finite number of seconds.
         """
-        if not 0 < timeout_s <= MAX_TIMEOUT_S:
+        if not isinstance(timeout_s, numbers.Real) or not 0 < timeout_s <= MAX_TIMEOUT_S:
             raise InvalidInputError(
-                f"timeout_s must be above 0 and at most {MAX_TIMEOUT_S:g} seconds, got {timeout_s}"
+                f"timeout_s must be above 0 and at most {MAX_TIMEOUT_S:g} seconds, got {timeout_s!r}"
             )
-        return cls(timeout_s, time.monotonic() + timeout_s)
+        return cls(float(timeout_s), time.monotonic() + float(timeout_s))
 
     def left_s(self) -> float:
         """Return the seconds that are left, negative once they have passed."""

@@ -6,8 +6,9 @@ Files travel as they are. Pixels travel as BMP: lossless, and written as fast as
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
 
@@ -29,7 +30,8 @@ def encoded_image(image: ImageLike) -> NDArray[np.uint8]:
             Pixels of a PIL image become those that decoding its file gives: upright, without alpha, 8 bit.
 
     Raises:
-        InvalidInputError: The image is empty, too large, of another type, or an array of another form.
+        InvalidInputError: The image is empty, too large, of another type, an array of another form, or no
+            regular file.
         ImageNotFoundError: There is no file at the path.
         ImageReadError: The file cannot be read.
     """
@@ -56,15 +58,19 @@ def _check_num_bytes(num_bytes: int) -> None:
 
 def _opened(path: Path) -> BinaryIO:
     try:
-        return path.open("rb")
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):  # looked at first, because opening a pipe waits for whoever writes into it
+            return path.open("rb")
     except FileNotFoundError as error:
         raise ImageNotFoundError(f"image file must exist, got {str(path)!r}; check the path") from error
-    except IsADirectoryError as error:
-        raise InvalidInputError(
-            f"image must be a file, got the folder {str(path)!r}; pass its files"
-        ) from error
     except (OSError, ValueError) as error:
         raise ImageReadError(f"image file must be readable, got {str(path)!r}: {error}") from error
+    if stat.S_ISDIR(mode):
+        raise InvalidInputError(f"image must be a file, got the folder {str(path)!r}; pass its files")
+    raise InvalidInputError(
+        f"image must be a regular file, got the pipe or device {str(path)!r}; "
+        "read it and pass the bytes, or write it to a file"
+    )
 
 
 def _bmp(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -89,12 +95,29 @@ def _rgb_pixels(image: Image) -> NDArray[np.uint8]:
         raise InvalidInputError(
             f"image must have integer pixels, got mode {image.mode!r}; scale them to 0..255"
         )
+    _check_size(*image.size)
     try:
         upright = PIL.ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I"):  # 16 bits, which PIL may hold in 32
-            upright = PIL.Image.fromarray(np.clip(np.asarray(upright) >> 8, 0, 255).astype(np.uint8))
+        if upright.mode.startswith("I"):
+            upright = PIL.Image.fromarray(_8_bits(np.asarray(upright), upright.mode))
         if upright.mode == "P":  # PIL warns when it drops a palette's transparency, not when it drops alpha
             upright = upright.convert("RGBA")
         return np.asarray(upright.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:  # PIL's words for damaged pixels, EXIF, and odd modes
         raise InvalidInputError(f"image must have readable pixels, got {image!r}: {error}") from error
+
+
+def _check_size(width: int, height: int) -> None:
+    """Refuse what is too large before memory is taken for its pixels."""
+    if width * height > LIMITS.max_image_pixels or max(width, height) > LIMITS.max_image_side:
+        raise InvalidInputError(
+            f"image must have at most {LIMITS.max_image_pixels} pixels and sides of at most "
+            f"{LIMITS.max_image_side}, got {width} x {height}; scale it down"
+        )
+
+
+def _8_bits(levels: NDArray[Any], mode: str) -> NDArray[np.uint8]:
+    """Return (H, W) uint8 as OpenCV makes it of 16 bits, which PIL may hold in the 32 of mode "I"."""
+    if mode != "I" or levels.max(initial=0) > np.iinfo(np.uint8).max:
+        levels = levels >> 8
+    return np.clip(levels, 0, 255).astype(np.uint8)

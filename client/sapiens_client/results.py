@@ -1,24 +1,26 @@
-"""What the client's methods return: arrays, where they come from, and how to look at and keep them."""
+"""What all results share: where they come from, how to look at them and how to keep them."""
 
 from __future__ import annotations
 
-import io
-import json
 import os
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypedDict
 
 import numpy as np
 
 from sapiens_client.errors import InvalidInputError
+from sapiens_client.saving import SEVERAL_ARRAYS, Format, ImageId, Writer, format_of, png
 from sapiens_core.model_info import ModelInfo
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-_MAX_UINT16 = 2**16 - 1
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,11 @@ class Timing:
     """Where the time of a call went, and what travelled.
 
     Attributes:
-        total_s: The whole call, with the question for the model's origin that the first call asks. [s]
+        total_s: The whole call, with the questions about the models that the first call asks. [s]
         prepare_s: From the image as passed to the bytes of an image file. [s]
-        request_s: From sending these bytes to having the result's arrays. [s]
-        request_bytes: Size of the request.
-        response_bytes: Size of the reply.
+        request_s: From sending these bytes to having the result's arrays, in all requests of the call. [s]
+        request_bytes: Size of the requests.
+        response_bytes: Size of the replies.
     """
 
     total_s: float
@@ -40,51 +42,72 @@ class Timing:
     response_bytes: int
 
 
-@dataclass(frozen=True, eq=False)
-class DepthResult:
-    """Relative depth of every pixel.
+class Origin(TypedDict):
+    """The fields that every result has, see `Result`."""
 
-    Attributes:
-        depth: (H, W) float32, relative; larger is farther. A read-only view of the reply.
-        model: Origin and kind of the network; `model.untrained` says that the depth means nothing.
-        timing: Where the time went.
-    """
-
-    depth: NDArray[np.float32] = field(repr=False)
     model: ModelInfo
     timing: Timing
+    encoded_image: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Result(ABC):
+    """What the client's methods return.
+
+    A result keeps the image it belongs to as it travelled, so that `plot` can draw over it. Who collects many
+    results may want to keep their arrays only.
+
+    Attributes:
+        model: Origin and kind of the network; `model.untrained` says that the result means nothing.
+        timing: Where the time went.
+        encoded_image: (B,) uint8, the bytes of the image file that was sent.
+        writers: The formats that `save` offers, and what writes them.
+    """
+
+    model: ModelInfo
+    timing: Timing
+    encoded_image: NDArray[np.uint8] = field(repr=False)
+
+    writers: ClassVar[Mapping[Format, Writer]] = SEVERAL_ARRAYS
+
+    @cached_property
+    def image(self) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB, upright, read-only: the image, decoded when first asked for and then kept."""
+        from sapiens_core.image_codec import decode_bgr
+
+        try:
+            pixels = np.ascontiguousarray(decode_bgr(self.encoded_image)[:, :, ::-1])
+        except ValueError as error:
+            raise InvalidInputError(str(error)) from error
+        pixels.flags.writeable = False
+        return pixels
 
     @property
     def image_hw(self) -> tuple[int, int]:
         """Height and width of the image, upright, in pixels."""
-        height, width = self.depth.shape
+        height, width, _ = self.image.shape
         return height, width
 
-    def plot(self, foreground: NDArray[np.bool_] | None = None) -> Image:
-        """Draw the depth in the colours of the reference: inferno, near is bright.
+    @abstractmethod
+    def plot(self) -> Image:
+        """Draw the result as the reference does."""
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays of the result by the names of its attributes, without the image."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        del values["encoded_image"]
+        return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+    def save(self, path: str | os.PathLike[str], *, image_id: ImageId = 0) -> tuple[Path, ...]:
+        """Write the result to a file whose name says how.
 
         Args:
-            foreground: (H, W) bool; the colours span the depths inside it, the rest is grey. None: all.
-
-        Raises:
-            InvalidInputError: `foreground` has another shape than the depth.
-        """
-        import PIL.Image
-
-        from sapiens_core.visualize import depth_picture
-
-        mask = None if foreground is None else np.asarray(foreground, dtype=bool)
-        try:
-            return PIL.Image.fromarray(depth_picture(self.depth, mask))
-        except ValueError as error:
-            raise InvalidInputError(str(error)) from error
-
-    def save(self, path: str | os.PathLike[str]) -> tuple[Path, ...]:
-        """Write the depth to a file whose name says how.
-
-        Args:
-            path: `*.png` is a picture for people, `*.npy` the float32 array, `*.16.png` a 16-bit grey picture
-                with a `*.16.json` beside it that holds `offset` and `scale`: depth = offset + scale * value.
+            path: `*.png` is a picture for people, `*.npz` holds the arrays by name. Depth, normals, class map
+                and features: `*.npy` is the array. Depth: `*.16.png` is a 16-bit grey picture, with a
+                `*.16.json` beside it that holds `offset` and `scale`: depth = offset + scale * value. Class
+                map: `*.ids.png` is an 8-bit grey picture whose levels are the classes. Class map, keypoints
+                and detections: `*.json` is a list of COCO results.
+            image_id: What COCO results call the image.
 
         Returns:
             The files written.
@@ -94,43 +117,21 @@ class DepthResult:
             OSError: The file cannot be written.
         """
         path = Path(path)
-        name = path.name.lower()
-        if name.endswith(".16.png"):
-            return _save_png16(self.depth, path)
-        if name.endswith(".png"):
-            path.write_bytes(_png(self.plot()))
-        elif name.endswith(".npy"):
-            with path.open("wb") as file:
-                np.save(file, self.depth)
-        else:
-            raise InvalidInputError(
-                f"file name must end in .png (picture), .npy (float32) or .16.png (16 bit), got {path.name!r}"
-            )
-        return (path,)
+        return self.writers[format_of(path.name, self.writers)](self, path, image_id)
 
     def _repr_png_(self) -> bytes:
-        return _png(self.plot())
+        return png(self.plot())
 
 
-def _save_png16(values: NDArray[np.float32], path: Path) -> tuple[Path, ...]:
-    """Write (H, W) float32 as 16-bit grey that spans exactly the range of the values."""
+def drawn(draw: Callable[P, NDArray[np.uint8]], *args: P.args, **options: P.kwargs) -> Image:
+    """Return the picture that a function of `sapiens_core.visualize` draws.
+
+    Raises:
+        InvalidInputError: The function refuses its arguments.
+    """
     import PIL.Image
 
-    lowest, highest = float(values.min()), float(values.max())
-    if not np.isfinite(highest - lowest):
-        raise InvalidInputError(
-            f"depth must be finite to fit 16 bits, got {lowest} to {highest}; save it as .npy"
-        )
-    scale = (highest - lowest) / _MAX_UINT16 or 1.0
-    levels = np.rint((values.astype(np.float64) - lowest) / scale).astype(np.uint16)
-    path.write_bytes(_png(PIL.Image.fromarray(levels)))
-    sidecar = path.with_suffix(".json")
-    sidecar.write_text(json.dumps({"scale": scale, "offset": lowest}) + "\n", encoding="utf-8")
-    return path, sidecar
-
-
-def _png(image: Image) -> bytes:
-    buffer = io.BytesIO()
-    # The lowest level takes a quarter of the default's time for a third more bytes.
-    image.save(buffer, format="PNG", compress_level=1)
-    return buffer.getvalue()
+    try:
+        return PIL.Image.fromarray(draw(*args, **options))
+    except ValueError as error:
+        raise InvalidInputError(str(error)) from error

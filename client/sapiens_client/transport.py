@@ -20,8 +20,8 @@ from sapiens_client.errors import (
     ServerOverloadedError,
     ServerUnavailableError,
 )
+from sapiens_client.served_model import ServedModel
 from sapiens_client.transport_wire import decoded_reply, encoded_request
-from sapiens_core.model_info import ModelInfo
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 _CHANNEL_OPTIONS = (
+    # With http_proxy set gRPC would send even the requests to this machine through the proxy.
+    ("grpc.enable_http_proxy", 0),
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     # In fact the time limit for connecting, by default 20 s; it ends waiting for a port that stays silent.
@@ -57,7 +59,10 @@ _KIND_OF_UNAVAILABLE: Mapping[str, type[SapiensError]] = {
 
 _SENTENCES: Mapping[type[SapiensError], str] = {
     InvalidInputError: "{text}",
-    ModelNotServedError: "{url} must serve the model '{model}', got: {text}; add it with `sapiens export`",
+    ModelNotServedError: (
+        "{url} must serve the model '{model}', got: {text}; "
+        "wait if the server is starting or stopping, else add the model with `sapiens export`"
+    ),
     ServerUnavailableError: (
         "a Triton server must answer at {url}, got: {text}; "
         "start it with `sapiens serve`, wait until it is ready, and use its gRPC port"
@@ -115,18 +120,20 @@ class Transport:
         except SapiensError:
             return False
 
-    def model_info(self, model: str, deadline: Deadline) -> ModelInfo:
-        """Read from a model's config where its network comes from.
+    def served_model(self, model: str, deadline: Deadline) -> ServedModel:
+        """Read a model's config.
 
         Raises:
-            ModelNotServedError: The server has no such model, or it was not written by `sapiens export`.
+            ModelNotServedError: The server has no such model.
         """
         request = service_pb2.ModelConfigRequest(name=model)
-        parameters = self._call(self._service.ModelConfig, request, model, deadline).config.parameters
-        try:
-            return ModelInfo.from_parameters({name: value.string_value for name, value in parameters.items()})
-        except ValueError as error:
-            raise ModelNotServedError(f"'{model}' at {self._url} is no model of Sapiens: {error}") from error
+        config = self._call(self._service.ModelConfig, request, model, deadline).config
+        return ServedModel(
+            name=model,
+            url=self._url,
+            parameters={name: value.string_value for name, value in config.parameters.items()},
+            output_dims={output.name: tuple(output.dims) for output in config.output},
+        )
 
     def infer(
         self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
@@ -144,12 +151,21 @@ class Transport:
         """
         request = encoded_request(model, inputs, outputs)
         reply = self._call(self._model_infer, request, model, deadline)
-        arrays = decoded_reply(reply)
+        arrays = self._decoded(reply, model)
         if missing := set(outputs) - arrays.keys():
             raise InferenceError(
                 f"'{model}' at {self._url} must return {sorted(missing)}, got {sorted(arrays)}"
             )
         return Reply(arrays, request_bytes=len(request), response_bytes=len(reply))
+
+    def _decoded(self, reply: bytes, model: str) -> dict[str, NDArray[Any]]:
+        try:
+            return decoded_reply(reply)
+        except Exception as error:  # of numpy, protobuf or our own reading: the bytes are no message
+            raise InferenceError(
+                f"{self._url} must answer with a result of '{model}', got {len(reply)} bytes that are none: "
+                f"{error!r}; use the gRPC port of a Triton server, and nothing between that changes replies"
+            ) from error
 
     def _call(self, method: Callable[..., Any], request: Any, model: str, deadline: Deadline) -> Any:
         try:

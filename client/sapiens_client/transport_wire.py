@@ -47,6 +47,9 @@ def decoded_reply(reply: bytes) -> dict[str, NDArray[Any]]:
 
     Returns:
         Arrays by name, each of the shape that the reply states: read-only views of `reply`, maybe unaligned.
+
+    Raises:
+        Exception: The bytes are no such message; of which class depends on what is wrong with them.
     """
     outputs, contents = [], []
     for number, payload in _fields(memoryview(reply)):
@@ -55,9 +58,16 @@ def decoded_reply(reply: bytes) -> dict[str, NDArray[Any]]:
         elif number == ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER:
             contents.append(payload)
     return {
-        output.name: np.frombuffer(content, triton_to_np_dtype(output.datatype)).reshape(output.shape)
+        output.name: np.frombuffer(content, _dtype(output.datatype)).reshape(output.shape)
         for output, content in zip(outputs, contents, strict=True)
     }
+
+
+def _dtype(datatype: str) -> Any:
+    dtype = triton_to_np_dtype(datatype)
+    if dtype is None:  # which numpy would take for float64
+        raise ValueError(f"datatype must be one of Triton's, got {datatype!r}")
+    return dtype
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 _MAX_SHOWN_BYTES = 12
 _BMP_HEADER = struct.Struct("<2sIIIIiiHHIIiiII")
+_BMP_HEADER_BYTES = 4096
 _EXIF_ORIENTATION = 0x0112
+_TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 322, 323
 _TRANSPOSED_ORIENTATIONS = (5, 6, 7, 8)
 _FLIPS_OF_ORIENTATION = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}  # codes of cv2.flip, after transposing
+_MAX_PNG_CHUNKS = 2**17  # writers make chunks of 8 KB or more
 _PNG_SIGNATURE_BYTES = 8
 _PNG_CHUNK_FRAME_BYTES = 12  # length, name and checksum around the content
 
@@ -39,9 +42,10 @@ def decode_bgr(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Raises:
         ValueError: `encoded` is empty, too large, of another format, has too many pixels, or is damaged.
     """
-    if encoded.ndim != 1 or encoded.dtype != np.uint8:
+    if encoded.ndim != 1 or encoded.dtype != np.uint8 or not encoded.flags.c_contiguous:
         raise ValueError(
-            f"encoded image must be (B,) uint8, got {encoded.shape} {encoded.dtype}; pass the file's bytes"
+            f"encoded image must be (B,) uint8 in one piece, got {encoded.shape} {encoded.dtype}; "
+            "pass the file's bytes"
         )
     orientation = _checked_header(encoded)
     try:
@@ -51,7 +55,10 @@ def decode_bgr(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
     except cv2.error as error:
         raise ValueError(f"image could not be decoded: {error.err}; save it again as PNG or JPEG") from error
     if image is None:
-        raise ValueError(f"image of {encoded.size} bytes is truncated or damaged; send the complete file")
+        raise ValueError(
+            f"image of {encoded.size} bytes is truncated or damaged, or not of 8 or 16 bits a pixel; "
+            "send the complete file"
+        )
     return _upright(image, orientation)  # type: ignore[arg-type]
 
 
@@ -103,10 +110,10 @@ def _checked_header(encoded: NDArray[np.uint8]) -> int:
             "send it as JPEG or smaller"
         )
     try:
-        with Image.open(io.BytesIO(encoded.data), formats=IMAGE_FORMATS) as header:
+        with Image.open(_header_file(encoded), formats=IMAGE_FORMATS) as header:
             width, height = header.size
-            # OpenCV turns the other formats upright itself, and WebP in some versions only.
-            orientation = header.getexif().get(_EXIF_ORIENTATION, 1) if header.format == "WEBP" else 1
+            tile_wh = _tiff_tile(header) if header.format == "TIFF" else (1, 1)
+            orientation = _webp_orientation(header) if header.format == "WEBP" else 1
     except UnidentifiedImageError as error:
         start = encoded[:_MAX_SHOWN_BYTES].tobytes()
         raise ValueError(
@@ -115,18 +122,40 @@ def _checked_header(encoded: NDArray[np.uint8]) -> int:
         ) from error
     except Image.DecompressionBombError as error:
         raise ValueError(f"image must have at most {LIMITS.max_image_pixels} pixels: {error}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SyntaxError, TypeError) as error:
         raise ValueError(f"image header is damaged: {error}; send the complete file") from error
     _check_size(width, height)
+    _check_size(*tile_wh)  # OpenCV takes the memory of a whole tile
     if header.format == "PNG":
         _check_png_chunks(encoded)
     return orientation
 
 
+def _header_file(encoded: NDArray[np.uint8]) -> io.BytesIO:
+    """Wrap the bytes for Pillow; BMPs, which are large, only as far as their header reaches."""
+    return io.BytesIO((encoded[:_BMP_HEADER_BYTES] if encoded[:2].tobytes() == b"BM" else encoded).data)
+
+
+def _tiff_tile(header: Image.Image) -> tuple[int, int]:
+    tags = header.tag_v2  # type: ignore[attr-defined]
+    return tags.get(_TIFF_TILE_WIDTH, 1), tags.get(_TIFF_TILE_LENGTH, 1)
+
+
+def _webp_orientation(header: Image.Image) -> int:
+    """Return the EXIF orientation. OpenCV applies it itself to the other formats, but not always to WebP."""
+    try:
+        orientation = header.getexif().get(_EXIF_ORIENTATION, 1)
+    except SyntaxError:  # damaged EXIF is no EXIF, as in the other formats
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
 def _check_png_chunks(encoded: NDArray[np.uint8]) -> None:
     """OpenCV takes the memory that a chunk claims before it reads the chunk."""
     start = _PNG_SIGNATURE_BYTES
-    while start + _PNG_CHUNK_FRAME_BYTES <= encoded.size:
+    for _ in range(_MAX_PNG_CHUNKS):
+        if start + _PNG_CHUNK_FRAME_BYTES > encoded.size:
+            return
         length = int.from_bytes(encoded[start : start + 4].tobytes(), "big")
         if start + _PNG_CHUNK_FRAME_BYTES + length > encoded.size:
             name = encoded[start + 4 : start + 8].tobytes()
@@ -135,6 +164,7 @@ def _check_png_chunks(encoded: NDArray[np.uint8]) -> None:
                 "send the complete file"
             )
         start += _PNG_CHUNK_FRAME_BYTES + length
+    raise ValueError(f"PNG must have at most {_MAX_PNG_CHUNKS} chunks, got more; save it again")
 
 
 def _check_size(width: int, height: int) -> None:

@@ -14,18 +14,33 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal
 
-DType = Literal["UINT8", "INT32", "FP16", "FP32"]
+DType = Literal["BOOL", "UINT8", "INT32", "FP16", "FP32"]
 Preprocess = Literal["full", "lite"]
+Fit = Literal["stretch", "letterbox"]
 Runtime = Literal["python", "torchscript"]
 
 PATCH_SIZE = 16
+PEAK_PATCH = 13  # cells around a heatmap's peak that the UDP decode can see: an 11-tap blur and one neighbour
 ENGINE_FILE = "model.pt"
+FLOAT32_TOLERANCE = 1e-4
+
+# What counts as a person. Source: both pose demos of the reference.
+MIN_PERSON_SCORE = 0.3
+MAX_PERSON_OVERLAP = 0.3  # intersection over union that two persons may have
+
+HOG_FAMILY = "opencv-hog"
+NUM_HOG_CANDIDATES = 100  # more than fit side by side into its input
 
 
 class Task(StrEnum):
     """What a model predicts; the value is also the name of the ensemble that clients call."""
 
     DEPTH = "depth"
+    NORMAL = "normal"
+    SEG = "seg"
+    POSE = "pose"
+    FEATURES = "features"
+    DETECT = "detect"
 
 
 @dataclass(frozen=True)
@@ -80,12 +95,14 @@ class TensorSpec:
         dims: Shape of one item. A number is fixed and -1 is free; "H", "W" are the network input's size, "h",
             "w" the network output's, "C" its number of channels.
         is_batched: A batch axis stands before `dims`.
+        is_optional: A caller may leave it out.
     """
 
     name: str
     dtype: DType
     dims: tuple[int | str, ...]
     is_batched: bool = False
+    is_optional: bool = False
 
 
 IMAGE = TensorSpec("image", "UINT8", (-1,))
@@ -93,6 +110,25 @@ IMAGE_HW = TensorSpec("image_hw", "INT32", (2,))
 PIXELS = TensorSpec("pixels", "UINT8", ("H", "W", 3), is_batched=True)
 DEPTH_MAP = TensorSpec("depth_map", "FP32", ("C", "h", "w"), is_batched=True)
 DEPTH = TensorSpec("depth", "FP32", (-1, -1))
+NORMAL_MAP = TensorSpec("normal_map", "FP32", ("C", "h", "w"), is_batched=True)
+NORMALS = TensorSpec("normals", "FP32", (-1, -1, 3))
+LOGITS = TensorSpec("logits", "FP16", ("C", "h", "w"), is_batched=True)
+CLASS_MAP = TensorSpec("class_map", "UINT8", (-1, -1))
+FEATURE_MAP = TensorSpec("features", "FP32", ("C", "h", "w"), is_batched=True)
+BBOXES = TensorSpec("bboxes", "FP32", (-1, 4), is_optional=True)
+PERSON_BBOXES = TensorSpec("person_bboxes", "FP32", (4,), is_batched=True)
+CROPS = TensorSpec("crops", "FP32", (4,), is_batched=True)
+PEAKS = TensorSpec("peaks", "INT32", ("C", 2), is_batched=True)
+SCORES = TensorSpec("scores", "FP32", ("C",), is_batched=True)
+PATCHES = TensorSpec("patches", "FP32", ("C", PEAK_PATCH, PEAK_PATCH), is_batched=True)
+BLURRED_MAX = TensorSpec("blurred_max", "FP32", ("C",), is_batched=True)
+KEYPOINTS = TensorSpec("keypoints", "FP32", ("C", 2), is_batched=True)
+CANDIDATE_BBOXES = TensorSpec("candidate_bboxes", "FP32", ("C", 4), is_batched=True)
+CANDIDATE_SCORES = TensorSpec("candidate_scores", "FP32", ("C",), is_batched=True)
+DETECTED_BBOXES = TensorSpec("bboxes", "FP32", (-1, 4))
+DETECTED_SCORES = TensorSpec("scores", "FP32", (-1,))
+BBOX_SCORES = TensorSpec("bbox_scores", "FP32", (-1,))
+WHOLE_IMAGE_IF_NOBODY = TensorSpec("whole_image_if_nobody", "BOOL", (1,), is_optional=True)
 
 
 @dataclass(frozen=True)
@@ -114,46 +150,6 @@ DENSE_PREPROCESS = StepSpec("dense_preprocess", inputs=(IMAGE,), outputs=(PIXELS
 
 
 @dataclass(frozen=True)
-class TaskSpec:
-    """Everything about one task.
-
-    Attributes:
-        task: The task; its value names the ensemble.
-        preprocess: Encoded image to uint8 network pixels.
-        engine: Pixels to the network's reduced output.
-        postprocess: That output to the result at image size.
-        outputs: What the ensemble returns: the result and the size of the image.
-        raw_outputs: What the ensemble `<task>_raw` returns: the engine's own, smaller tensor, not the result.
-            Another ensemble, because Triton's scheduler drops a step whose only output is an ensemble output
-            that the caller did not ask for, even where a later step needs it.
-        network_hw: Input height and width of the released networks.
-        output_stride: Network input pixels per output pixel.
-        num_outputs: Output channels of the released networks.
-        head: Layout of the decode head.
-        patch_padding: Zero padding of the patch embedding, in pixels. Not visible in the weights.
-        tolerance: Largest error of a float32 engine against the network, as a share of the output's range.
-    """
-
-    task: Task
-    preprocess: StepSpec
-    engine: StepSpec
-    postprocess: StepSpec
-    outputs: tuple[TensorSpec, ...]
-    raw_outputs: tuple[TensorSpec, ...]
-    network_hw: tuple[int, int]
-    output_stride: int
-    num_outputs: int
-    head: HeadSpec
-    patch_padding: int
-    tolerance: float
-
-    @property
-    def raw_name(self) -> str:
-        """Name of the ensemble without postprocessing."""
-        return f"{self.task.value}_raw"
-
-
-@dataclass(frozen=True)
 class HeadSpec:
     """Layout of a decode head: deconvolutions, 1x1 convolutions, one last 1x1 convolution.
 
@@ -172,66 +168,164 @@ class HeadSpec:
     num_convs: int
 
 
+@dataclass(frozen=True)
+class VariantSpec:
+    """What the outputs of a released network stand for.
+
+    Attributes:
+        num_outputs: Output channels.
+        patch_padding: Zero padding of the patch embedding, in pixels. Not visible in the weights.
+        labels: Name of the set of keypoints or classes in `sapiens_core.labels`; empty where channels are no
+            labels.
+    """
+
+    num_outputs: int
+    patch_padding: int
+    labels: str = ""
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """Everything about one task.
+
+    Attributes:
+        task: The task; its value names the ensemble.
+        preprocess: Encoded image to uint8 network pixels.
+        engine: Pixels to the network's reduced output.
+        postprocess: That output to the result at image size; None: the output is the result.
+        outputs: What the ensemble returns: the result and the size of the image.
+        network_hw: Input height and width of the released networks; of detectors, of the built-in one.
+        head: Layout of the decode head; None: the backbone's features are the output.
+        variants: The released sets of outputs, the default one first; detectors are nobody's release.
+        tolerance: Largest error of a float32 engine against the network, as a share of the output's range.
+        raw_outputs: What the ensemble `<task>_raw` returns: the engine's own, smaller tensor, not the result.
+            Another ensemble, because Triton's scheduler drops a step whose only output is an ensemble output
+            that the caller did not ask for, even where a later step needs it. Empty: there is no such
+            ensemble.
+    """
+
+    task: Task
+    preprocess: StepSpec
+    engine: StepSpec
+    postprocess: StepSpec | None
+    outputs: tuple[TensorSpec, ...]
+    network_hw: tuple[int, int]
+    head: HeadSpec | None
+    variants: tuple[VariantSpec, ...]
+    tolerance: float = FLOAT32_TOLERANCE
+    raw_outputs: tuple[TensorSpec, ...] = ()
+
+    @property
+    def output_stride(self) -> int:
+        """Network input pixels per output pixel."""
+        return PATCH_SIZE >> (self.head.num_deconvs if self.head else 0)
+
+    @property
+    def raw_name(self) -> str:
+        """Name of the ensemble without postprocessing."""
+        return f"{self.task.value}_raw"
+
+
+def _dense_task(
+    task: Task,
+    engine_output: TensorSpec,
+    result: TensorSpec,
+    head: HeadSpec,
+    variants: tuple[VariantSpec, ...],
+    *,
+    tolerance: float = FLOAT32_TOLERANCE,
+) -> TaskSpec:
+    return TaskSpec(
+        task=task,
+        preprocess=DENSE_PREPROCESS,
+        engine=StepSpec(f"{task.value}_engine", inputs=(PIXELS,), outputs=(engine_output,)),
+        postprocess=StepSpec(
+            f"{task.value}_postprocess", inputs=(engine_output, IMAGE_HW), outputs=(result,)
+        ),
+        outputs=(result, IMAGE_HW),
+        network_hw=(1024, 768),
+        head=head,
+        variants=variants,
+        tolerance=tolerance,
+        raw_outputs=(engine_output, IMAGE_HW),
+    )
+
+
+_DEPTH_HEAD = HeadSpec("decode_head", "conv_seg", channels=384, num_deconvs=4, num_convs=2)
+_DENSE_HEAD = HeadSpec("decode_head", "conv_seg", channels=768, num_deconvs=3, num_convs=3)
+_PEAK_TENSORS = (PEAKS, SCORES, PATCHES, BLURRED_MAX)
+
 TASKS: Mapping[Task, TaskSpec] = MappingProxyType(
     {
-        Task.DEPTH: TaskSpec(
-            task=Task.DEPTH,
-            preprocess=DENSE_PREPROCESS,
-            engine=StepSpec("depth_engine", inputs=(PIXELS,), outputs=(DEPTH_MAP,)),
-            postprocess=StepSpec("depth_postprocess", inputs=(DEPTH_MAP, IMAGE_HW), outputs=(DEPTH,)),
-            outputs=(DEPTH, IMAGE_HW),
-            raw_outputs=(DEPTH_MAP, IMAGE_HW),
+        Task.DEPTH: _dense_task(
+            Task.DEPTH, DEPTH_MAP, DEPTH, _DEPTH_HEAD, (VariantSpec(1, patch_padding=0),)
+        ),
+        Task.NORMAL: _dense_task(
+            Task.NORMAL, NORMAL_MAP, NORMALS, _DENSE_HEAD, (VariantSpec(3, patch_padding=2),)
+        ),
+        Task.SEG: _dense_task(
+            Task.SEG,
+            LOGITS,
+            CLASS_MAP,
+            _DENSE_HEAD,
+            (
+                VariantSpec(28, patch_padding=0, labels="goliath"),
+                VariantSpec(20, patch_padding=2, labels="cihp"),
+                VariantSpec(20, patch_padding=2, labels="lip"),
+                VariantSpec(19, patch_padding=0, labels="seg_face"),
+            ),
+            tolerance=2e-3,  # a difference of float32 rounding may become one of float16 rounding
+        ),
+        Task.POSE: TaskSpec(
+            task=Task.POSE,
+            preprocess=StepSpec(
+                "pose_preprocess", inputs=(IMAGE, BBOXES), outputs=(PIXELS, CROPS, PERSON_BBOXES, IMAGE_HW)
+            ),
+            engine=StepSpec("pose_engine", inputs=(PIXELS,), outputs=_PEAK_TENSORS),
+            postprocess=StepSpec("pose_postprocess", inputs=(*_PEAK_TENSORS, CROPS), outputs=(KEYPOINTS,)),
+            outputs=(KEYPOINTS, SCORES, PERSON_BBOXES, IMAGE_HW),
             network_hw=(1024, 768),
-            output_stride=1,
-            num_outputs=1,
-            head=HeadSpec("decode_head", "conv_seg", channels=384, num_deconvs=4, num_convs=2),
-            patch_padding=0,
-            tolerance=1e-4,
+            head=HeadSpec("head", "final_layer", channels=768, num_deconvs=2, num_convs=2),
+            variants=(
+                VariantSpec(308, patch_padding=2, labels="goliath"),
+                VariantSpec(133, patch_padding=2, labels="coco_wholebody"),
+                VariantSpec(17, patch_padding=2, labels="coco"),
+            ),
+        ),
+        Task.FEATURES: TaskSpec(
+            task=Task.FEATURES,
+            preprocess=StepSpec("features_preprocess", inputs=(IMAGE,), outputs=(PIXELS, IMAGE_HW)),
+            engine=StepSpec("features_engine", inputs=(PIXELS,), outputs=(FEATURE_MAP,)),
+            postprocess=None,
+            outputs=(FEATURE_MAP, IMAGE_HW),
+            network_hw=(1024, 1024),
+            head=None,
+            variants=(VariantSpec(0, patch_padding=0),),
+        ),
+        Task.DETECT: TaskSpec(
+            task=Task.DETECT,
+            preprocess=StepSpec("detect_preprocess", inputs=(IMAGE,), outputs=(PIXELS, IMAGE_HW)),
+            engine=StepSpec("detect_engine", inputs=(PIXELS,), outputs=(CANDIDATE_BBOXES, CANDIDATE_SCORES)),
+            postprocess=StepSpec(
+                "detect_postprocess",
+                inputs=(CANDIDATE_BBOXES, CANDIDATE_SCORES, IMAGE_HW),
+                outputs=(DETECTED_BBOXES, DETECTED_SCORES),
+            ),
+            outputs=(DETECTED_BBOXES, DETECTED_SCORES, IMAGE_HW),
+            network_hw=(640, 640),
+            head=None,
+            variants=(),
         ),
     }
 )
 
 
-@dataclass(frozen=True)
-class SizeSpec:
-    """Width and depth of a released backbone.
+HUMAN = "human"  # name of the ensemble that answers several tasks after one decode and one resize
+HUMAN_TASKS = (Task.DEPTH, Task.NORMAL, Task.SEG)
 
-    Attributes:
-        embed_dim: Token width.
-        num_layers: Transformer blocks.
-        num_heads: Attention heads per block.
-    """
-
-    embed_dim: int
-    num_layers: int
-    num_heads: int
-
-
-@dataclass(frozen=True)
-class FamilySpec:
-    """One generation of released models.
-
-    Attributes:
-        licence: Licence of the published weights.
-        sizes: Released backbones by name.
-    """
-
-    licence: str
-    sizes: Mapping[str, SizeSpec]
-
-
-FAMILIES: Mapping[str, FamilySpec] = MappingProxyType(
-    {
-        "sapiens": FamilySpec(
-            licence="CC-BY-NC-4.0",
-            sizes=MappingProxyType(
-                {
-                    "0.3b": SizeSpec(embed_dim=1024, num_layers=24, num_heads=16),
-                    "0.6b": SizeSpec(embed_dim=1280, num_layers=32, num_heads=16),
-                    "1b": SizeSpec(embed_dim=1536, num_layers=40, num_heads=24),
-                    "2b": SizeSpec(embed_dim=1920, num_layers=48, num_heads=32),
-                }
-            ),
-        ),
-    }
+# The one model that calls others: how many persons there are, an ensemble cannot know.
+PEOPLE_POSE = StepSpec(
+    "people_pose",
+    inputs=(IMAGE, WHOLE_IMAGE_IF_NOBODY),
+    outputs=(KEYPOINTS, SCORES, PERSON_BBOXES, BBOX_SCORES, IMAGE_HW),
 )

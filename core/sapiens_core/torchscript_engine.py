@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import torch
 import triton_python_backend_utils as pb_utils
 
 from sapiens_core.tasks import ENGINE_FILE
+from sapiens_core.triton_backend import caller_left, failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,14 +41,18 @@ class TorchScriptEngine:
         self._run(torch.zeros(1, *shape, dtype=torch.uint8))
 
     def respond(self, requests: Sequence[Any]) -> list[Any]:
-        """Answer the requests of one `execute` call with one pass of the network over all of them."""
+        """Answer the requests of one `execute` call with one pass of the network over all that still wait."""
+        is_waiting = [not request.is_cancelled() for request in requests]
+        waiting = [request for request, waits in zip(requests, is_waiting, strict=True) if waits]
         try:
-            batches = [self._pixels(request) for request in requests]
-            results = self._run(batches[0] if len(batches) == 1 else torch.cat(batches))
-        except Exception as error:  # noqa: BLE001 - the callers get one line, the log the stack
-            pb_utils.Logger.log_error(traceback.format_exc())
-            failure = pb_utils.TritonError(f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
-            return [pb_utils.InferenceResponse(error=failure) for _ in requests]
+            answers = iter(self._answers(waiting) if waiting else [])
+        except Exception as error:  # noqa: BLE001 - each failure is answered, see `failure`
+            return [failure(error) for _ in requests]
+        return [next(answers) if waits else failure(caller_left()) for waits in is_waiting]
+
+    def _answers(self, requests: Sequence[Any]) -> list[Any]:
+        batches = [self._pixels(request) for request in requests]
+        results = self._run(batches[0] if len(batches) == 1 else torch.cat(batches))
         parts = zip(*(result.split([len(batch) for batch in batches]) for result in results), strict=True)
         return [self._response(part) for part in parts]
 

@@ -1,4 +1,9 @@
-"""Official weight files, loaded without executing anything that they contain."""
+"""Official weight files.
+
+Reading .pth and .safetensors files runs nothing that they contain. A TorchScript archive is a program: torch
+reads it, which runs at most how its modules restore their state, and where its weights do not fit our own
+network, the archive itself is used, and calling it runs what it contains.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from sapiens_core.tasks import FAMILIES, PATCH_SIZE, TASKS, Task
+from sapiens_core.families import FAMILIES
+from sapiens_core.tasks import PATCH_SIZE, TASKS, Task, VariantSpec
 from sapiens_export.networks.config import NetworkConfig, released_network
 from sapiens_export.networks.sapiens import SapiensNetwork, resized_positions
 
@@ -23,6 +29,24 @@ if TYPE_CHECKING:
 _POSITIONS = "backbone.pos_embed"
 _MAX_NAMES_SHOWN = 3
 _MAX_BYTES_SHOWN = 16
+
+# What torch, pickle and safetensors raise for files that are damaged, or made to confuse them.
+_DAMAGE = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    MemoryError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    SafetensorError,
+)
 
 
 def load_state_dict(path: Path) -> dict[str, Tensor]:
@@ -38,27 +62,36 @@ def load_state_dict(path: Path) -> dict[str, Tensor]:
         Parameter names to float32 tensors on the CPU.
 
     Raises:
-        ValueError: The file is missing, damaged, or holds anything but tensors where the weights should be.
+        ValueError: The file is missing, damaged, or holds anything but dense tensors of finite floating-point
+            numbers where the weights should be.
     """
     if not path.is_file():
         raise ValueError(
             f"checkpoint must be a file, {path} is not; give the path of a downloaded weight file"
         )
     weights = _unwrapped(_read(path), path)
+    odd = [name for name, tensor in weights.items() if not _is_plain(tensor)]
+    if odd:
+        raise ValueError(
+            f"weights must be dense tensors of floating-point numbers, {_shown(odd)} in {path} are not; "
+            "is it a quantized or pruned network?"
+        )
+    weights = {name: tensor.float() for name, tensor in weights.items()}
     broken = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise ValueError(
             f"weights must be finite, {_shown(broken)} in {path} are not; download the file again"
         )
-    return {name: tensor.float() for name, tensor in weights.items()}
+    return weights
 
 
 def is_torchscript(path: Path) -> bool:
     """Tell a TorchScript archive, whatever its suffix, from other files."""
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def network_from_weights(config: NetworkConfig, weights: Mapping[str, Tensor], source: str) -> SapiensNetwork:
@@ -76,7 +109,8 @@ def network_from_weights(config: NetworkConfig, weights: Mapping[str, Tensor], s
         ValueError: Names or shapes differ from the architecture's.
     """
     network = SapiensNetwork(config)
-    weights = {**weights, **_fitted_positions(config, weights)}
+    weights = official_names(config.task, weights)
+    weights.update(_fitted_positions(config, weights))
     wanted = network.state_dict()
     missing, unknown = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
     if missing or unknown:
@@ -97,6 +131,9 @@ def network_from_weights(config: NetworkConfig, weights: Mapping[str, Tensor], s
 def network_from_archive(config: NetworkConfig, path: Path) -> nn.Module:
     """Load an official TorchScript archive, which is used as it is.
 
+    This runs the program in the archive, on an empty image. Prefer `network_from_weights` wherever the
+    weights in it fit.
+
     Args:
         config: The architecture it was traced from.
         path: The archive.
@@ -114,6 +151,8 @@ def network_from_archive(config: NetworkConfig, path: Path) -> nn.Module:
             outputs = network(images)
     except RuntimeError as error:
         raise ValueError(f"{path} must take images of {tuple(images.shape)}, and fails: {error}") from error
+    if isinstance(outputs, tuple) and len(outputs) == 1:  # as the feature extractor was exported
+        network, outputs = FirstOutput(network), outputs[0]
     expected = (1, config.num_outputs, *config.output_hw)
     if not isinstance(outputs, Tensor) or tuple(outputs.shape) != expected:
         seen = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
@@ -123,17 +162,46 @@ def network_from_archive(config: NetworkConfig, path: Path) -> nn.Module:
     return network  # type: ignore[no-any-return]
 
 
-def recognised_network(task: Task, weights: Mapping[str, Tensor], source: str) -> NetworkConfig:
-    """Tell the released network that weights belong to, by its token width.
+class FirstOutput(nn.Module):
+    """A network that returns a tuple, as one that returns the tuple's first entry.
+
+    Args:
+        network: The network.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the first output for (B, 3, H, W) images."""
+        first: Tensor = self.network(images)[0]
+        return first
+
+
+def official_names(task: Task, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Bring the names of older and bare checkpoints into one form, without the pretraining's decoder."""
+    if task is Task.FEATURES:
+        kept = {name: tensor for name, tensor in weights.items() if not name.startswith("neck.")}
+        return {name if name.startswith("backbone.") else f"backbone.{name}": kept[name] for name in kept}
+    return {name.replace("keypoint_head.", "head."): tensor for name, tensor in weights.items()}
+
+
+def recognised_network(
+    task: Task, weights: Mapping[str, Tensor], source: str, *, labels: str | None = None
+) -> NetworkConfig:
+    """Tell the released network that weights belong to, by its width and its number of outputs.
 
     Args:
         task: What the network predicts.
         weights: Official names to tensors.
         source: What to call the weights in errors.
+        labels: Set of keypoints or classes; None: the task's first one with this number of outputs.
 
     Raises:
         ValueError: None of the released sizes has this width.
     """
+    weights = official_names(task, weights)
     positions = weights.get(_POSITIONS)
     widths = {spec.embed_dim: size for size, spec in FAMILIES["sapiens"].sizes.items()}
     if positions is None or positions.ndim != 3 or positions.shape[2] not in widths:
@@ -146,7 +214,27 @@ def recognised_network(task: Task, weights: Mapping[str, Tensor], source: str) -
             f"{source} must be of a released size ({', '.join(widths.values())}), it has {seen}; "
             "describe other networks with --network"
         )
-    return released_network(task, widths[positions.shape[2]])
+    return released_network(
+        task, widths[positions.shape[2]], variant=_recognised_variant(task, weights, source, labels)
+    )
+
+
+def _recognised_variant(
+    task: Task, weights: Mapping[str, Tensor], source: str, labels: str | None
+) -> VariantSpec:
+    head, variants = TASKS[task].head, TASKS[task].variants
+    if head is None:
+        return variants[0]
+    last_layer = weights.get(f"{head.name}.{head.last_layer}.weight")
+    num_outputs = 0 if last_layer is None else last_layer.shape[0]
+    for variant in variants:
+        if variant.num_outputs == num_outputs and labels in (None, variant.labels):
+            return variant
+    known = ", ".join(f"{variant.num_outputs} {variant.labels}".strip() for variant in variants)
+    raise ValueError(
+        f"{source} must have the outputs of a released {task.value} network ({known}), it has {num_outputs}"
+        f"{f' and is said to be {labels}' if labels else ''}; describe other networks with --network"
+    )
 
 
 def random_network(config: NetworkConfig, seed: int) -> SapiensNetwork:
@@ -184,7 +272,7 @@ def _read(path: Path) -> object:
         if path.suffix == ".safetensors":
             return load_file(path)
         return _read_pickle(path)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+    except _DAMAGE as error:
         with path.open("rb") as file:
             start = file.read(_MAX_BYTES_SHOWN)
         raise ValueError(
@@ -207,12 +295,26 @@ def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:
         content = content["state_dict"]
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{path} must hold a dictionary of weights, got {type(content).__name__}")
-    others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
+    unnamed = [repr(name) for name in content if not isinstance(name, str)]
+    if unnamed:
+        raise ValueError(f"weights in {path} must have names that are text, got {_shown(unnamed)}")
+    others = [name for name, value in content.items() if not isinstance(value, Tensor)]
     if others:
         raise ValueError(
             f"{path} must hold tensors only, {_shown(others)} are not; is it an optimizer state?"
         )
     return content
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Tell tensors that have all their numbers in memory from those that only claim to have them."""
+    return (
+        tensor.layout is torch.strided
+        and tensor.is_floating_point()
+        and not tensor.is_quantized
+        and not tensor.is_meta
+        and tensor.untyped_storage().nbytes() >= tensor.numel() * tensor.element_size()
+    )
 
 
 def _shown(names: list[str]) -> str:

@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
+import signal
+from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
-from sapiens_core.tasks import Preprocess, Runtime, Task
+from sapiens_core.tasks import TASKS, Preprocess, Runtime, Task
+from sapiens_export.model_config import Serving
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from rich.status import Status
+
+    from sapiens_core.tasks import VariantSpec
     from sapiens_export.exporter import Export, Source
     from sapiens_export.networks.config import NetworkConfig
 
 _MISSING_EXTRA = "sapiens export needs {name}: pip install 'sapiens-triton[export]'"
+_HOG = "hog"
+_INTERRUPTED = 128 + signal.SIGINT
+_MAX_SEED = 2**63 - 1
+_KEYPOINTS = {str(variant.num_outputs): variant for variant in TASKS[Task.POSE].variants}
+_CLASSES = {variant.labels: variant for variant in TASKS[Task.SEG].variants}
+_NETWORKS = frozenset(Task) - {Task.DETECT}
+_TASKS_OF_OPTION = {
+    **dict.fromkeys(("checkpoint", "network", "size", "preprocess", "random_weights", "seed"), _NETWORKS),
+    "keypoints": {Task.POSE},
+    "flip_test": {Task.POSE},
+    "classes": {Task.SEG},
+    "detector": {Task.DETECT},
+    "people_instances": {Task.POSE},
+}
+
+
+def _choices(variants: Mapping[str, VariantSpec]) -> str:
+    return f"{', '.join(variants)}; default: what the weights fit, else {next(iter(variants))}."
 
 
 def export_command(
-    task: Annotated[Task, typer.Argument(help="What the network predicts.")],
+    context: typer.Context,
+    task: Annotated[Task, typer.Argument(help="What the network predicts; detect finds people.")],
     checkpoint: Annotated[
         Path | None, typer.Option(help="Downloaded official weights: .pth, .safetensors or _torchscript.pt2.")
     ] = None,
@@ -26,7 +54,25 @@ def export_command(
         Path | None,
         typer.Option(help="JSON description of the network; default: the released one that fits."),
     ] = None,
-    size: Annotated[str | None, typer.Option(help="Released size, e.g. 0.3b, with --random-weights.")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Released size, e.g. 0.3b; default: what the weights fit.")
+    ] = None,
+    keypoints: Annotated[
+        str | None, typer.Option(help=f"pose: number of keypoints, {_choices(_KEYPOINTS)}")
+    ] = None,
+    classes: Annotated[str | None, typer.Option(help=f"seg: set of classes, {_choices(_CLASSES)}")] = None,
+    flip_test: Annotated[
+        bool,
+        typer.Option("--flip-test", help="pose: average with the mirrored image; better, half as fast."),
+    ] = False,
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            help="detect: hog (default), OpenCV's built-in detector, which needs no download; or an RT-DETR, "
+            "RT-DETRv2 or D-FINE network: a folder written by save_pretrained, or a name on the Hugging Face "
+            "hub such as PekingU/rtdetr_v2_r18vd."
+        ),
+    ] = None,
     repository: Annotated[Path, typer.Option(help="Model repository to write into.")] = Path("models"),
     runtime: Annotated[
         Runtime,
@@ -38,61 +84,171 @@ def export_command(
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="An untrained network, for trying things out.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of --random-weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=_MAX_SEED, help="Seed of --random-weights.")] = 0,
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Licence of the weights, told to every caller; default: that of the release for a released "
+            "size or a detector, else unknown.",
+        ),
+    ] = None,
+    max_batch_size: Annotated[
+        int, typer.Option(min=1, help="Largest batch of the engine.")
+    ] = Serving.max_batch_size,
+    queue_delay_us: Annotated[
+        int, typer.Option(min=0, help="How long the engine waits for a fuller batch, microseconds.")
+    ] = Serving.queue_delay_us,
+    max_queue_size: Annotated[
+        int, typer.Option(min=1, help="Requests that may wait at each step before others are turned away.")
+    ] = Serving.max_queue_size,
+    cpu_instances: Annotated[
+        int, typer.Option(min=1, help="Processes of each step that runs on the CPU.")
+    ] = Serving.cpu_instances,
+    people_instances: Annotated[
+        int, typer.Option(min=1, help="pose: calls of people_pose that are answered at the same time.")
+    ] = Serving.people_instances,
 ) -> None:
-    """Turn a checkpoint into an engine, verify it, and write a model repository that serves it."""
-    if random_weights == (checkpoint is not None):
-        raise typer.BadParameter("give exactly one of --checkpoint FILE and --random-weights")
-    if network is not None and size is not None:
-        raise typer.BadParameter("give at most one of --network and --size")
+    """Turn a checkpoint into an engine, verify it, and write a model repository that serves it.
+
+    A repository with both a detector and a pose network also gets people_pose, which finds everybody's
+    keypoints.
+    """
+    _check_options(context, task)
+    variant = _variant("--keypoints", keypoints, _KEYPOINTS) or _variant("--classes", classes, _CLASSES)
+    serving = Serving(**{field.name: context.params[field.name] for field in fields(Serving)})
     console = Console(stderr=True)
-    try:
-        from sapiens_export.exporter import ParityError, export_engine
-    except ModuleNotFoundError as error:
-        console.print(_MISSING_EXTRA.format(name=error.name), markup=False)
-        raise typer.Exit(1) from error
-    try:
-        with console.status(f"loading the {task.value} network") as status:
-            source = _source(task, checkpoint, _config(task, network, size), seed)
-            export = export_engine(
-                source,
-                repository,
-                runtime=runtime,
-                preprocess=preprocess,
-                on_step=lambda step: status.update(step),
-            )
-    except (ValueError, OSError, ParityError) as error:
-        console.print(f"sapiens export: {error}", markup=False, soft_wrap=True)
-        raise typer.Exit(1) from error
-    _report(export, repository, console)
+    with _interruptible(console):
+        try:
+            from sapiens_export import exporter
+        except ModuleNotFoundError as error:
+            console.print(_MISSING_EXTRA.format(name=error.name), markup=False)
+            raise typer.Exit(1) from error
+        try:
+            with console.status(f"loading the {task.value} network") as status:
+                if task is Task.DETECT:
+                    export = _detector_export(detector, repository, runtime, licence, serving, status)
+                else:
+                    export = exporter.export_engine(
+                        _source(task, checkpoint, _config(task, network, size, variant), variant, seed),
+                        repository,
+                        runtime=runtime,
+                        preprocess=preprocess,
+                        flip_test=flip_test,
+                        licence=licence,
+                        serving=serving,
+                        on_step=lambda step: status.update(step),
+                    )
+        except (ValueError, OSError, exporter.ParityError) as error:
+            console.print(f"sapiens export: {error}", markup=False, soft_wrap=True)
+            raise typer.Exit(1) from error
+        _report(export, repository, console)
 
 
-def _config(task: Task, network: Path | None, size: str | None) -> NetworkConfig | None:
+@contextmanager
+def _interruptible(console: Console) -> Iterator[None]:
+    """End on Ctrl-C and SIGTERM alike: clean up, one line, exit status 130."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        console.print("sapiens export: interrupted", markup=False)
+        raise typer.Exit(_INTERRUPTED) from error
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(_signal: int, _frame: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # `timeout` may deliver it twice, also into the cleaning up
+    raise KeyboardInterrupt
+
+
+def _check_options(context: typer.Context, task: Task) -> None:
+    """Refuse options that mean nothing for the task, or nothing together."""
+    given = {name for name in context.params if _is_given(context, name)}
+    foreign = sorted(name for name in given if task not in _TASKS_OF_OPTION.get(name, Task))
+    if foreign:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in foreign)
+        raise typer.BadParameter(f"{task.value} takes no {names}")
+    if task is not Task.DETECT and len(given & {"checkpoint", "random_weights"}) != 1:
+        raise typer.BadParameter("give exactly one of --checkpoint FILE and --random-weights")
+    described = given & {"size", "keypoints", "classes"}
+    if "network" in given and described:
+        raise typer.BadParameter(f"give at most one of --network and --{min(described)}")
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _variant(option: str, choice: str | None, variants: Mapping[str, VariantSpec]) -> VariantSpec | None:
+    if choice is None or choice in variants:
+        return None if choice is None else variants[choice]
+    raise typer.BadParameter(f"{option} must be one of {', '.join(variants)}, got {choice!r}")
+
+
+def _config(
+    task: Task, network: Path | None, size: str | None, variant: VariantSpec | None
+) -> NetworkConfig | None:
     from sapiens_export.networks.config import read_network, released_network
 
     if network is not None:
         return read_network(network, task)
-    return released_network(task, size) if size is not None else None
+    return released_network(task, size, variant=variant) if size is not None else None
 
 
-def _source(task: Task, checkpoint: Path | None, config: NetworkConfig | None, seed: int) -> Source:
+def _source(
+    task: Task,
+    checkpoint: Path | None,
+    config: NetworkConfig | None,
+    variant: VariantSpec | None,
+    seed: int,
+) -> Source:
     from sapiens_export.exporter import source_from_checkpoint, source_from_seed
 
     if checkpoint is not None:
-        return source_from_checkpoint(task, checkpoint, config)
+        return source_from_checkpoint(task, checkpoint, config, labels=variant.labels if variant else None)
     if config is None:
         raise ValueError("--random-weights needs an architecture; give --size or --network")
     return source_from_seed(config, seed)
 
 
+def _detector_export(
+    detector: str | None,
+    repository: Path,
+    runtime: Runtime,
+    licence: str | None,
+    serving: Serving,
+    status: Status,
+) -> Export:
+    from sapiens_export.exporter import export_detector, install_hog_detector
+
+    if detector not in (None, _HOG):
+        return export_detector(
+            detector,
+            repository,
+            runtime=runtime,
+            licence=licence,
+            serving=serving,
+            on_step=lambda step: status.update(step),
+        )
+    if licence is not None:
+        raise ValueError(f"the built-in detector has OpenCV's licence, got --licence {licence}; leave it out")
+    if runtime != "python":
+        raise ValueError(f"the built-in detector is run by Python, got --runtime {runtime}; leave it out")
+    return install_hog_detector(repository, serving=serving)
+
+
 def _report(export: Export, repository: Path, console: Console) -> None:
     parity, info = export.parity, export.info
     typer.echo(f"{repository}: {', '.join(sorted(export.models))}")
-    console.print(
-        f"parity: largest error {parity.max_error:.1e} of the output's range on {parity.num_images} images, "
-        f"{parity.tolerance:.1e} allowed",
-        markup=False,
-    )
+    if parity is not None:
+        console.print(
+            f"parity: largest error {parity.max_error:.1e} of the output's range on {parity.num_images} "
+            f"images, {parity.tolerance:.1e} allowed",
+            markup=False,
+        )
     console.print(f"licence of the weights: {info.licence}", markup=False)
     if info.untrained:
         console.print("untrained: the weights are random and the results mean nothing", markup=False)

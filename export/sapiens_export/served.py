@@ -4,39 +4,137 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import cv2
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from sapiens_core.tasks import PEAK_PATCH, Task
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sapiens_core.tasks import Normalization
+
+_BLUR_TAPS = PEAK_PATCH - 2
 
 
 class ServedNetwork(nn.Module):
-    """A network with normalisation as its first layer, so that four times fewer bytes travel to it.
+    """A network between its normalisation and its reduction, so that few bytes travel to it and from it.
 
     Args:
         network: (B, 3, H, W) float, normalised RGB, to (B, C, h, w).
         normalization: Statistics it was trained with.
+        task: What it predicts, which decides on the reduction: logits leave as float16, heatmaps as their
+            peaks.
+        flip_indices: The channel that each heatmap has in a mirrored image. Given: the network sees every
+            image mirrored too, in the same batch, and the heatmaps are averaged (the reference's flip test).
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, normalization: Normalization) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        normalization: Normalization,
+        task: Task,
+        *,
+        flip_indices: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
-        self.network = network
+        self.network = network if flip_indices is None else FlipAveraged(network, flip_indices)
+        self.reduction = PoseReduction() if task is Task.POSE else None
+        self.dtype = torch.float16 if task is Task.SEG else torch.float32
         self.register_buffer("mean", torch.tensor(normalization.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(normalization.std).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Run the network on raw pixels.
 
         Args:
             pixels: (B, H, W, 3) uint8, RGB.
 
         Returns:
-            (B, C, h, w) float32.
+            The engine's outputs as the registry lists them, batch first.
         """
         # Channels are moved while they are still bytes: half the time of moving them as floats.
         images = (pixels.permute(0, 3, 1, 2).contiguous().float() - self.mean) / self.std
-        return self.network(images).float()
+        outputs = self.network(images)
+        return self.reduction(outputs.float()) if self.reduction else outputs.to(self.dtype)
+
+
+class FlipAveraged(nn.Module):
+    """The mean of a network's heatmaps of an image and of its mirror image.
+
+    Args:
+        network: (B, 3, H, W) to (B, K, h, w).
+        flip_indices: The channel that each heatmap has in a mirrored image.
+    """
+
+    flip_indices: Tensor
+
+    def __init__(self, network: nn.Module, flip_indices: Sequence[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("flip_indices", torch.tensor(flip_indices), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, K, h, w) heatmaps of (B, 3, H, W) images."""
+        direct, mirrored = self.network(torch.cat([images, images.flip(3)])).chunk(2)
+        return (direct + mirrored.flip(3)[:, self.flip_indices]) / 2
+
+
+class PoseReduction(nn.Module):
+    """Heatmaps to all that the UDP decode needs of them: 300 times fewer bytes.
+
+    Source: the decode reads an 11-tap Gaussian blur at the peak and its eight neighbours, and rescales it by
+    the maximum of the whole blurred map; see `sapiens_core.postprocess.pose`.
+    """
+
+    taps: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        taps = cv2.getGaussianKernel(_BLUR_TAPS, 0, cv2.CV_32F)[:, 0]
+        self.register_buffer("taps", torch.from_numpy(taps), persistent=False)
+
+    def forward(self, heatmaps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Reduce heatmaps.
+
+        Args:
+            heatmaps: (B, K, h, w) float32.
+
+        Returns:
+            peaks: (B, K, 2) int32, column and row of the maximum, the first one in row-major order.
+            scores: (B, K) float32, the maximum.
+            patches: (B, K, 13, 13) float32 around the peak, zero outside the map.
+            blurred_max: (B, K) float32, maximum of the blurred map.
+        """
+        width = heatmaps.shape[3]
+        cells = heatmaps.flatten(2)
+        peaks = cells.argmax(2, keepdim=True)
+        scores = cells.gather(2, peaks)
+        columns, rows = peaks % width, peaks.div(width, rounding_mode="floor")
+        return (
+            torch.cat([columns, rows], dim=2).int(),
+            scores[:, :, 0],
+            self._patches(heatmaps, columns, rows),
+            self._blurred_max(heatmaps),
+        )
+
+    def _patches(self, heatmaps: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
+        radius = PEAK_PATCH // 2
+        padded_width = heatmaps.shape[3] + 2 * radius
+        offsets = torch.arange(PEAK_PATCH, device=heatmaps.device)
+        window = (offsets[:, None] * padded_width + offsets).flatten()
+        corners = rows * padded_width + columns
+        padded = functional.pad(heatmaps, (radius, radius, radius, radius)).flatten(2)
+        return padded.gather(2, corners + window).unflatten(2, (PEAK_PATCH, PEAK_PATCH))
+
+    def _blurred_max(self, heatmaps: Tensor) -> Tensor:
+        maps = heatmaps.flatten(0, 1)[:, None]
+        half = _BLUR_TAPS // 2
+        along_rows = functional.conv2d(maps, self.taps.view(1, 1, 1, -1), padding=(0, half))
+        blurred = functional.conv2d(along_rows, self.taps.view(1, 1, -1, 1), padding=(half, 0))
+        return blurred.amax((1, 2, 3)).unflatten(0, (heatmaps.shape[0], heatmaps.shape[1]))

@@ -48,11 +48,12 @@ def launch(installation: Installation, arguments: list[str], claim: Claim) -> su
         claim: The name it runs under.
 
     Raises:
-        ServerNotFoundError: The wheel's Python backend cannot run in this interpreter.
+        ServerNotFoundError: The wheel's Python backend cannot run in this interpreter or this folder.
     """
     environment = {**ENVIRONMENT, **os.environ}
     command = [str(installation.binary), *arguments]
     if installation.wheel is not None:
+        _check_shell_safe(claim.folder)
         environment = _with_wheel(environment, installation.wheel)
         backends = claim.folder / "backends"
         _check_stub(_copy_python_backend(installation.wheel, backends), environment)
@@ -75,12 +76,29 @@ def launch(installation: Installation, arguments: list[str], claim: Claim) -> su
 
 
 def shell_safe(folder: Path, run_folder: Path) -> Path:
-    """Return a path of the folder that tritonserver may paste unquoted into the shell commands of stubs."""
-    if shlex.quote(str(folder)) == str(folder):
+    """Return a path of the folder that tritonserver may paste unquoted into the shell commands of stubs.
+
+    Raises:
+        ServerNotFoundError: There is none: the run folder's own path is not fit for that.
+    """
+    if _is_shell_safe(folder):
         return folder
+    _check_shell_safe(run_folder)
     link = run_folder / "repository"
     link.symlink_to(folder)
     return link
+
+
+def _is_shell_safe(path: Path) -> bool:
+    return shlex.quote(str(path)) == str(path)
+
+
+def _check_shell_safe(run_folder: Path) -> None:
+    if not _is_shell_safe(run_folder):
+        raise ServerNotFoundError(
+            "the folder for temporary files must have a path without spaces and other characters special to "
+            f"shells, got {str(run_folder.parent)!r}; set TMPDIR to another"
+        )
 
 
 def _with_wheel(environment: dict[str, str], wheel: Path) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """What a server leaves on the machine, and when it may be removed.
 
 Each server runs under a name of its own, with which its shared-memory regions, its private folder and one
-lock file begin. The server and its Python processes inherit the lock: it is free exactly when all of them are
-dead, however they died, and whoever finds it free may remove everything of that name.
+lock file begin; the lock file says where the folder is, for sweeps with another TMPDIR. The server and its
+Python processes inherit the lock: it is free exactly when all of them are dead, however they died, and
+whoever finds it free may remove everything of that name.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 _SHARED_MEMORY = Path("/dev/shm")
 _FAMILY = "sapiens_server_"
 _LOCK_SUFFIX = "_lock"
+_MAX_PATH_BYTES = 4096
 _POLL_S = 0.02
 
 
@@ -48,7 +50,9 @@ def claimed_name() -> Iterator[Claim]:
     lock_fd, lock = _new_lock()
     try:
         prefix = f"{lock.name.removesuffix(_LOCK_SUFFIX)}_"
-        yield Claim(prefix, Path(tempfile.mkdtemp(prefix=prefix)), lock, lock_fd)
+        parent = tempfile.gettempdir()
+        os.write(lock_fd, os.fsencode(parent))  # before the folder is there, lest nobody find it
+        yield Claim(prefix, Path(tempfile.mkdtemp(prefix=prefix, dir=parent)), lock, lock_fd)
     finally:
         os.close(lock_fd)
         _remove_if_dead(lock)
@@ -79,6 +83,12 @@ def _new_lock() -> tuple[int, Path]:
         os.close(lock_fd)
 
 
+def _parent_of_folder(lock_fd: int) -> Path:
+    """Return where the private folder is; a lock file that does not say so is of an earlier release."""
+    written = os.pread(lock_fd, _MAX_PATH_BYTES, 0)
+    return Path(os.fsdecode(written) if written else tempfile.gettempdir())
+
+
 def _lock(descriptor: int) -> bool:
     import fcntl  # not on Windows, where the rest of the command line works
 
@@ -101,7 +111,7 @@ def _remove_if_dead(lock: Path) -> bool:
         if os.fstat(descriptor).st_uid != os.geteuid() or not _lock(descriptor):
             return False
         everything = f"{lock.name.removesuffix(_LOCK_SUFFIX)}_*"
-        for folder in Path(tempfile.gettempdir()).glob(everything):
+        for folder in _parent_of_folder(descriptor).glob(everything):
             shutil.rmtree(folder, ignore_errors=True)
         for region in set(_SHARED_MEMORY.glob(everything)) - {lock}:
             region.unlink(missing_ok=True)

@@ -29,6 +29,7 @@ _EXIT_TIMEOUT_S = 20
 _KILLED_TIMEOUT_S = 5.0
 _POLL_S = 0.05
 _LAST_LINES = 10
+_NO_BACKEND = "unable to find backend library for backend"
 
 
 @dataclass(frozen=True)
@@ -146,11 +147,12 @@ class RunningServer:
 
     def _start_error(self, what: str) -> ServerStartError:
         reasons = "; ".join(failure_reasons(self._log.lines()))
-        why = (
-            f": {reasons}; correct what is named there"
-            if reasons
-            else f"; its last lines:\n{self._last_lines()}"
+        advice = (
+            f"this tritonserver lacks the runtime: {CONTAINER}, or export with --runtime python"
+            if _NO_BACKEND in reasons
+            else "correct what is named there"
         )
+        why = f": {reasons}; {advice}" if reasons else f"; its last lines:\n{self._last_lines()}"
         return ServerStartError(f"tritonserver must become ready{what}{why}")
 
     def _has_ended(self) -> bool:

@@ -2,35 +2,57 @@ from __future__ import annotations
 
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sapiens_client import DepthResult, ModelInfo, SapiensClient, Timing
+from sapiens_client import (
+    DepthResult,
+    DetectionResult,
+    FeatureResult,
+    ModelInfo,
+    NormalResult,
+    PoseResult,
+    Result,
+    SapiensClient,
+    SegmentationResult,
+    Timing,
+)
+from sapiens_client.images import encoded_image
+from sapiens_core.labels import KeypointSet, keypoint_set
 from sapiens_server import serve
 
 MODEL = ModelInfo(
     task="depth",
     family="sapiens",
     size="0.3b",
+    labels="",
     precision="float32",
     runtime="python",
+    preprocess="full",
+    flip_test=False,
     licence="CC-BY-NC-4.0",
     untrained=True,
     checkpoint_sha256="",
 )
 
-TENSORS = """
-input [ { name: "image" data_type: TYPE_UINT8 dims: [ -1 ] } ]
-output [
-  { name: "depth" data_type: TYPE_FP32 dims: [ -1, -1 ] },
-  { name: "image_hw" data_type: TYPE_INT32 dims: [ 2 ] }
-]
-"""
+# Output tensors of the stand-ins.
+DEPTH = {"depth": "TYPE_FP32 dims: [ -1, -1 ]"}
+NORMALS = {"normals": "TYPE_FP32 dims: [ -1, -1, 3 ]"}
+CLASS_MAP = {"class_map": "TYPE_UINT8 dims: [ -1, -1 ]"}
+FEATURES = {"features": "TYPE_FP32 dims: [ -1, 1, 4, 3 ]"}
+DETECTIONS = {"bboxes": "TYPE_FP32 dims: [ -1, 4 ]", "scores": "TYPE_FP32 dims: [ -1 ]"}
+PEOPLE = {
+    "keypoints": "TYPE_FP32 dims: [ -1, 17, 2 ]",
+    "scores": "TYPE_FP32 dims: [ -1, 17 ]",
+    "person_bboxes": "TYPE_FP32 dims: [ -1, 4 ]",
+    "bbox_scores": "TYPE_FP32 dims: [ -1 ]",
+}
 
-STEP = """
+ENSEMBLE = """
 ensemble_scheduling { step [ {
   model_name: "stand_in"
   model_version: -1
@@ -48,28 +70,52 @@ dynamic_batching { default_queue_policy {
 } }
 """
 
-PARAMETERS = "\n".join(
-    f'parameters {{ key: "{name}" value {{ string_value: "{value}" }} }}'
-    for name, value in MODEL.to_parameters().items()
-)
+FALLBACK_INPUT = 'input { name: "whole_image_if_nobody" data_type: TYPE_BOOL dims: [ 1 ] optional: true }'
 
-CONFIGS = {
-    "depth": f'platform: "ensemble" {TENSORS} {STEP} {PARAMETERS}',
-    "stand_in": f'backend: "python" {TENSORS} instance_group [ {{ kind: KIND_CPU count: 2 }} ]',
-    "crowded": f'backend: "python" {TENSORS} {IMPATIENT_QUEUE} instance_group [ {{ kind: KIND_CPU }} ]',
+
+def config(outputs: dict[str, str], model: ModelInfo | None, *more: str, kind: str = "python") -> str:
+    """The config of a model that takes an image."""
+    tensors = outputs | {"image_hw": "TYPE_INT32 dims: [ 2 ]"}
+    facts = model.to_parameters() if model else {}
+    lines = ["max_batch_size: 0", 'input { name: "image" data_type: TYPE_UINT8 dims: [ -1 ] }', *more]
+    lines += [f'output {{ name: "{name}" data_type: {tensor} }}' for name, tensor in tensors.items()]
+    lines += [
+        f'parameters {{ key: "{name}" value {{ string_value: "{value}" }} }}' for name, value in facts.items()
+    ]
+    return "\n".join([*lines, 'platform: "ensemble"' if kind == "ensemble" else f'backend: "{kind}"'])
+
+
+CPU = "instance_group [ { kind: KIND_CPU count: 1 } ]"
+TWO_CPUS = "instance_group [ { kind: KIND_CPU count: 2 } ]"
+HOG = replace(MODEL, task="detect", family="opencv-hog", size="default", licence="Apache-2.0")
+
+STAND_INS = {
+    "depth": config(DEPTH, MODEL, ENSEMBLE, kind="ensemble"),
+    "stand_in": config(DEPTH, None, TWO_CPUS),
+    "crowded": config(DEPTH, None, CPU, IMPATIENT_QUEUE),
+    "normal": config(NORMALS, replace(MODEL, task="normal"), CPU),
+    "seg": config(CLASS_MAP, replace(MODEL, task="seg", labels="goliath"), CPU),
+    "features": config(FEATURES, replace(MODEL, task="features"), CPU),
+    "human": config(DEPTH | NORMALS | CLASS_MAP, None, CPU),
+    "detect": config(DETECTIONS, HOG, CPU),
+    "people_pose": config(PEOPLE, replace(MODEL, task="pose", labels="coco"), CPU, FALLBACK_INPUT),
 }
 
 
 @pytest.fixture(scope="session")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a real server: `depth` as contracted, `crowded` with room for one waiting request."""
+    """The address of a real server with stand-ins.
+
+    They are all the models but `pose`, as contracted, and `crowded` with room for one waiting request.
+    """
     repository = tmp_path_factory.mktemp("repository")
-    for name, config in CONFIGS.items():
+    for name, text in STAND_INS.items():
         version = repository / name / "1"
         version.mkdir(parents=True)
-        (repository / name / "config.pbtxt").write_text(f'name: "{name}" max_batch_size: 0 {config}')
+        (repository / name / "config.pbtxt").write_text(f'name: "{name}"\n{text}')
         if name != "depth":
-            shutil.copy(Path(__file__).with_name("stand_in_model.py"), version / "model.py")
+            source = "stand_in_people.py" if name in ("detect", "people_pose") else "stand_in_model.py"
+            shutil.copy(Path(__file__).with_name(source), version / "model.py")
     with serve(repository, grpc_port=0) as server:
         yield server.grpc_url
 
@@ -77,6 +123,23 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def client(url: str) -> Iterator[SapiensClient]:
     with SapiensClient(url) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def pose_url(golden_networks, tmp_path_factory) -> Iterator[str]:
+    """The address of a real server with a small untrained pose network that takes 4 persons at a time."""
+    from sapiens_export.exporter import export_engine, source_from_seed
+
+    repository = tmp_path_factory.mktemp("pose") / "models"
+    export_engine(source_from_seed(golden_networks["pose17"], 0), repository)
+    with serve(repository, grpc_port=0) as server:
+        yield server.grpc_url
+
+
+@pytest.fixture
+def pose_client(pose_url: str) -> Iterator[SapiensClient]:
+    with SapiensClient(pose_url) as client:
         yield client
 
 
@@ -95,18 +158,80 @@ def slow_image() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def failing_image() -> np.ndarray:
-    """The server's model raises RuntimeError for it."""
+    """The server's depth model raises RuntimeError for it."""
     return np.zeros((1, 3, 3), np.uint8)
 
 
 @pytest.fixture(scope="session")
 def unanswered_image() -> np.ndarray:
-    """The server's model returns no depth for it."""
+    """The server's depth model returns no depth for it."""
     return np.zeros((1, 4, 3), np.uint8)
 
 
+@pytest.fixture(scope="session")
+def apart_image() -> np.ndarray:
+    """The server's `human` raises RuntimeError for it, the models of the single tasks do not."""
+    return np.zeros((1, 5, 3), np.uint8)
+
+
 @pytest.fixture
-def result() -> DepthResult:
-    rng = np.random.default_rng(0)
-    depth = rng.normal(3, 2, (31, 17)).astype(np.float32)
-    return DepthResult(depth=depth, model=MODEL, timing=Timing(0.3, 0.1, 0.2, 10, 20))
+def make(photo) -> Callable[..., Result]:
+    """A function (class of a result, its fields) -> the result, which belongs to the photo."""
+
+    def made(kind: type[Result], *, labels: str = "", **values: object) -> Result:
+        model = replace(MODEL, labels=labels)
+        timing = Timing(0.3, 0.1, 0.2, 10, 20)
+        return kind(model=model, timing=timing, encoded_image=encoded_image(photo), **values)
+
+    return made
+
+
+@pytest.fixture
+def result(make) -> DepthResult:
+    return make(DepthResult, depth=np.random.default_rng(0).normal(3, 2, (31, 17)).astype(np.float32))
+
+
+@pytest.fixture
+def normal_result(make) -> NormalResult:
+    normals = np.random.default_rng(0).normal(size=(120, 90, 3)).astype(np.float32)
+    return make(NormalResult, normals=normals / np.linalg.norm(normals, axis=2, keepdims=True))
+
+
+@pytest.fixture
+def seg_result(make) -> SegmentationResult:
+    coarse = np.random.default_rng(0).integers(0, 28, (6, 9), dtype=np.uint8)
+    return make(SegmentationResult, labels="goliath", class_map=coarse.repeat(20, axis=0).repeat(10, axis=1))
+
+
+@pytest.fixture
+def feature_result(make) -> FeatureResult:
+    return make(FeatureResult, features=np.random.default_rng(0).normal(size=(32, 4, 3)).astype(np.float32))
+
+
+@pytest.fixture
+def make_pose(make) -> Callable[..., PoseResult]:
+    """A function (set of keypoints, number of persons) -> poses."""
+
+    def made(keypoints: KeypointSet, num_persons: int = 2, **values: object) -> PoseResult:
+        rng = np.random.default_rng(0)
+        shape = num_persons, len(keypoints.names)
+        bboxes = np.tile(np.float32([10, 20, 70, 100]), (num_persons, 1))
+        arrays = {
+            "keypoints": rng.uniform(10, 80, (*shape, 2)).astype(np.float32),
+            "scores": rng.uniform(0.1, 1, shape).astype(np.float32),
+            "bboxes": bboxes + np.arange(num_persons, dtype=np.float32)[:, None],
+        }
+        return make(PoseResult, keypoint_set=keypoints, **arrays | values)
+
+    return made
+
+
+@pytest.fixture
+def pose(make_pose) -> PoseResult:
+    return make_pose(keypoint_set("coco"))
+
+
+@pytest.fixture
+def detections(make) -> DetectionResult:
+    bboxes = np.float32([[10, 20, 40, 100], [30.5, 5, 80, 110]])
+    return make(DetectionResult, bboxes=bboxes, scores=np.float32([0.9, 0.5]))

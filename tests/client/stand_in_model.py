@@ -1,4 +1,4 @@
-"""Stands in for the steps of an ensemble: decodes for real, answers at once; some images mean trouble."""
+"""Stands in for the dense tasks: decodes for real, answers at once; some images mean trouble."""
 
 from __future__ import annotations
 
@@ -11,20 +11,39 @@ from sapiens_core.triton_backend import respond
 
 
 class TritonPythonModel:
-    """image (B,) uint8 -> depth (H, W) float32 that tells the channels apart, image_hw (2,) int32."""
+    """image (B,) uint8 -> what the model's name says, and image_hw (2,) int32."""
+
+    def initialize(self, args):
+        names = {"normal": ["normals"], "seg": ["class_map"], "features": ["features"], "human": OUTPUTS}
+        self.names = names.get(args["model_name"], ["depth"])
 
     def execute(self, requests):
-        return respond(requests, ("image",), _depth)
+        return respond(requests, ("image",), self._answer)
+
+    def _answer(self, encoded):
+        image = decode_bgr(encoded)
+        image_hw = image.shape[:2]
+        if image_hw == (1, 4):
+            return {}
+        if image_hw == (1, 5) and len(self.names) > 1:
+            raise RuntimeError("one of the networks fell over")
+        outputs = {name: OUTPUTS[name](image) for name in self.names}
+        return outputs | {"image_hw": np.array(image_hw, np.int32)}
 
 
-def _depth(encoded):
-    image = decode_bgr(encoded)
+def _depth(image):
+    """Return (H, W) float32 that tells the channels apart."""
     match image.shape[:2]:
         case (1, 2):
             time.sleep(1.5)
         case (1, 3):
             raise RuntimeError("the network fell over\nwith details for the log")
-        case (1, 4):
-            return {}
-    depth = image.astype(np.float32) @ np.array([1, 2, 4], np.float32)
-    return {"depth": depth, "image_hw": np.array(depth.shape, np.int32)}
+    return image.astype(np.float32) @ np.array([1, 2, 4], np.float32)
+
+
+OUTPUTS = {
+    "depth": _depth,
+    "normals": lambda image: image.astype(np.float32) - 127,
+    "class_map": lambda image: image[:, :, 0] % 28,
+    "features": lambda image: image[None, :4, :3, :1].astype(np.float32).transpose(0, 3, 1, 2),
+}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -12,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner, Result
 
 from sapiens_client import InvalidInputError
-from sapiens_client.cli import image_paths, output_names
+from sapiens_client.cli import app
+from sapiens_client.cli_files import image_paths, output_names
 
 SAPIENS = [sys.executable, "-c", "from sapiens_client.cli import main; main()"]
 
@@ -32,6 +35,13 @@ def sapiens(url, tmp_path) -> Sapiens:
         return subprocess.run(command, cwd=tmp_path, env=environment, text=True, check=False, **streams)
 
     return run
+
+
+@pytest.fixture
+def invoke(url, tmp_path, monkeypatch) -> Callable[..., Result]:
+    """Run the command in this process, which takes less time, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner(env={"SAPIENS_URL": url}).invoke(app, list(map(str, arguments)))
 
 
 @pytest.fixture
@@ -144,6 +154,76 @@ def test_ctrl_c_ends_cleanly(url, photos, slow_image):
     assert b"Traceback" not in words
 
 
+@pytest.mark.parametrize("task", ["normal", "seg", "features", "detect", "people"])
+def test_every_task_has_its_command(invoke, photos, tmp_path, task):
+    done = invoke(task, photos, "--format", "picture", "--format", "npz")
+    names = [f"{name}_{task}.{suffix}" for name in "ab" for suffix in ("png", "npz")]
+    assert (done.exit_code, done.stdout.split()) == (0, [f"out/{name}" for name in names])
+    assert done.stderr.count("licence of the weights") == 1
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*names}
+
+
+def test_coco_results_carry_the_number_or_name_of_the_image(invoke, photos, tmp_path):
+    (photos / "b.png").rename(photos / "000139.png")
+    assert invoke("people", photos, "--format", "json").exit_code == 0
+    results = [json.loads((tmp_path / "out" / f"{name}_people.json").read_text()) for name in ("000139", "a")]
+    assert [(len(people), people[0]["image_id"]) for people in results] == [(9, 139), (9, "a")]
+    assert len(results[0][0]["keypoints"]) == 51
+
+
+def test_class_ids_are_a_format_of_their_own(invoke, photos, tmp_path):
+    done = invoke("seg", photos / "b.png", "--format", "ids", "--format", "json")
+    assert done.stdout.split() == ["out/b_seg.ids.png", "out/b_seg.json"]
+    with Image.open(tmp_path / "out/b_seg.ids.png") as ids:
+        assert (ids.mode, ids.size) == ("L", (90, 120))
+
+
+@pytest.mark.parametrize(("task", "form"), [("depth", "ids"), ("seg", "png16"), ("people", "npy")])
+def test_a_format_that_the_task_does_not_have_is_wrong_usage(invoke, photos, task, form):
+    done = invoke(task, photos, "--format", form)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"--format of {task} must be one of picture" in done.stderr
+
+
+def test_pose_takes_boxes_for_a_single_image(invoke, pose_url, photos, tmp_path):
+    boxes = ["--bbox", "5,5,60,100", "--bbox", "-10,0,50.5,90"]
+    done = invoke("pose", photos / "b.png", *boxes, "--format", "npz", "--url", pose_url)
+    assert (done.exit_code, done.stdout.split()) == (0, ["out/b_pose.npz"])
+    with np.load(tmp_path / "out/b_pose.npz") as arrays:
+        assert arrays["bboxes"].tolist() == [[5, 5, 60, 100], [-10, 0, 50.5, 90]]
+
+
+@pytest.mark.parametrize(
+    ("box", "words"), [("1,2,3", "'1,2,3'"), ("a,b,c,d", "'a,b,c,d'"), ("1,2,30,40", "single image, got 2")]
+)
+def test_wrong_boxes_are_wrong_usage(invoke, photos, box, words):
+    done = invoke("pose", photos, "--bbox", box)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert words in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_analyze_writes_what_each_task_says(invoke, photos):
+    done = invoke("analyze", photos / "b.png", "--task", "seg", "--task", "depth", "--task", "people")
+    written = ["out/b_seg.png", "out/b_depth.png", "out/b_people.png"]
+    assert (done.exit_code, done.stdout.split()) == (0, written)
+    assert done.stderr.count("licence of the weights") == 3
+
+
+def test_analyze_keeps_the_answers_beside_a_failing_task(invoke, photos, failing_image):
+    Image.fromarray(failing_image).save(photos / "c.png")
+    done = invoke("analyze", photos, "--task", "depth", "--task", "normal")
+    assert (done.exit_code, len(done.stdout.split())) == (1, 5)
+    assert f"{photos / 'c.png'}: " in done.stderr
+    assert done.stderr.endswith("1 of 3 images failed\n")
+
+
+def test_analyze_stops_where_a_task_is_not_served(sapiens, photos):
+    done = sapiens("analyze", photos, "--task", "pose")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: ")
+    assert "must serve the model 'pose'" in done.stderr
+
+
 def test_help_names_the_sub_commands_and_version_is_the_distributions(sapiens):
-    assert {"depth", "export", "serve"} <= set(sapiens("--help").stdout.split())
+    assert {"depth", "people", "analyze", "export", "serve"} <= set(sapiens("--help").stdout.split())
     assert sapiens("--version").stdout == f"sapiens {version('sapiens-triton')}\n"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import http.server
 import io
+import re
 import socket
 import threading
 import time
@@ -20,6 +21,7 @@ from sapiens_client import (
     SapiensClient,
     ServerUnavailableError,
 )
+from sapiens_client.server_url import checked_url
 
 
 def expected_depth(image: np.ndarray) -> np.ndarray:
@@ -100,20 +102,37 @@ def test_a_deadline_is_kept_and_named(client, slow_image):
     assert time.monotonic() - started_s < 1.4
 
 
-@pytest.mark.parametrize("timeout_s", [0, -1, float("nan"), float("inf"), 1e12])
+@pytest.mark.parametrize("timeout_s", [0, -1, float("nan"), float("inf"), 1e12, 10**400, "5", [5], 5j])
 def test_a_timeout_must_be_a_positive_number_of_seconds(client, photo, timeout_s):
-    with pytest.raises(InvalidInputError, match=f"timeout_s .* got {timeout_s}"):
+    with pytest.raises(InvalidInputError, match=f"timeout_s .* got {re.escape(repr(timeout_s))}"):
         client.depth(photo, timeout_s=timeout_s)
-    with pytest.raises(InvalidInputError, match=f"timeout_s .* got {timeout_s}"):
+    with pytest.raises(InvalidInputError, match=f"timeout_s .* got {re.escape(repr(timeout_s))}"):
         SapiensClient(timeout_s=timeout_s)
 
 
 @pytest.mark.parametrize(
-    "wrong_url", ["", "http://localhost:8001", "https://localhost", "grpc://localhost:8001"]
+    "wrong_url",
+    [
+        *("", " ", "localhost", "localhost:", ":8001", "localhost:0", "127.0.0.1:99999", "localhost:http"),
+        *("http://localhost:8001", "https://localhost", "grpc://localhost:8001", "HTTP://x:1", "x:1/v2"),
+        *("localhost:8001\n", " localhost:8001", "local host:8001", "dns:///x:1\n", "::1:8001", "dns:"),
+        *(8001, b"localhost:8001", ("localhost", 8001)),
+    ],
 )
-def test_a_url_of_another_protocol_is_refused(wrong_url):
-    with pytest.raises(InvalidInputError, match=f"host:port .*got '{wrong_url}'"):
+def test_a_url_that_is_no_address_is_refused(wrong_url):
+    with pytest.raises(InvalidInputError, match=f"host:port .*got {re.escape(repr(wrong_url))};"):
         SapiensClient(wrong_url)
+
+
+@pytest.mark.parametrize(
+    "right_url",
+    [
+        *("localhost:1", "gpu-1.local:65535", "triton_server:8001", "[::1]:8001", "[fe80::1%eth0]:8001"),
+        *("dns:///gpu-1:8001", "ipv4:10.0.0.1:8001,10.0.0.2:8001", "unix:///run/triton.sock"),
+    ],
+)
+def test_a_url_is_host_and_port_or_a_target_of_grpc(right_url):
+    assert checked_url(right_url) == right_url
 
 
 def test_without_a_server_calls_fail_at_once(dead_url, photo):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import os
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -36,6 +38,19 @@ def test_pil_images_of_any_mode_become_rgb(mode):
         255 if mode == "1" else 1
     )
     np.testing.assert_array_equal(decoded, np.repeat(expected[:, :, None], 3, axis=2))
+
+
+def test_mode_i_may_hold_8_bits():
+    grey = Image.fromarray(np.uint8([[0, 200, 255]]))
+    decoded = pixels(encoded_image(grey.convert("I")))
+    np.testing.assert_array_equal(decoded[:, :, 0], [[0, 200, 255]])
+
+
+@pytest.mark.parametrize("mode", ["1", "I"])
+@pytest.mark.parametrize("size", [(LIMITS.max_image_side + 1, 1), (10_000, 10_000)])
+def test_too_many_pixels_are_refused(mode, size):
+    with pytest.raises(InvalidInputError, match=f"at most .* got {size[0]} x {size[1]}"):
+        encoded_image(Image.new(mode, size))
 
 
 def test_a_palette_with_transparency_loses_it_without_a_warning(encode):
@@ -116,3 +131,18 @@ def test_a_folder_is_refused(tmp_path):
 def test_a_path_that_cannot_be_opened_is_an_error_of_the_tree(name):
     with pytest.raises(ImageReadError, match="must be readable"):
         encoded_image(name)
+
+
+def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path):
+    os.mkfifo(tmp_path / "photo.jpg")
+    with pytest.raises(InvalidInputError, match=r"regular file, got .*photo\.jpg.*pass the bytes"):
+        encoded_image(tmp_path / "photo.jpg")
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "/dev/fd/{}"])
+def test_devices_and_open_pipes_are_refused(path):
+    reader, writer = os.pipe()
+    with pytest.raises(InvalidInputError, match=r"regular file, got .*/dev/.*pass the bytes"):
+        encoded_image(Path(path.format(reader)))
+    os.close(reader)
+    os.close(writer)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -70,7 +72,7 @@ def test_16_bits_refuse_depth_that_is_not_finite(result, tmp_path, value):
         dataclasses.replace(result, depth=depth).save(tmp_path / "depth.16.png")
 
 
-@pytest.mark.parametrize("name", ["depth.jpg", "depth", "depth.npz"])
+@pytest.mark.parametrize("name", ["depth.jpg", "depth", "depth.ids.png", "depth.json"])
 def test_other_suffixes_are_refused_and_the_right_ones_named(result, tmp_path, name):
     with pytest.raises(InvalidInputError, match=rf"\.png .*\.npy .*\.16\.png .*'{name}'"):
         result.save(tmp_path / name)
@@ -84,3 +86,48 @@ def test_notebooks_get_the_picture(result):
 def test_results_cannot_be_changed(result):
     with pytest.raises(dataclasses.FrozenInstanceError):
         result.depth = result.depth + 1
+
+
+FORMATS = ["depth.png", "depth.npy", "depth.npz", "depth.16.png"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_result_replaces_a_file_and_leaves_no_other(result, tmp_path, name):
+    result.save(tmp_path / name)
+    expected = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(b"of another run")
+    files = result.save(tmp_path / name)
+    assert (tmp_path / name).read_bytes() == expected
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+
+
+def test_a_saved_file_has_the_permissions_of_any_new_file(result, tmp_path):
+    (tmp_path / "other").touch()
+    (path,) = result.save(tmp_path / "depth.npy")
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_link_stays_one(result, tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "depth.npy").symlink_to(tmp_path / "there" / "target.npy")
+    result.save(tmp_path / "depth.npy")
+    assert (tmp_path / "depth.npy").is_symlink()
+    np.testing.assert_array_equal(np.load(tmp_path / "there" / "target.npy"), result.depth)
+
+
+def test_an_interruption_leaves_what_was_there(result, tmp_path):
+    program = """
+import resource, signal, sys
+import numpy as np
+from pathlib import Path
+from sapiens_client.saving import _new_file
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # as a full disk
+with _new_file(Path(sys.argv[1])) as file:
+    np.save(file, np.zeros(10_000))
+"""
+    (path,) = result.save(tmp_path / "depth.npy")
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=False)
+    assert "Error" in done.stderr
+    np.testing.assert_array_equal(np.load(path), result.depth)
+    assert list(tmp_path.iterdir()) == [path]

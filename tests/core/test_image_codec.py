@@ -113,6 +113,25 @@ def test_a_png_chunk_that_claims_more_than_the_file_is_refused_before_memory_is_
         decoded(bytes(data))
 
 
+def test_a_tiff_of_few_pixels_but_huge_tiles_is_refused_by_its_header():
+    tags = {256: 16, 257: 16, 258: 8, 259: 1, 262: 1, 277: 1, 322: 14_000, 323: 14_000, 324: 200, 325: 100}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    data = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(200)
+    with pytest.raises(ValueError, match="got 14000 x 14000"):
+        decoded(data)
+
+
+def test_damaged_exif_of_a_webp_is_no_exif(photo, encode):
+    data = encode(photo, "WEBP", lossless=True, exif=b"garbage garbage")
+    np.testing.assert_array_equal(decoded(data)[:, :, ::-1], photo)
+
+
+def test_a_png_of_countless_chunks_is_refused(photo, encode):
+    data = encode(photo)
+    with pytest.raises(ValueError, match="at most 131072 chunks"):
+        decoded(data[:33] + png_chunk(b"tEXt", b"") * 2**17 + data[33:])
+
+
 def test_too_many_bytes_are_refused():
     with pytest.raises(
         ValueError, match=f"at most {LIMITS.max_image_bytes} bytes, got {LIMITS.max_image_bytes + 1}"

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from sapiens_core.tasks import Task
 from sapiens_export.networks.config import NetworkConfig
 
 
 @pytest.fixture(scope="session")
-def tiny_network() -> NetworkConfig:
+def tiny_network(golden_networks) -> NetworkConfig:
     """The architecture of golden/sapiens1/net_depth."""
-    return NetworkConfig("sapiens", Task.DEPTH, 32, 2, 2, 0, (64, 48), 12, 1)
+    return golden_networks["depth"]
 
 
 @pytest.fixture

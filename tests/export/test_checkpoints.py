@@ -2,6 +2,7 @@ import json
 import os
 import pickle
 import zipfile
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ from sapiens_export.checkpoints import (
     random_network,
     recognised_network,
 )
+from sapiens_export.exporter import source_from_checkpoint
 from sapiens_export.networks.config import NetworkConfig
+from sapiens_export.networks.sapiens import SapiensNetwork
 
 OFFICIAL_LAYOUTS = ["ckpt_seg28_wrapped.pth", "ckpt_pose308_mmengine_meta.pth", "ckpt_pretrain_clean.pth"]
 
@@ -125,6 +128,53 @@ def test_weights_that_are_not_finite_are_refused(weights, tmp_path):
         load_state_dict(tmp_path / "nan.safetensors")
 
 
+class InertRebuild:
+    """Pickles into a tensor made of something that is no storage."""
+
+    def __reduce__(self):
+        return torch._utils._rebuild_tensor_v2, (RunsCode("true"), 0, (1,), (1,), False, {})
+
+
+class WrongOrderedDict:
+    def __reduce__(self):
+        return OrderedDict, (5,)
+
+
+def test_a_damaged_zip_is_refused(golden_folder, tmp_path):
+    data = bytearray((golden_folder / OFFICIAL_LAYOUTS[0]).read_bytes())
+    data[data.rindex(b"PK\x01\x02")] = 0  # the last entry of the central directory
+    (tmp_path / "zip.pth").write_bytes(data)
+    with pytest.raises(ValueError, match=r"zip\.pth must be a complete"):
+        load_state_dict(tmp_path / "zip.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({3: torch.zeros(1)}, "names that are text, got 3"),
+        ({"a": torch.zeros(1), 3: torch.zeros(1)}, "names that are text, got 3"),
+        ({"a": torch.zeros(1, device="meta")}, "dense tensors .* a in"),
+        ({"a": torch.eye(2).to_sparse()}, "dense tensors .* a in"),
+        ({"a": torch.zeros(1).expand(10**13)}, "dense tensors .* a in"),
+        ({"a": torch.zeros(1, dtype=torch.int64)}, "dense tensors .* a in"),
+        ({"a": InertRebuild()}, r"x\.pth must be a complete"),
+        ({"a": RunsCode("true"), "b": WrongOrderedDict()}, r"x\.pth must be a complete"),
+    ],
+    ids=["integer", "mixed", "meta", "sparse", "expanded", "integers", "inert storage", "ordered dict"],
+)
+def test_odd_contents_are_refused_in_a_sentence(content, message, tmp_path):
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(ValueError, match=message):
+        load_state_dict(tmp_path / "x.pth")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_quantized_weights_are_refused(tmp_path):
+    torch.save({"a": torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.qint8)}, tmp_path / "x.pth")
+    with pytest.raises(ValueError, match=r"dense tensors|complete"):
+        load_state_dict(tmp_path / "x.pth")
+
+
 def test_an_optimizer_state_is_refused(tmp_path):
     torch.save({"lr": 0.1, "step": 3}, tmp_path / "optimizer.pth")
     with pytest.raises(ValueError, match="tensors only, lr, step"):
@@ -164,9 +214,28 @@ def test_a_torchscript_file_of_another_input_size_is_refused(archive, tiny_netwo
 
 
 def test_a_torchscript_file_of_another_task_is_refused(archive, tiny_network):
-    three = NetworkConfig(**{**vars(tiny_network), "num_outputs": 3})
-    with pytest.raises(ValueError, match=r"must return \(1, 3, 64, 48\) for depth, got \(1, 1, 64, 48\)"):
+    three = NetworkConfig(**{**vars(tiny_network), "task": Task.NORMAL, "num_outputs": 3})
+    with pytest.raises(ValueError, match=r"must return \(1, 3, 32, 24\) for normal, got \(1, 1, 64, 48\)"):
         network_from_archive(three, archive)
+
+
+def test_weights_of_a_torchscript_file_are_filled_into_our_network(archive, tiny_network):
+    assert isinstance(source_from_checkpoint(Task.DEPTH, archive, tiny_network).network, SapiensNetwork)
+
+
+def test_a_torchscript_file_with_other_names_is_used_as_it_is(tiny_network, weights, tmp_path):
+    class Wrapped(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.wrapped = network_from_weights(tiny_network, weights, "golden")
+
+        def forward(self, images):
+            return self.wrapped(images)
+
+    with pytest.warns(torch.jit.TracerWarning):
+        torch.jit.trace(Wrapped(), torch.zeros(1, 3, 64, 48)).save(tmp_path / "x.pt2")
+    source = source_from_checkpoint(Task.DEPTH, tmp_path / "x.pt2", tiny_network)
+    assert isinstance(source.network, torch.jit.ScriptModule)
 
 
 def test_a_zip_of_something_else_is_no_torchscript_file(tmp_path):
@@ -176,8 +245,46 @@ def test_a_zip_of_something_else_is_no_torchscript_file(tmp_path):
 
 
 def test_released_sizes_are_recognised_by_their_width():
-    weights = {"backbone.pos_embed": torch.zeros(1, 3072, 1536)}
+    weights = {
+        "backbone.pos_embed": torch.zeros(1, 3072, 1536),
+        "decode_head.conv_seg.weight": torch.zeros(1, 384, 1, 1),
+    }
     assert recognised_network(Task.DEPTH, weights, "x.pth").size == "1b"
+
+
+@pytest.mark.parametrize(("labels", "padding"), [(None, 2), ("lip", 2), ("cihp", 2)])
+def test_sets_of_as_many_classes_are_told_apart_by_name(labels, padding):
+    weights = {
+        "backbone.pos_embed": torch.zeros(1, 3072, 1024),
+        "decode_head.conv_seg.weight": torch.zeros(20, 768, 1, 1),
+    }
+    network = recognised_network(Task.SEG, weights, "x.pth", labels=labels)
+    assert (network.labels, network.patch_padding) == (labels or "cihp", padding)
+
+
+def test_outputs_of_no_released_network_are_named():
+    weights = {
+        "backbone.pos_embed": torch.zeros(1, 3072, 1024),
+        "head.final_layer.weight": torch.zeros(21, 768, 1, 1),
+    }
+    with pytest.raises(ValueError, match=r"\(308 goliath, 133 coco_wholebody, 17 coco\), it has 21"):
+        recognised_network(Task.POSE, weights, "x.pth")
+
+
+def test_bare_and_wrapped_encoders_give_the_same_network(golden_networks, golden_folder):
+    wrapped = load_file(golden_folder / "net_pretrain.safetensors")
+    bare = {name.removeprefix("backbone."): tensor for name, tensor in wrapped.items() if "neck." not in name}
+    networks = [
+        network_from_weights(golden_networks["pretrain"], weights, "x") for weights in (wrapped, bare)
+    ]
+    first, second = (network.state_dict() for network in networks)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_old_names_of_the_pose_head_are_understood(golden_networks, golden_folder):
+    weights = load_file(golden_folder / "net_pose17.safetensors")
+    old = {name.replace("head.", "keypoint_head."): tensor for name, tensor in weights.items()}
+    network_from_weights(golden_networks["pose17"], old, "x")
 
 
 def test_other_widths_are_named_with_the_way_out(weights):

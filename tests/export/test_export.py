@@ -54,7 +54,8 @@ def test_the_manifest_tells_where_the_engine_comes_from(run, checkpoint, network
     facts = manifest(tmp_path)
     assert facts["checkpoint_sha256"] == file_sha256(checkpoint)
     assert facts["engine_sha256"] == file_sha256(tmp_path / ENGINE)
-    assert facts["licence"] == "CC-BY-NC-4.0"
+    assert facts["licence"] == "unknown"
+    assert "seed" not in facts
     assert facts["untrained"] is False
     assert facts["parity"]["max_error"] <= facts["parity"]["tolerance"]
     assert facts["network"]["input_hw"] == [64, 48]
@@ -79,7 +80,7 @@ def test_lite_preprocessing_gives_the_output_of_the_lite_demo(
     mean = np.array(NORMALIZATIONS["lite"].mean, np.float32)[:, None, None]
     std = np.array(NORMALIZATIONS["lite"].std, np.float32)[:, None, None]
     pixels = np.rint(vectors["lite_input"] * std + mean).astype(np.uint8).transpose(1, 2, 0)[None]
-    output = engine_from_torchscript(tmp_path / ENGINE)(np.ascontiguousarray(pixels))
+    (output,) = engine_from_torchscript(tmp_path / ENGINE)(np.ascontiguousarray(pixels))
     np.testing.assert_allclose(output[0], vectors["lite_output"], rtol=0, atol=1e-4)
     assert manifest(tmp_path)["preprocess"] == "lite"
 
@@ -116,18 +117,29 @@ def engine_of_another_seed(network, folder):
 
 def test_parity_fails_on_nan():
     def broken(pixels):
-        return np.full((len(pixels), 1, 4, 3), np.nan, np.float32)
+        return (np.full((len(pixels), 1, 4, 3), np.nan, np.float32),)
 
     def reference(pixels):
-        return np.zeros((len(pixels), 1, 4, 3), np.float32)
+        return (np.zeros((len(pixels), 1, 4, 3), np.float32),)
 
     assert not parity(broken, reference, (16, 16), tolerance=1.0).is_passed
+
+
+def test_parity_refuses_other_shapes():
+    def engine(pixels):
+        return (np.zeros((len(pixels), 1, 4, 1), np.float32),)
+
+    def reference(pixels):
+        return (np.zeros((len(pixels), 1, 4, 3), np.float32),)
+
+    with pytest.raises(ValueError, match=r"\[\(3, 1, 4, 3\)\], got \[\(3, 1, 4, 1\)\]"):
+        parity(engine, reference, (16, 16), tolerance=1.0)
 
 
 def test_parity_sees_an_engine_that_mixes_up_its_batch(tiny_network, tmp_path):
     export_engine(source_from_seed(tiny_network, 0), tmp_path)
     engine = engine_from_torchscript(tmp_path / ENGINE)
-    report = parity(lambda pixels: engine(pixels)[::-1], engine, (64, 48), tolerance=1e-4)
+    report = parity(lambda pixels: (engine(pixels)[0][::-1],), engine, (64, 48), tolerance=1e-4)
     assert not report.is_passed
 
 
@@ -162,8 +174,9 @@ def test_wrong_usage_is_told_in_a_sentence(arguments, message, run, tmp_path):
         ("[]", "JSON object, got list"),
         ('{"family": "sapiens"}', "missing .*embed_dim"),
         ("{", "readable JSON file"),
+        ("[" * 100_000, "readable JSON file"),
     ],
-    ids=["list", "keys missing", "broken"],
+    ids=["list", "keys missing", "broken", "deep"],
 )
 def test_other_descriptions_of_a_network_are_refused(text, message, tmp_path):
     (tmp_path / "NET.json").write_text(text)
@@ -177,8 +190,26 @@ def test_other_descriptions_of_a_network_are_refused(text, message, tmp_path):
         ({"task": "pose9"}, "got 'pose9'"),
         ({"input_hw": [64]}, "as \\[height, width\\]"),
         ({"num_heads": "2"}, "integers"),
+        ({"family": []}, "family, task, labels as texts"),
+        ({"task": {}}, "family, task, labels as texts"),
+        ({"labels": 3}, "family, task, labels as texts"),
+        ({"num_outputs": 3}, "num_outputs of depth must be 1, got 3"),
+        ({"patch_padding": 8}, "'patch_padding': 8"),
+        ({"num_layers": 10**9}, "at most .*'num_layers': 1000000000"),
+        ({"input_hw": [16384, 16]}, "up to 8192, got \\(16384, 16\\)"),
     ],
-    ids=["task", "input size", "number as text"],
+    ids=[
+        "task",
+        "input size",
+        "number as text",
+        "family type",
+        "task type",
+        "labels type",
+        "outputs",
+        "padding",
+        "layers",
+        "side",
+    ],
 )
 def test_wrong_entries_of_a_description_are_refused(change, message, network_file):
     network_file.write_text(json.dumps({**json.loads(network_file.read_text()), **change}))

@@ -4,9 +4,9 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from sapiens_core.tasks import TASKS
-from sapiens_export.model_config import Serving, model_configs
-from sapiens_export.networks.config import released_network
+from sapiens_core.tasks import TASKS, Task
+from sapiens_export.model_config import Serving, model_configs, people_config
+from sapiens_export.networks.config import HOG_DETECTOR, released_network
 from sapiens_export.repository import write_released_configs
 
 COMMITTED = Path(__file__).parents[2] / "model_repository"
@@ -19,7 +19,7 @@ def parsed(text):
 
 
 def configs(task, serving=None, runtime="python"):
-    network = released_network(task, "0.3b")
+    network = HOG_DETECTOR if task is Task.DETECT else released_network(task, "0.3b")
     texts = model_configs(network, serving or Serving(), runtime=runtime, parameters={"untrained": "true"})
     return {name: parsed(text) for name, text in texts.items()}
 
@@ -45,7 +45,7 @@ def test_no_tensor_between_two_steps_is_large(task):
 @pytest.mark.parametrize("task", TASKS)
 def test_every_tensor_of_an_ensemble_has_a_producer(task):
     spec, models = TASKS[task], configs(task)
-    for name in (spec.task.value, spec.raw_name):
+    for name in (spec.task.value, spec.raw_name) if spec.raw_outputs else (spec.task.value,):
         ensemble = models[name]
         known = {tensor.name for tensor in ensemble.input}
         for step in ensemble.ensemble_scheduling.step:
@@ -54,8 +54,9 @@ def test_every_tensor_of_an_ensemble_has_a_producer(task):
         assert {tensor.name for tensor in ensemble.output} <= known
 
 
-def test_no_ensemble_output_is_the_only_output_of_a_step_that_another_one_needs():
-    for config in configs("depth").values():
+@pytest.mark.parametrize("task", TASKS)
+def test_no_ensemble_output_is_the_only_output_of_a_step_that_another_one_needs(task):
+    for config in configs(task).values():
         steps = config.ensemble_scheduling.step
         needed = {tensor for step in steps for tensor in step.input_map.values()}
         outputs = {tensor.name for tensor in config.output}
@@ -69,6 +70,16 @@ def test_the_operators_choices_reach_the_configs():
     assert models["depth_engine"].dynamic_batching.max_queue_delay_microseconds == 1500
     assert models["dense_preprocess"].instance_group[0].count == 3
     assert models["depth_postprocess"].dynamic_batching.default_queue_policy.max_queue_size == 9
+
+
+def test_people_are_posed_in_batches_of_the_pose_engine_by_as_many_processes_as_told():
+    serving = Serving(max_batch_size=7, people_instances=3)
+    pose = released_network(Task.POSE, "0.3b")
+    model = parsed(people_config(HOG_DETECTOR, pose, serving, parameters={"licence": "x"}))
+    texts = {name: parameter.string_value for name, parameter in model.parameters.items()}
+    assert model.instance_group[0].count == 3
+    assert texts["pose_max_batch_size"] == "7"
+    assert (texts["num_keypoints"], texts["detect_fit"], texts["licence"]) == ("308", "letterbox", "x")
 
 
 def test_the_libtorch_runtime_names_its_backend_and_file():

@@ -3,69 +3,111 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sapiens_core.tasks import NORMALIZATIONS, Task
+from sapiens_core.tasks import NORMALIZATIONS, TASKS, Task
 from sapiens_export.checkpoints import network_from_weights
 from sapiens_export.networks.config import NetworkConfig, released_network
-from sapiens_export.networks.sapiens import SapiensNetwork
+from sapiens_export.networks.sapiens import SapiensNetwork, resized_positions
 from sapiens_export.served import ServedNetwork
 
-# Counted on the reference classes: encoder and depth head, in parameters.
-REFERENCE_PARAMETERS = {
-    "0.3b": (306_244_608, 13.67e6),
-    "0.6b": (634_597_120, 15.24e6),
-    "1b": (1_139_163_648, 16.81e6),
-    "2b": (2_131_943_040, 19.17e6),
+# Counted on the reference classes: parameters of the encoder, and of the heads of four tasks in millions.
+REFERENCE_ENCODERS = {
+    "0.3b": 306_244_608,
+    "0.6b": 634_597_120,
+    "1b": 1_139_163_648,
+    "2b": 2_131_943_040,
 }
+REFERENCE_HEADS = {
+    ("pose", 17): {"0.3b": 23.21, "0.6b": 26.36, "1b": 29.51, "2b": 34.22},
+    ("pose", 308): {"0.3b": 23.44, "0.6b": 26.58, "1b": 29.73, "2b": 34.45},
+    ("seg", 28): {"0.3b": 33.25, "0.6b": 36.40, "1b": 39.54, "2b": 44.26},
+    ("depth", 1): {"0.3b": 13.67, "0.6b": 15.24, "1b": 16.81, "2b": 19.17},
+    ("normal", 3): {"0.3b": 33.23, "0.6b": 36.38, "1b": 39.52, "2b": 44.24},
+}
+REFERENCE_ENTRIES = {"pose": 301, "seg": 304, "normal": 304, "depth": 303}
+NETWORKS = ["depth", "normal", "seg", "pose17", "pose308", "pretrain"]
 
 
 @pytest.fixture(scope="module")
-def network(golden_folder, tiny_network) -> SapiensNetwork:
-    return network_from_weights(tiny_network, load_file(golden_folder / "net_depth.safetensors"), "golden")
+def network_named(golden_networks, golden_folder):
+    def build(name):
+        weights = load_file(golden_folder / f"net_{name}.safetensors")
+        return network_from_weights(golden_networks[name], weights, name)
+
+    return build
 
 
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("suffix", ["", "_other_size"], ids=["trained size", "resized positions"])
-def test_outputs_equal_the_reference(suffix, network, golden):
-    vectors = golden("net_depth")
+def test_outputs_equal_the_reference(suffix, name, network_named, golden):
+    vectors = golden(f"net_{name}")
+    if suffix and f"input{suffix}" not in vectors:
+        suffix = ""
     with torch.inference_mode():
-        output = network(torch.from_numpy(vectors[f"input{suffix}"]))
+        output = network_named(name)(torch.from_numpy(vectors[f"input{suffix}"]))
     np.testing.assert_allclose(output, vectors[f"output{suffix}"], rtol=0, atol=1e-4)
 
 
-def test_intermediate_features_equal_the_reference(network, golden):
-    vectors = golden("net_depth")
-    blocks = []
-    hook = network.backbone.layers[0].register_forward_hook(
-        lambda _module, _inputs, output: blocks.append(output)
-    )
+@pytest.mark.parametrize("name", NETWORKS)
+def test_intermediate_features_equal_the_reference(name, network_named, golden):
+    vectors, network, blocks = golden(f"net_{name}"), network_named(name), []
+    network.backbone.layers[0].register_forward_hook(lambda _module, _inputs, output: blocks.append(output))
     with torch.inference_mode():
         features = network.backbone(torch.from_numpy(vectors["input"]))
-    hook.remove()
     np.testing.assert_allclose(blocks[0], vectors["block0_output"], rtol=0, atol=1e-4)
     np.testing.assert_allclose(features, vectors["backbone_features"], rtol=0, atol=1e-4)
 
 
-def test_bfloat16_stays_within_the_stated_share_of_the_spread(network, golden, tiny_network):
-    vectors = golden("net_depth")
-    half = network_from_weights(tiny_network, network.state_dict(), "golden").bfloat16()
+def test_the_class_token_goes_through_all_blocks(network_named, golden):
+    vectors, network, tokens = golden("net_pretrain"), network_named("pretrain"), []
+    network.backbone.ln1.register_forward_hook(lambda _module, _inputs, output: tokens.append(output))
     with torch.inference_mode():
-        error = (
-            half(torch.from_numpy(vectors["input"]).bfloat16()).float().numpy() - vectors["output"]
-        ).ravel()
-    assert np.abs(error).mean() < 0.03 * vectors["output"].std()
-    assert np.abs(error).max() < 0.6 * vectors["output"].std()
+        network(torch.from_numpy(vectors["input"]))
+    np.testing.assert_allclose(tokens[0], vectors["raw_tokens"], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("size", REFERENCE_PARAMETERS)
-def test_released_networks_have_the_published_number_of_parameters(size):
+def test_pretrained_positions_are_resized_for_a_task_like_in_the_reference(golden, golden_folder):
+    positions = load_file(golden_folder / "net_pretrain.safetensors")["backbone.pos_embed"]
+    resized = resized_positions(positions[:, 1:], (4, 4), (4, 3))
+    np.testing.assert_allclose(resized, golden("net_pretrain")["finetune_pos_embed"], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["depth", "normal", "seg", "pose17"])
+def test_bfloat16_stays_within_the_stated_share_of_the_spread(name, network_named, golden):
+    vectors = golden(f"net_{name}")
+    expected = vectors["output"]
+    with torch.inference_mode():
+        output = network_named(name).bfloat16()(torch.from_numpy(vectors["input"]).bfloat16()).float().numpy()
+    assert np.abs(output - expected).mean() < 0.03 * expected.std()
+    assert np.abs(output - expected).max() < 0.6 * expected.std()
+
+
+@pytest.mark.parametrize("size", REFERENCE_ENCODERS)
+@pytest.mark.parametrize(("task", "num_outputs"), REFERENCE_HEADS)
+def test_released_networks_have_the_published_number_of_parameters(task, num_outputs, size):
+    variant = next(variant for variant in TASKS[Task(task)].variants if variant.num_outputs == num_outputs)
     with torch.device("meta"):
-        network = SapiensNetwork(released_network(Task.DEPTH, size))
-    encoder, head = (
-        sum(parameter.numel() for parameter in part.parameters())
-        for part in (network.backbone, network.decode_head)
-    )
-    assert encoder == REFERENCE_PARAMETERS[size][0]
-    assert head == pytest.approx(REFERENCE_PARAMETERS[size][1], abs=0.005e6)
-    assert len(network.state_dict()) == {24: 303, 32: 399, 40: 495, 48: 591}[network.config.num_layers]
+        network = SapiensNetwork(released_network(Task(task), size, variant=variant))
+    encoder = sum(parameter.numel() for parameter in network.backbone.parameters())
+    head = sum(parameter.numel() for parameter in network.parameters()) - encoder
+    assert encoder == REFERENCE_ENCODERS[size]
+    assert head == pytest.approx(REFERENCE_HEADS[task, num_outputs][size] * 1e6, abs=0.006e6)
+    more_layers = network.config.num_layers - 24
+    assert len(network.state_dict()) == REFERENCE_ENTRIES[task] + 12 * more_layers
+
+
+def test_the_pretrained_encoder_has_the_published_number_of_parameters():
+    with torch.device("meta"):
+        network = SapiensNetwork(released_network(Task.FEATURES, "0.3b"))
+    assert sum(parameter.numel() for parameter in network.parameters()) == 307_295_232
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "padding"),
+    [("pose", "coco", 2), ("normal", "", 2), ("seg", "goliath", 0), ("seg", "lip", 2), ("depth", "", 0)],
+)
+def test_patches_are_padded_as_the_task_wants(task, labels, padding):
+    variant = next(variant for variant in TASKS[Task(task)].variants if variant.labels == labels)
+    assert released_network(Task(task), "1b", variant=variant).patch_padding == padding
 
 
 @pytest.mark.parametrize("preprocess", ["full", "lite"])
@@ -73,19 +115,21 @@ def test_released_networks_have_the_published_number_of_parameters(size):
 def test_the_first_layer_normalises_like_the_reference(case, preprocess, golden):
     vectors = golden("dense_preprocess")
     pixels = torch.from_numpy(vectors[f"c{case}_resized_rgb_chw"].transpose(1, 2, 0).copy())[None]
-    tensor = ServedNetwork(torch.nn.Identity(), NORMALIZATIONS[preprocess])(pixels)
+    tensor = ServedNetwork(torch.nn.Identity(), NORMALIZATIONS[preprocess], Task.DEPTH)(pixels)
     np.testing.assert_allclose(tensor[0], vectors[f"c{case}_{preprocess}_tensor"], rtol=0, atol=1e-6)
 
 
-def test_the_released_depth_network_is_recognised_as_such():
-    assert released_network(Task.DEPTH, "1b").size == "1b"
+@pytest.mark.parametrize("task", Task)
+def test_released_networks_are_recognised_as_such(task):
+    for variant in TASKS[task].variants:
+        assert released_network(task, "1b", variant=variant).size == "1b"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"num_heads": 3}, "multiple of num_heads, got 32 and 3"),
-        ({"input_hw": (60, 48)}, r"multiples of 16, got \(60, 48\)"),
+        ({"input_hw": (60, 48)}, r"multiples of 16 up to 8192, got \(60, 48\)"),
         ({"num_layers": 0}, r"positive, got \{'num_layers': 0\}"),
         ({"family": "sapiens9"}, "got 'sapiens9'"),
     ],

@@ -11,19 +11,44 @@ from safetensors.torch import load_file
 from sapiens_core.tasks import ENGINE_FILE, Task
 from sapiens_export import pipeline
 from sapiens_export.checkpoints import network_from_weights
-from sapiens_export.engines import engine_from_torchscript
+from sapiens_export.engines import Engine, engine_from_torchscript
 from sapiens_export.exporter import Source, export_engine
-from sapiens_export.networks.config import NetworkConfig
 from sapiens_server import RunningServer, serve
 
 
 @pytest.fixture(scope="session")
-def depth_repository(golden_folder, tmp_path_factory) -> Path:
-    """The reference's tiny depth network, exported."""
-    config = NetworkConfig("sapiens", Task.DEPTH, 32, 2, 2, 0, (64, 48), 12, 1)
-    weights = load_file(golden_folder / "net_depth.safetensors")
+def export_golden(golden_networks, golden_folder) -> Callable[..., None]:
+    """A function (name of a golden network, repository, options of `export_engine`) that exports it."""
+
+    def export(name: str, repository: Path, **options: object) -> None:
+        config = golden_networks[name]
+        network = network_from_weights(config, load_file(golden_folder / f"net_{name}.safetensors"), name)
+        export_engine(Source(network, config, "ab" * 32), repository, **options)
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def tasks_repository(export_golden, tmp_path_factory) -> Path:
+    """The reference's tiny network of every task, exported."""
+    repository = tmp_path_factory.mktemp("tasks") / "models"
+    for name in ("depth", "normal", "seg", "pose17", "pretrain"):
+        export_golden(name, repository)
+    return repository
+
+
+@pytest.fixture(scope="session")
+def tasks_server(tasks_repository) -> Iterator[RunningServer]:
+    """A real tritonserver that serves them."""
+    with serve(tasks_repository, grpc_port=0) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def depth_repository(export_golden, tmp_path_factory) -> Path:
+    """The reference's tiny depth network alone."""
     repository = tmp_path_factory.mktemp("depth") / "models"
-    export_engine(Source(network_from_weights(config, weights, "golden"), config, "ab" * 32), repository)
+    export_golden("depth", repository)
     return repository
 
 
@@ -32,6 +57,12 @@ def depth_server(depth_repository) -> Iterator[RunningServer]:
     """A real tritonserver that serves it."""
     with serve(depth_repository, grpc_port=0) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def engine_of(tasks_repository) -> Callable[[Task], Engine]:
+    """The engine file that the server runs, as a function in this process."""
+    return lambda task: engine_from_torchscript(tasks_repository / f"{task}_engine" / "1" / ENGINE_FILE)
 
 
 @pytest.fixture(scope="session")

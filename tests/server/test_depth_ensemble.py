@@ -115,7 +115,7 @@ def test_the_ensemble_returns_the_outputs_asked_for(outputs, depth_server, odd_i
 
 def test_the_result_tells_where_the_network_comes_from(client, odd_images):
     model = client.depth(odd_images["1x1"]).model
-    assert (model.licence, model.untrained, model.checkpoint_sha256) == ("CC-BY-NC-4.0", False, "ab" * 32)
+    assert (model.licence, model.untrained, model.checkpoint_sha256) == ("unknown", False, "ab" * 32)
 
 
 BAD_FILES = {

@@ -22,6 +22,7 @@ import pytest
 import tritonclient.grpc as triton
 
 from sapiens_server import RunningServer, ServerDiedError, ServerOptions, ServerStartError, serve
+from sapiens_server.leftovers import sweep
 
 CONFIG = """
 backend: "python" max_batch_size: 0 instance_group [ { kind: KIND_CPU } ]
@@ -293,6 +294,21 @@ def test_next_start_sweeps_after_dead_servers_only(
     assert files_of(dead) == []
     assert files_of(living) == kept
     assert echoed(server, [6.0]) == [6.0]
+
+
+def test_sweep_finds_what_a_server_with_another_tmpdir_left(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    process = command()
+    pid = child_server(process)
+    monkeypatch.undo()
+    process.kill()
+    os.killpg(pid, signal.SIGKILL)
+    assert becomes_true(lambda: not processes_of(pid))
+    assert len(list(tmp_path.glob("sapiens_server_*"))) == 1
+    sweep()
+    assert list(tmp_path.glob("sapiens_server_*")) == []
 
 
 def test_command_fails_when_its_server_dies(command: Command) -> None:

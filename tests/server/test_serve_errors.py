@@ -167,3 +167,23 @@ def test_server_on_path_comes_first_and_gets_nothing_of_the_wheel(
         serve(repository, host="0.0.0.0", grpc_port=0)
     assert "pytriton" not in str(raised.value)
     assert "--backend-directory" not in str(raised.value)
+
+
+def test_folder_for_temporary_files_that_a_shell_would_split_is_refused(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "with space"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    with pytest.raises(ServerNotFoundError, match=r"without spaces .* got '.*/with space'; set TMPDIR"):
+        serve(repository, grpc_port=0)
+    assert list(folder.iterdir()) == []
+
+
+def test_runtime_that_the_server_lacks_is_named_with_the_way_out(repository: Path) -> None:
+    config = repository / "sound" / "config.pbtxt"
+    config.write_text(config.read_text().replace('"python"', '"pytorch"'))
+    with pytest.raises(
+        ServerStartError, match=r"backend 'pytorch'.*; .* Triton container, or export with --runtime python$"
+    ):
+        serve(repository, grpc_port=0)

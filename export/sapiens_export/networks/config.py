@@ -6,13 +6,24 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from sapiens_core.tasks import FAMILIES, PATCH_SIZE, TASKS, Task
+from sapiens_core.families import FAMILIES
+from sapiens_core.tasks import HOG_FAMILY, NUM_HOG_CANDIDATES, PATCH_SIZE, TASKS, Fit, Task, VariantSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
 CUSTOM_SIZE = "custom"
+
+_MAX_INPUT_SIDE = 8192
+_MAX_SIZES = {
+    "embed_dim": 16384,
+    "num_layers": 256,
+    "head_channels": 16384,
+    "num_outputs": 4096,
+    "patch_padding": PATCH_SIZE // 2 - 1,  # more would add a row and a column of patches
+}
+_FIXED_NUM_OUTPUTS = {task: TASKS[task].variants[0].num_outputs for task in (Task.DEPTH, Task.NORMAL)}
 
 
 @dataclass(frozen=True)
@@ -27,8 +38,9 @@ class NetworkConfig:
         num_heads: Attention heads per block.
         patch_padding: Zero padding of the patch embedding, in pixels.
         input_hw: Height and width of the input, pixels.
-        head_channels: Width of the decode head.
-        num_outputs: Output channels.
+        head_channels: Width of the decode head; unused where there is none.
+        num_outputs: Output channels; the features have as many as tokens are wide.
+        labels: Name of the set of keypoints or classes that the channels stand for; empty: none.
     """
 
     family: str
@@ -40,23 +52,40 @@ class NetworkConfig:
     input_hw: tuple[int, int]
     head_channels: int
     num_outputs: int
+    labels: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
         if self.family not in FAMILIES:
             raise ValueError(f"family must be one of {sorted(FAMILIES)}, got {self.family!r}")
         counts = {name: value for name, value in asdict(self).items() if isinstance(value, int)}
-        too_small = {
-            name: value for name, value in counts.items() if value < (0 if name == "patch_padding" else 1)
-        }
+        may_be_zero = {"patch_padding"} | ({"head_channels"} if TASKS[self.task].head is None else set())
+        too_small = {name: value for name, value in counts.items() if value < (name not in may_be_zero)}
         if too_small:
             raise ValueError(f"sizes of a network must be positive, got {too_small}")
+        too_large = {name: counts[name] for name, limit in _MAX_SIZES.items() if counts[name] > limit}
+        if too_large:
+            raise ValueError(f"sizes of a network must be at most {_MAX_SIZES}, got {too_large}")
+        fixed = self.embed_dim if self.task is Task.FEATURES else _FIXED_NUM_OUTPUTS.get(self.task)
+        if fixed not in (None, self.num_outputs):
+            raise ValueError(f"num_outputs of {self.task.value} must be {fixed}, got {self.num_outputs}")
+        sets = {
+            variant.labels for variant in TASKS[self.task].variants if variant.num_outputs == self.num_outputs
+        }
+        if self.labels and self.labels not in sets:
+            raise ValueError(
+                f"labels of {self.num_outputs} outputs of {self.task.value} must be one of {sorted(sets)} "
+                f"or empty, got {self.labels!r}"
+            )
         if self.embed_dim % self.num_heads:
             raise ValueError(
                 f"embed_dim must be a multiple of num_heads, got {self.embed_dim} and {self.num_heads}"
             )
-        if any(side < PATCH_SIZE or side % PATCH_SIZE for side in self.input_hw):
-            raise ValueError(f"input_hw must be positive multiples of {PATCH_SIZE}, got {self.input_hw}")
+        if any(side not in range(PATCH_SIZE, _MAX_INPUT_SIDE + 1, PATCH_SIZE) for side in self.input_hw):
+            raise ValueError(
+                f"input_hw must be positive multiples of {PATCH_SIZE} up to {_MAX_INPUT_SIDE}, "
+                f"got {self.input_hw}"
+            )
 
     @property
     def grid_hw(self) -> tuple[int, int]:
@@ -73,18 +102,61 @@ class NetworkConfig:
     def size(self) -> str:
         """Name of the released size with this architecture, else "custom"."""
         sizes = FAMILIES[self.family].sizes
-        return next(
-            (name for name in sizes if self == released_network(self.task, name, self.family)), CUSTOM_SIZE
+        matching = (
+            name
+            for name in sizes
+            for variant in TASKS[self.task].variants
+            if self == released_network(self.task, name, self.family, variant=variant)
         )
+        return next(matching, CUSTOM_SIZE)
 
 
-def released_network(task: Task, size: str, family: str = "sapiens") -> NetworkConfig:
+@dataclass(frozen=True)
+class DetectorConfig:
+    """What a person detector takes and returns.
+
+    Attributes:
+        family: Kind of detector, e.g. "rt-detr-v2".
+        size: Its name among its kind.
+        input_hw: Height and width of the input, pixels.
+        num_outputs: Boxes that it returns for every image.
+        fit: How an image becomes an input.
+    """
+
+    family: str
+    size: str
+    input_hw: tuple[int, int]
+    num_outputs: int
+    fit: Fit = "stretch"
+
+    @property
+    def task(self) -> Task:
+        """What it predicts."""
+        return Task.DETECT
+
+    @property
+    def output_hw(self) -> tuple[int, int]:
+        """Height and width that its boxes refer to."""
+        return self.input_hw
+
+
+EngineConfig = NetworkConfig | DetectorConfig
+
+HOG_DETECTOR = DetectorConfig(
+    HOG_FAMILY, "default", TASKS[Task.DETECT].network_hw, NUM_HOG_CANDIDATES, fit="letterbox"
+)
+
+
+def released_network(
+    task: Task, size: str, family: str = "sapiens", *, variant: VariantSpec | None = None
+) -> NetworkConfig:
     """Return the architecture of a released network.
 
     Args:
         task: What it predicts.
         size: Name of the released size, e.g. "0.3b".
         family: Generation.
+        variant: What its outputs stand for; None: the task's default.
 
     Raises:
         ValueError: There is no such size.
@@ -95,28 +167,39 @@ def released_network(task: Task, size: str, family: str = "sapiens") -> NetworkC
             f"size must be one of {list(sizes)}, got {size!r}; describe other networks with --network"
         )
     spec, backbone = TASKS[task], sizes[size]
+    variant = variant or spec.variants[0]
     return NetworkConfig(
         family=family,
         task=task,
         embed_dim=backbone.embed_dim,
         num_layers=backbone.num_layers,
         num_heads=backbone.num_heads,
-        patch_padding=spec.patch_padding,
+        patch_padding=variant.patch_padding,
         input_hw=spec.network_hw,
-        head_channels=spec.head.channels,
-        num_outputs=spec.num_outputs,
+        head_channels=spec.head.channels if spec.head else 0,
+        num_outputs=variant.num_outputs or backbone.embed_dim,
+        labels=variant.labels,
     )
+
+
+def default_labels(task: Task, num_outputs: int) -> str:
+    """Return the name of the task's first released set of keypoints or classes of this size; empty: none."""
+    variants = TASKS[task].variants
+    return next((variant.labels for variant in variants if variant.num_outputs == num_outputs), "")
 
 
 def read_network(path: Path, task: Task) -> NetworkConfig:
     """Read an architecture from a JSON file whose keys are the attributes of `NetworkConfig`.
+
+    "labels" may be left out: then the task's first released set with this number of outputs is meant, if
+    there is one.
 
     Raises:
         ValueError: The file is not such a description, or describes another task than `task`.
     """
     try:
         facts = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"network description {path} must be a readable JSON file: {error}") from error
     if not isinstance(facts, dict):
         raise ValueError(f"network description {path} must be a JSON object, got {type(facts).__name__}")
@@ -128,23 +211,27 @@ def read_network(path: Path, task: Task) -> NetworkConfig:
 
 def _network_from_facts(facts: Mapping[str, Any], path: Path) -> NetworkConfig:
     names = {field.name for field in fields(NetworkConfig)}
-    if set(facts) != names:
+    if set(facts) | {"labels"} != names:
         raise ValueError(
             f"network description {path} must have the keys {sorted(names)}; "
-            f"missing {sorted(names - set(facts))}, unknown {sorted(set(facts) - names)}"
+            f"missing {sorted(names - set(facts) - {'labels'})}, unknown {sorted(set(facts) - names)}"
         )
     hints = get_type_hints(NetworkConfig)
-    wrong = {name: facts[name] for name in names if hints[name] is int and type(facts[name]) is not int}
+    wrong = [name for name in facts if hints[name] is int and type(facts[name]) is not int]
+    texts = ("family", "task", "labels")
+    wrong += [name for name in texts if name in facts and type(facts[name]) is not str]
     sides = facts["input_hw"]
     if wrong or not (
         isinstance(sides, list) and len(sides) == 2 and all(type(side) is int for side in sides)
     ):
         raise ValueError(
-            f"network description {path} must have integers, and input_hw as [height, width]; "
-            f"got {dict(facts)}"
+            f"network description {path} must have integers, {', '.join(texts)} as texts, and input_hw as "
+            f"[height, width]; got {dict(facts)}"
         )
     if facts["task"] not in set(Task):
         raise ValueError(
             f"task in {path} must be one of {[task.value for task in Task]}, got {facts['task']!r}"
         )
-    return NetworkConfig(**{**facts, "task": Task(facts["task"]), "input_hw": tuple(sides)})
+    task = Task(facts["task"])
+    labels = facts.get("labels", default_labels(task, facts["num_outputs"]))
+    return NetworkConfig(**{**facts, "task": task, "input_hw": tuple(sides), "labels": labels})

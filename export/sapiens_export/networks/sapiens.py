@@ -24,7 +24,7 @@ _MLP_RATIO = 4
 
 
 class SapiensNetwork(nn.Module):
-    """Backbone and decode head of one task.
+    """Backbone and decode head of one task; features have no head, and a backbone with a class token.
 
     Args:
         config: The architecture.
@@ -34,9 +34,10 @@ class SapiensNetwork(nn.Module):
         super().__init__()
         head = TASKS[config.task].head
         self.config = config
-        self.backbone = Backbone(config)
-        self._head_name = head.name
-        self.add_module(head.name, DecodeHead(head, config))
+        self.backbone = Backbone(config, has_class_token=head is None)
+        self._head_name = head.name if head else ""
+        if head:
+            self.add_module(head.name, DecodeHead(head, config))
 
     def forward(self, images: Tensor) -> Tensor:
         """Run the network.
@@ -47,7 +48,8 @@ class SapiensNetwork(nn.Module):
         Returns:
             (B, C, H / stride, W / stride) float, without activation.
         """
-        return self.get_submodule(self._head_name)(self.backbone(images))
+        features = self.backbone(images)
+        return self.get_submodule(self._head_name)(features) if self._head_name else features
 
 
 class Backbone(nn.Module):
@@ -55,14 +57,18 @@ class Backbone(nn.Module):
 
     Args:
         config: The architecture.
+        has_class_token: A learned token stands before the patches; it takes part and is dropped at the end.
     """
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig, *, has_class_token: bool) -> None:
         super().__init__()
         self.grid_hw = config.grid_hw
+        self.num_extra_tokens = int(has_class_token)
         self.patch_embed = PatchEmbed(config)
-        num_patches = self.grid_hw[0] * self.grid_hw[1]
-        self.pos_embed = nn.Parameter(torch.zeros(1, num_patches, config.embed_dim))
+        num_tokens = self.grid_hw[0] * self.grid_hw[1] + self.num_extra_tokens
+        self.pos_embed = nn.Parameter(torch.zeros(1, num_tokens, config.embed_dim))
+        if has_class_token:
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, config.embed_dim))
         self.layers = nn.ModuleList(
             Block(config.embed_dim, config.num_heads) for _ in range(config.num_layers)
         )
@@ -72,10 +78,13 @@ class Backbone(nn.Module):
         """Return (B, E, grid height, grid width) features of (B, 3, H, W) images."""
         patches = self.patch_embed(images)
         grid_hw = (patches.shape[2], patches.shape[3])
-        tokens = patches.flatten(2).transpose(1, 2) + resized_positions(self.pos_embed, self.grid_hw, grid_hw)
+        extra, positions = self.pos_embed.tensor_split([self.num_extra_tokens], dim=1)
+        tokens = patches.flatten(2).transpose(1, 2) + resized_positions(positions, self.grid_hw, grid_hw)
+        if self.num_extra_tokens:
+            tokens = torch.cat([(self.cls_token + extra).expand(tokens.shape[0], -1, -1), tokens], dim=1)
         for layer in self.layers:
             tokens = layer(tokens)
-        return self.ln1(tokens).transpose(1, 2).unflatten(2, grid_hw)
+        return self.ln1(tokens)[:, self.num_extra_tokens :].transpose(1, 2).unflatten(2, grid_hw)
 
 
 class PatchEmbed(nn.Module):

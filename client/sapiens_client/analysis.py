@@ -1,0 +1,168 @@
+"""Several tasks about one image: asked together, answered or failed one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from sapiens_client.errors import InferenceError, InvalidInputError, ModelNotServedError, SapiensError
+from sapiens_client.questions import QUESTIONS, AnalysisTask, dense_results
+from sapiens_client.results import Result
+from sapiens_client.results_dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
+from sapiens_client.results_people import DetectionResult, PoseResult
+from sapiens_client.session import Call
+from sapiens_core.tasks import HUMAN, HUMAN_TASKS, Task
+
+if TYPE_CHECKING:
+    from sapiens_client.session import Session, Upload
+
+R = TypeVar("R", bound=Result)
+
+_ANSWERED_TOGETHER = tuple(map(AnalysisTask, HUMAN_TASKS))
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis(Mapping[str, "Result | SapiensError"]):
+    """What each task answered: `analysis.depth` is its result, or raises what went wrong with it.
+
+    As a mapping it holds, by the names of the tasks and in the order asked, results and errors as they came.
+
+    Attributes:
+        answers: Result or error of every task.
+    """
+
+    answers: Mapping[str, Result | SapiensError]
+
+    def __getitem__(self, task: str) -> Result | SapiensError:
+        return self.answers[task]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.answers)
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    @property
+    def failed(self) -> dict[str, SapiensError]:
+        """The errors of the tasks that failed; empty when all went well."""
+        return {task: answer for task, answer in self.items() if isinstance(answer, SapiensError)}
+
+    @property
+    def depth(self) -> DepthResult:
+        """Result of `depth`."""
+        return self._result(AnalysisTask.DEPTH, DepthResult)
+
+    @property
+    def normal(self) -> NormalResult:
+        """Result of `normal`."""
+        return self._result(AnalysisTask.NORMAL, NormalResult)
+
+    @property
+    def seg(self) -> SegmentationResult:
+        """Result of `seg`."""
+        return self._result(AnalysisTask.SEG, SegmentationResult)
+
+    @property
+    def pose(self) -> PoseResult:
+        """Result of `pose`, the whole image taken as one person."""
+        return self._result(AnalysisTask.POSE, PoseResult)
+
+    @property
+    def features(self) -> FeatureResult:
+        """Result of `features`."""
+        return self._result(AnalysisTask.FEATURES, FeatureResult)
+
+    @property
+    def detect(self) -> DetectionResult:
+        """Result of `detect`."""
+        return self._result(AnalysisTask.DETECT, DetectionResult)
+
+    @property
+    def people(self) -> PoseResult:
+        """Result of `people`."""
+        return self._result(AnalysisTask.PEOPLE, PoseResult)
+
+    def _result(self, task: AnalysisTask, kind: type[R]) -> R:
+        answer = self.answers.get(task)
+        if isinstance(answer, kind):
+            return answer
+        if isinstance(answer, SapiensError):
+            raise answer
+        raise InvalidInputError(
+            f"{task.value!r} must be a task that was asked for, got {list(map(str, self))}"
+        )
+
+
+def checked_tasks(tasks: Iterable[str]) -> tuple[AnalysisTask, ...]:
+    """Return the tasks, each once.
+
+    Raises:
+        InvalidInputError: There is none, or one that does not exist.
+    """
+    names = (tasks,) if isinstance(tasks, str) else tuple(dict.fromkeys(tasks))
+    unknown = [name for name in names if name not in QUESTIONS]
+    if unknown or not names:
+        raise InvalidInputError(f"tasks must be some of {[*map(str, QUESTIONS)]}, got {unknown or names}")
+    return tuple(map(AnalysisTask, names))
+
+
+def analyze(session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...]) -> Analysis:
+    """Ask for all tasks at the same time, for those that one ensemble answers together in one request.
+
+    Args:
+        session: The server.
+        upload: The image.
+        tasks: What to ask for.
+    """
+    groups = _groups(session, upload, tasks)
+    threads = ThreadPoolExecutor(len(groups))
+    try:
+        answers: dict[str, Result | SapiensError] = {}
+        for group in [threads.submit(_answers, session, upload, group) for group in groups]:
+            answers.update(group.result())
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)  # after an interrupt nobody waits for the answers
+    return Analysis({task: answers[task] for task in tasks})
+
+
+def _groups(
+    session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...]
+) -> list[tuple[AnalysisTask, ...]]:
+    together = tuple(task for task in tasks if task in _ANSWERED_TOGETHER)
+    if len(together) < 2 or not _is_served(session, upload, HUMAN):
+        together = ()
+    alone = ((task,) for task in tasks if task not in together)
+    return [group for group in (together, *alone) if group]
+
+
+def _is_served(session: Session, upload: Upload, model: str) -> bool:
+    try:
+        session.served_model(model, upload.deadline)
+    except SapiensError:  # what else may be wrong, each task will tell
+        return False
+    return True
+
+
+def _answers(
+    session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...]
+) -> dict[str, Result | SapiensError]:
+    if len(tasks) == 1:
+        return {tasks[0]: _answer(session, upload, tasks[0])}
+    kinds = {Task(task): QUESTIONS[task].kind for task in tasks}
+    try:
+        results = dense_results(Call(session, upload), HUMAN, kinds)
+    except (InferenceError, ModelNotServedError):
+        # One engine's failure is the whole ensemble's; asked alone, the others answer.
+        return {task: _answer(session, upload, task) for task in tasks}
+    except SapiensError as error:
+        return dict.fromkeys(tasks, error)
+    return {task: results[Task(task)] for task in tasks}
+
+
+def _answer(session: Session, upload: Upload, task: AnalysisTask) -> Result | SapiensError:
+    try:
+        return QUESTIONS[task].ask(Call(session, upload))
+    except SapiensError as error:
+        return error

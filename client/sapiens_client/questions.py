@@ -1,0 +1,200 @@
+"""What each task asks the server, and the result that its answer becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from sapiens_client.errors import InvalidInputError
+from sapiens_client.labels import keypoints_of
+from sapiens_client.results import Result
+from sapiens_client.results_dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
+from sapiens_client.results_people import DetectionResult, PoseResult
+from sapiens_core.geometry import person_bboxes
+from sapiens_core.tasks import (
+    BBOX_SCORES,
+    BBOXES,
+    DETECTED_BBOXES,
+    DETECTED_SCORES,
+    KEYPOINTS,
+    LIMITS,
+    PEOPLE_POSE,
+    PERSON_BBOXES,
+    SCORES,
+    TASKS,
+    WHOLE_IMAGE_IF_NOBODY,
+    Task,
+    TensorSpec,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from sapiens_client.session import Call
+    from sapiens_core.model_info import ModelInfo
+
+R = TypeVar("R", bound=Result)
+
+_POSE_OUTPUTS = (KEYPOINTS, SCORES, PERSON_BBOXES)
+# Every image fits inside: what lies outside of the image itself only the server can see.
+_LARGEST_HW = (LIMITS.max_image_side, LIMITS.max_image_side)
+
+
+class AnalysisTask(StrEnum):
+    """What can be asked about an image: the methods of the client by name."""
+
+    DEPTH = "depth"
+    NORMAL = "normal"
+    SEG = "seg"
+    POSE = "pose"
+    FEATURES = "features"
+    DETECT = "detect"
+    PEOPLE = "people"
+
+
+def dense_results(call: Call, ensemble: str, kinds: Mapping[Task, Callable[..., R]]) -> dict[Task, R]:
+    """Ask one ensemble for the arrays of some tasks.
+
+    Args:
+        call: About which image.
+        ensemble: Its name.
+        kinds: What to make of the array of each task.
+    """
+    models = {task: call.served_model(task).info for task in kinds}
+    tensors = {task: TASKS[task].outputs[0] for task in kinds}
+    arrays = call.ask(ensemble, tensors.values())
+    return {
+        task: kind(**{tensors[task].name: _of_one_image(arrays, tensors[task])}, **call.origin(models[task]))
+        for task, kind in kinds.items()
+    }
+
+
+def dense_result(call: Call, task: Task, kind: Callable[..., R]) -> R:
+    """Ask for the one array of a task."""
+    return dense_results(call, task, {task: kind})[task]
+
+
+def pose_result(call: Call, bboxes: ArrayLike | None = None) -> PoseResult:
+    """Ask for the keypoints of persons, as many at a time as the server takes.
+
+    Args:
+        call: About which image.
+        bboxes: (N, 4), xyxy, image pixels; more than fit one request are split. None: the whole image.
+
+    Raises:
+        InvalidInputError: `bboxes` cannot be boxes of persons.
+    """
+    boxes = None if bboxes is None else checked_bboxes(bboxes)
+    served = call.served_model(Task.POSE)
+    if boxes is None:
+        return _pose(call, served.info, call.ask(Task.POSE, _POSE_OUTPUTS))
+    parts = [_no_persons(num_keypoints=served.output_dims[KEYPOINTS.name][1])]
+    max_boxes = call.served_model(TASKS[Task.POSE].preprocess.name).number("max_batch_size")
+    for start in range(0, len(boxes), max_boxes):
+        some = boxes[start : start + max_boxes]
+        try:
+            parts.append(call.ask(Task.POSE, _POSE_OUTPUTS, **{BBOXES.name: some}))
+        except InvalidInputError as error:
+            if len(some) == len(boxes):
+                raise
+            raise InvalidInputError(f"of bboxes[{start}:{start + len(some)}]: {error}") from error
+    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return _pose(call, served.info, arrays)
+
+
+def people_result(call: Call, *, whole_image_if_nobody: bool = False) -> PoseResult:
+    """Ask for the persons in the image and their keypoints.
+
+    Args:
+        call: About which image.
+        whole_image_if_nobody: Take the whole image for a person where nobody is found.
+    """
+    model = call.served_model(PEOPLE_POSE.name).info
+    option = {WHOLE_IMAGE_IF_NOBODY.name: np.array([whole_image_if_nobody])}
+    return _pose(call, model, call.ask(PEOPLE_POSE.name, (*_POSE_OUTPUTS, BBOX_SCORES), **option))
+
+
+def detection_result(call: Call) -> DetectionResult:
+    """Ask for the boxes of the persons in the image."""
+    model = call.served_model(Task.DETECT).info
+    arrays = call.ask(Task.DETECT, (DETECTED_BBOXES, DETECTED_SCORES))
+    return DetectionResult(
+        bboxes=arrays[DETECTED_BBOXES.name], scores=arrays[DETECTED_SCORES.name], **call.origin(model)
+    )
+
+
+def checked_bboxes(bboxes: ArrayLike) -> NDArray[np.float32]:
+    """Return boxes as (N, 4) float32, also none.
+
+    Raises:
+        InvalidInputError: They are no (N, 4) numbers, or one of them is not finite, far away, smaller than a
+            pixel, or outside of every image.
+    """
+    try:
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as that
+            boxes = np.asarray(bboxes, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"bboxes must be (N, 4) numbers, got {bboxes!r:.80}: {error}") from error
+    if boxes.shape in ((0,), (0, 4)):
+        return np.zeros((0, 4), dtype=np.float32)
+    try:
+        return person_bboxes(boxes, _LARGEST_HW, max_bboxes=max(1, boxes.size))
+    except ValueError as error:
+        raise InvalidInputError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class Question:
+    """How a task is asked when it has no options.
+
+    Attributes:
+        kind: Class of the result.
+        ask: A call to the result.
+    """
+
+    kind: type[Result]
+    ask: Callable[[Call], Result]
+
+
+def _dense_question(task: Task, kind: type[Result]) -> Question:
+    return Question(kind, lambda call: dense_result(call, task, kind))
+
+
+QUESTIONS: Mapping[AnalysisTask, Question] = MappingProxyType(
+    {
+        AnalysisTask.DEPTH: _dense_question(Task.DEPTH, DepthResult),
+        AnalysisTask.NORMAL: _dense_question(Task.NORMAL, NormalResult),
+        AnalysisTask.SEG: _dense_question(Task.SEG, SegmentationResult),
+        AnalysisTask.POSE: Question(PoseResult, pose_result),
+        AnalysisTask.FEATURES: _dense_question(Task.FEATURES, FeatureResult),
+        AnalysisTask.DETECT: Question(DetectionResult, detection_result),
+        AnalysisTask.PEOPLE: Question(PoseResult, people_result),
+    }
+)
+
+
+def _of_one_image(arrays: Mapping[str, NDArray[Any]], tensor: TensorSpec) -> NDArray[Any]:
+    array = arrays[tensor.name]
+    return array[0] if tensor.is_batched else array
+
+
+def _no_persons(*, num_keypoints: int) -> Mapping[str, NDArray[Any]]:
+    sizes = {KEYPOINTS: (0, num_keypoints, 2), SCORES: (0, num_keypoints), PERSON_BBOXES: (0, 4)}
+    return {tensor.name: np.zeros(size, dtype=np.float32) for tensor, size in sizes.items()}
+
+
+def _pose(call: Call, model: ModelInfo, arrays: Mapping[str, NDArray[Any]]) -> PoseResult:
+    keypoints = arrays[KEYPOINTS.name]
+    return PoseResult(
+        keypoints=keypoints,
+        scores=arrays[SCORES.name],
+        bboxes=arrays[PERSON_BBOXES.name],
+        bbox_scores=arrays.get(BBOX_SCORES.name),
+        keypoint_set=keypoints_of(model, keypoints.shape[1]),
+        **call.origin(model),
+    )

@@ -1,0 +1,56 @@
+"""What a server's config of a model tells the client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from sapiens_client.errors import ModelNotServedError
+from sapiens_core.model_info import ModelInfo
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """The config of one model.
+
+    Attributes:
+        name: Its name on the server.
+        url: Where the server is.
+        parameters: What export wrote about it.
+        output_dims: Shapes of its outputs by their names; -1 is free.
+    """
+
+    name: str
+    url: str
+    parameters: Mapping[str, str]
+    output_dims: Mapping[str, tuple[int, ...]]
+
+    @cached_property
+    def info(self) -> ModelInfo:
+        """Origin and kind of the network behind the model.
+
+        Raises:
+            ModelNotServedError: The model was not written by `sapiens export`.
+        """
+        try:
+            return ModelInfo.from_parameters(self.parameters)
+        except ValueError as error:
+            raise self._foreign(str(error)) from error
+
+    def number(self, parameter: str) -> int:
+        """Return a parameter that is a whole number.
+
+        Raises:
+            ModelNotServedError: The model was not written by `sapiens export`.
+        """
+        text = self.parameters.get(parameter, "")
+        if not text.isdecimal():
+            raise self._foreign(
+                f"its parameter {parameter!r} must be a number, got {text!r}; "
+                "write the repository with `sapiens export`"
+            )
+        return int(text)
+
+    def _foreign(self, reason: str) -> ModelNotServedError:
+        return ModelNotServedError(f"'{self.name}' at {self.url} is no model of Sapiens: {reason}")

@@ -1,0 +1,86 @@
+"""What export tells the steps around an engine through their model config."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from sapiens_core.tasks import Fit, Preprocess
+
+_DEFAULT_FIT: Fit = "stretch"  # what nearly all steps do, so that configs say nothing about it
+_DETECT, _POSE = "detect_", "pose_"
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """Facts about the engine that the steps beside it need.
+
+    Attributes:
+        network_hw: Height and width of the network's input.
+        max_batch_size: Largest batch of the engine.
+        preprocess: "full" as in training, or "lite" as in the official lite demos.
+        fit: How a whole image becomes the network's input.
+    """
+
+    network_hw: tuple[int, int]
+    max_batch_size: int
+    preprocess: Preprocess = "full"
+    fit: Fit = _DEFAULT_FIT
+
+    def to_parameters(self, prefix: str = "") -> dict[str, str]:
+        """Return the settings as Triton model config parameters, which are strings."""
+        height, width = self.network_hw
+        parameters = {
+            f"{prefix}network_hw": f"{height}x{width}",
+            f"{prefix}max_batch_size": str(self.max_batch_size),
+            f"{prefix}preprocess": self.preprocess,
+        }
+        return parameters if self.fit == _DEFAULT_FIT else {**parameters, f"{prefix}fit": self.fit}
+
+    @classmethod
+    def from_args(cls, args: Mapping[str, str], prefix: str = "") -> StepSettings:
+        """Read the settings from what Triton passes to `initialize`."""
+        values = _parameters(args)
+        height, width = values[f"{prefix}network_hw"].split("x")
+        return cls(
+            (int(height), int(width)),
+            int(values[f"{prefix}max_batch_size"]),
+            cast("Preprocess", values[f"{prefix}preprocess"]),
+            cast("Fit", values.get(f"{prefix}fit", _DEFAULT_FIT)),
+        )
+
+
+@dataclass(frozen=True)
+class PeopleSettings:
+    """Facts about the two engines that the pose of all people takes.
+
+    Attributes:
+        detect: Of the detector.
+        pose: Of the pose network.
+        num_keypoints: Keypoints of a person; where there is nobody, no engine tells.
+    """
+
+    detect: StepSettings
+    pose: StepSettings
+    num_keypoints: int
+
+    def to_parameters(self) -> dict[str, str]:
+        """Return the settings as Triton model config parameters, which are strings."""
+        engines = self.detect.to_parameters(_DETECT) | self.pose.to_parameters(_POSE)
+        return engines | {"num_keypoints": str(self.num_keypoints)}
+
+    @classmethod
+    def from_args(cls, args: Mapping[str, str]) -> PeopleSettings:
+        """Read the settings from what Triton passes to `initialize`."""
+        return cls(
+            StepSettings.from_args(args, _DETECT),
+            StepSettings.from_args(args, _POSE),
+            int(_parameters(args)["num_keypoints"]),
+        )
+
+
+def _parameters(args: Mapping[str, str]) -> dict[str, str]:
+    parameters = json.loads(args["model_config"])["parameters"]
+    return {name: parameter["string_value"] for name, parameter in parameters.items()}

@@ -1,0 +1,37 @@
+"""Serve a repository as long as this script runs, ask it about a photograph, keep the answers as pictures.
+
+`make demo` exports such a repository first.
+"""
+
+import argparse
+from pathlib import Path
+
+from sapiens_client import SapiensClient, SapiensError
+from sapiens_server import serve
+
+TASKS = ("depth", "normal", "seg", "pose", "features", "detect", "people")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photo", type=Path)
+    parser.add_argument("--repository", type=Path, default=Path("models"))
+    parser.add_argument("--output", type=Path, default=Path("out"))
+    options = parser.parse_args()
+
+    options.output.mkdir(exist_ok=True)
+    with serve(options.repository, grpc_port=0) as server, SapiensClient(server.grpc_url) as client:
+        analysis = client.analyze(options.photo, tasks=TASKS)
+        for task, result in analysis.items():
+            if isinstance(result, SapiensError):
+                print(f"{task}: {result}")
+                continue
+            for path in result.save(options.output / f"{options.photo.stem}_{task}.png"):
+                print(path)
+            print(f"  {result.timing.total_s * 1e3:.0f} ms from Triton at {server.grpc_url}")
+            if result.model.untrained:
+                print("  random weights: this shows the way an image travels, not how well Sapiens sees")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Person detectors of the RT-DETR family, by transformers: from a folder or from the Hugging Face hub."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForObjectDetection
+from transformers.utils.hub import cached_file
+
+from sapiens_core.tasks import Normalization
+from sapiens_export.networks.config import DetectorConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# Those that score every class by itself and return boxes as shares of the image, as `ServedDetector` expects.
+FAMILIES = {"rt_detr": "rt-detr", "rt_detr_v2": "rt-detr-v2", "d_fine": "d-fine"}
+PERSON = "person"
+_WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class LoadedDetector:
+    """A detector and where it comes from.
+
+    Attributes:
+        network: As it is served, in evaluation mode.
+        config: What it takes and returns.
+        weights: The file of its weights.
+        licence: As its model card states it.
+    """
+
+    network: ServedDetector
+    config: DetectorConfig
+    weights: Path
+    licence: str
+
+
+class ServedDetector(nn.Module):
+    """A detector between its normalisation and its reduction to persons.
+
+    Args:
+        network: A model of one of `FAMILIES`.
+        normalization: Statistics it was trained with.
+        person: Index of its class for persons.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: PreTrainedModel, normalization: Normalization, person: int) -> None:
+        super().__init__()
+        self.network = network
+        self.person = person
+        self.register_buffer("mean", torch.tensor(normalization.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(normalization.std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the network on raw pixels.
+
+        Args:
+            pixels: (B, H, W, 3) uint8, RGB.
+
+        Returns:
+            candidate_bboxes: (B, C, 4) float32, xyxy, pixels of the input.
+            candidate_scores: (B, C) float32, 0 to 1.
+        """
+        height, width = pixels.shape[1:3]
+        images = (pixels.permute(0, 3, 1, 2).contiguous().float() - self.mean) / self.std
+        outputs = self.network(pixel_values=images)
+        center, size = outputs.pred_boxes.float().chunk(2, dim=2)
+        corners = torch.cat([center - size / 2, center + size / 2], dim=2)
+        sides = torch.tensor([width, height, width, height], dtype=torch.float32, device=pixels.device)
+        return corners * sides, outputs.logits[:, :, self.person].float().sigmoid()
+
+
+def load_detector(name: str) -> LoadedDetector:
+    """Load a detector in the format of `save_pretrained`; code beside the weights is not run.
+
+    Args:
+        name: Folder, or name on the hub, from where it is downloaded.
+
+    Raises:
+        ValueError: There is no such detector, or it is of another kind.
+    """
+    try:
+        config = AutoConfig.from_pretrained(name)
+        if config.model_type not in FAMILIES:
+            raise ValueError(f"detector must be one of {sorted(FAMILIES)}, {name} is {config.model_type!r}")
+        preprocessing = json.loads(_file(name, "preprocessor_config.json").read_text())
+        weights = _file(name, _WEIGHTS)
+        network, loading = AutoModelForObjectDetection.from_pretrained(
+            name, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
+    except OSError as error:
+        raise ValueError(
+            f"detector must be a folder or a name on the Hugging Face hub with config.json, {_WEIGHTS} and "
+            f"preprocessor_config.json, got {name}: {str(error).splitlines()[0]}"
+        ) from error
+    if loading["missing_keys"]:
+        missing = sorted(loading["missing_keys"])[:3]
+        raise ValueError(f"{name} must hold the weights of a whole detector, it lacks {missing} ...")
+    persons = [index for index, label in config.id2label.items() if label == PERSON]
+    if not persons:
+        labels = list(config.id2label.values())[:5]
+        raise ValueError(f"detector must have a class {PERSON!r}, {name} has {labels} ...")
+    return LoadedDetector(
+        ServedDetector(network, _normalization(preprocessing), persons[0]).eval(),
+        DetectorConfig(
+            FAMILIES[config.model_type], Path(name).name, _input_hw(preprocessing, name), config.num_queries
+        ),
+        weights,
+        _licence(name),
+    )
+
+
+def _file(name: str, file: str) -> Path:
+    path = cached_file(name, file)
+    if path is None:
+        raise OSError(f"{file} is missing")
+    return Path(path)
+
+
+def _input_hw(preprocessing: dict[str, Any], name: str) -> tuple[int, int]:
+    size = preprocessing.get("size") or {}
+    if not {"height", "width"} <= size.keys():
+        raise ValueError(f"detector must take one size, with height and width, {name} takes {size}")
+    return size["height"], size["width"]
+
+
+def _normalization(preprocessing: dict[str, Any]) -> Normalization:
+    """Return the statistics in grey levels; the family's own are none but the division by 255."""
+    scale = preprocessing.get("rescale_factor", 1 / 255)
+    is_normalized = preprocessing.get("do_normalize", False)
+    mean = preprocessing["image_mean"] if is_normalized else (0.0, 0.0, 0.0)
+    std = preprocessing["image_std"] if is_normalized else (1.0, 1.0, 1.0)
+    return Normalization(tuple(value / scale for value in mean), tuple(value / scale for value in std))
+
+
+def _licence(name: str) -> str:
+    """Read the licence from the head of the model card, if there is one."""
+    card = cached_file(name, "README.md", _raise_exceptions_for_missing_entries=False)
+    stated = re.search(r"^license:\s*(\S+)", Path(card).read_text(), re.MULTILINE) if card else None
+    return stated[1] if stated else f"not stated by {name}"

@@ -1,0 +1,21 @@
+import numpy as np
+
+from sapiens_core.image_codec import decode_bgr
+from sapiens_core.preprocess import detector_pixels
+from sapiens_core.step_settings import StepSettings
+from sapiens_core.triton_backend import respond
+
+
+class TritonPythonModel:
+    """image (B,) uint8 encoded -> pixels (1, H', W', 3) uint8 RGB at network size, image_hw (2,) int32."""
+
+    def initialize(self, args):
+        self.settings = StepSettings.from_args(args)
+
+    def execute(self, requests):
+        return respond(requests, ("image",), self._preprocess)
+
+    def _preprocess(self, encoded):
+        image = decode_bgr(encoded)
+        pixels = detector_pixels(image, self.settings)
+        return {"pixels": pixels, "image_hw": np.array(image.shape[:2], dtype=np.int32)}

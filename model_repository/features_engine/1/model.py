@@ -1,0 +1,11 @@
+from sapiens_core.torchscript_engine import TorchScriptEngine
+
+
+class TritonPythonModel:
+    """pixels (B, H', W', 3) uint8 RGB -> features (B, C, h, w) float32, by the TorchScript file beside."""
+
+    def initialize(self, args):
+        self.engine = TorchScriptEngine(args)
+
+    def execute(self, requests):
+        return self.engine.respond(requests)

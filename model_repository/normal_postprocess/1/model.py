@@ -1,0 +1,16 @@
+from sapiens_core.postprocess.normal import unit_normals
+from sapiens_core.step_settings import StepSettings
+from sapiens_core.triton_backend import respond
+
+
+class TritonPythonModel:
+    """normal_map (1, 3, h, w) float32, image_hw (2,) int32 -> normals (H, W, 3) float32, unit x, y, z."""
+
+    def initialize(self, args):
+        self.settings = StepSettings.from_args(args)
+
+    def execute(self, requests):
+        return respond(requests, ("normal_map", "image_hw"), self._normals)
+
+    def _normals(self, normal_map, image_hw):
+        return {"normals": unit_normals(normal_map[0], self.settings.network_hw, tuple(image_hw.tolist()))}

@@ -1,0 +1,21 @@
+from sapiens_core.postprocess.pose import image_keypoints
+from sapiens_core.step_settings import StepSettings
+from sapiens_core.tasks import TASKS, Task
+from sapiens_core.triton_backend import respond
+
+INPUTS = tuple(tensor.name for tensor in TASKS[Task.POSE].postprocess.inputs)
+
+
+class TritonPythonModel:
+    """What `pose_engine` returns for N persons, crops (N, 4) -> keypoints (N, K, 2) float32, image pixels."""
+
+    def initialize(self, args):
+        height, width = StepSettings.from_args(args).network_hw
+        stride = TASKS[Task.POSE].output_stride
+        self.heatmap_hw = (height // stride, width // stride)
+
+    def execute(self, requests):
+        return respond(requests, INPUTS, self._keypoints)
+
+    def _keypoints(self, *arrays):
+        return {"keypoints": image_keypoints(*arrays, self.heatmap_hw)}

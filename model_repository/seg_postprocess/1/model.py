@@ -1,0 +1,16 @@
+from sapiens_core.postprocess.seg import class_map
+from sapiens_core.step_settings import StepSettings
+from sapiens_core.triton_backend import respond
+
+
+class TritonPythonModel:
+    """logits (1, C, h, w) float16, image_hw (2,) int32 -> class_map (H, W) uint8."""
+
+    def initialize(self, args):
+        self.settings = StepSettings.from_args(args)
+
+    def execute(self, requests):
+        return respond(requests, ("logits", "image_hw"), self._class_map)
+
+    def _class_map(self, logits, image_hw):
+        return {"class_map": class_map(logits[0], self.settings.network_hw, tuple(image_hw.tolist()))}

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sapiens_client import (
+    ImageNotFoundError,
+    InferenceError,
+    InvalidInputError,
+    ModelNotServedError,
+    RequestTimeoutError,
+    SapiensClient,
+    SapiensError,
+    ServerUnavailableError,
+)
+
+
+def test_several_tasks_answer_as_each_alone(client, photo, encode):
+    encoded = encode(photo)
+    tasks = ("seg", "features", "depth", "normal", "people", "detect")
+    analysis = client.analyze(encoded, tasks=tasks)
+    assert (tuple(analysis), analysis.failed) == (tasks, {})
+    for task in tasks:
+        together, alone = getattr(analysis, task), getattr(client, task)(encoded)
+        assert (type(together), together.model) == (type(alone), alone.model)
+        for name, array in alone.arrays().items():
+            np.testing.assert_array_equal(together.arrays()[name], array)
+
+
+def test_dense_tasks_share_one_request(client, photo):
+    analysis = client.analyze(photo, tasks=["depth", "features", "seg"])
+    shared, alone = analysis.depth.timing, analysis.features.timing
+    assert shared.request_s == analysis.seg.timing.request_s != alone.request_s
+    assert shared.response_bytes > analysis.depth.depth.nbytes + analysis.seg.class_map.nbytes
+    assert shared.response_bytes < 2 * analysis.depth.depth.nbytes  # normals were not asked for
+
+
+def test_the_default_is_what_one_ensemble_answers(client, photo):
+    analysis = client.analyze(photo)
+    assert tuple(analysis) == ("depth", "normal", "seg")
+    assert analysis["seg"] is analysis.seg
+    assert analysis.seg.classes[2] == "Face_Neck"
+
+
+def test_without_that_ensemble_each_task_is_a_request(pose_client, photo):
+    analysis = pose_client.analyze(photo, tasks=("depth", "seg", "pose"))
+    assert analysis.failed.keys() == {"depth", "seg"}
+    assert analysis.pose.keypoints.shape == (1, 17, 2)
+
+
+def test_a_failing_task_is_reported_in_its_place(client, failing_image):
+    analysis = client.analyze(failing_image, tasks=("depth", "normal", "pose", "detect"))
+    assert isinstance(analysis["depth"], InferenceError)
+    assert isinstance(analysis["pose"], ModelNotServedError)
+    assert analysis.failed == {"depth": analysis["depth"], "pose": analysis["pose"]}
+    assert analysis.normal.normals.shape == (1, 3, 3)
+    assert analysis.detect.bboxes.shape == (0, 4)
+    with pytest.raises(InferenceError, match=r"'depth'.*fell over"):
+        _ = analysis.depth
+
+
+def test_when_the_joint_ensemble_fails_its_tasks_are_asked_alone(client, apart_image):
+    analysis = client.analyze(apart_image, tasks=("normal", "depth"))
+    assert analysis.failed == {}
+    assert analysis.normal.timing.request_s != analysis.depth.timing.request_s
+
+
+def test_tasks_run_at_the_same_time_within_one_deadline(client, slow_image):
+    analysis = client.analyze(slow_image, tasks=("depth", "detect", "people"), timeout_s=1)
+    assert isinstance(analysis["depth"], RequestTimeoutError)
+    assert analysis.failed.keys() == {"depth"}  # one after another, no time would be left for the others
+
+
+def test_without_a_server_every_task_says_so(dead_url, photo):
+    with SapiensClient(dead_url) as client:
+        analysis = client.analyze(photo)
+    assert [type(error) for error in analysis.failed.values()] == [ServerUnavailableError] * 3
+    with pytest.raises(SapiensError, match=dead_url):
+        _ = analysis.seg
+
+
+@pytest.mark.parametrize("tasks", ["depht", ["depth", "matting"], [], ()])
+def test_a_task_that_does_not_exist_is_refused(client, photo, tasks):
+    with pytest.raises(InvalidInputError, match=r"tasks must be some of .*'depth'.*'people'.*got"):
+        client.analyze(photo, tasks=tasks)
+
+
+def test_one_task_may_be_named_and_asked_for_twice(client, photo):
+    assert tuple(client.analyze(photo, tasks="depth")) == ("depth",)
+    assert tuple(client.analyze(photo, tasks=("depth", "depth"))) == ("depth",)
+
+
+def test_a_task_that_was_not_asked_for_has_no_result(client, photo):
+    with pytest.raises(InvalidInputError, match=r"'seg' must be .* got \['depth'\]"):
+        _ = client.analyze(photo, tasks=["depth"]).seg
+
+
+def test_an_image_that_cannot_be_read_is_everybodys_error(client):
+    with pytest.raises(ImageNotFoundError, match=r"missing\.jpg"):
+        client.analyze("missing.jpg")

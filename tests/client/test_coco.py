@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from pycocotools import coco, cocoeval, mask
+
+from sapiens_client.coco import class_rles
+from sapiens_core.labels import keypoint_set
+
+
+def decoded(rle) -> np.ndarray:
+    """Read uncompressed run lengths as COCO's documentation tells."""
+    values = np.arange(len(rle["counts"])) % 2 == 1
+    return np.repeat(values, rle["counts"]).reshape(rle["size"], order="F")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (5, 8), (64, 48)])
+@pytest.mark.parametrize("num_classes", [1, 2, 28])
+def test_run_lengths_decode_to_the_masks(shape, num_classes):
+    class_map = np.random.default_rng(0).integers(0, num_classes, shape, dtype=np.uint8)
+    rles = class_rles(class_map)
+    assert [*rles] == np.unique(class_map).tolist()
+    for class_id, rle in rles.items():
+        np.testing.assert_array_equal(decoded(rle), class_map == class_id)
+
+
+def test_run_lengths_go_down_the_columns_and_begin_outside():
+    class_map = np.array([[5, 0, 0], [5, 0, 5]], np.uint8)
+    assert class_rles(class_map) == {
+        0: {"size": [2, 3], "counts": [2, 3, 1]},
+        5: {"size": [2, 3], "counts": [0, 2, 3, 1]},
+    }
+
+
+def test_the_background_is_no_category(seg_result):
+    coco = seg_result.to_coco(image_id=1)
+    assert [each["category_id"] for each in coco] == [each for each in seg_result.to_rle() if each != 0]
+    json.dumps(coco)
+
+
+def test_cocos_tools_read_the_run_lengths(seg_result):
+    for class_id, rle in seg_result.to_rle().items():
+        compressed = mask.frPyObjects(rle, *rle["size"])
+        np.testing.assert_array_equal(mask.decode(compressed), seg_result.class_map == class_id)
+
+
+def test_cocos_tools_evaluate_the_keypoints(make_pose):
+    pose = make_pose(keypoint_set("goliath")).to("coco")
+    truth = coco.COCO()
+    truth.dataset = {
+        "info": {},
+        "images": [{"id": 139}],
+        "categories": [{"id": 1, "keypoints": [*pose.keypoint_set.names]}],
+        "annotations": [
+            {
+                "id": index,
+                "image_id": 139,
+                "category_id": 1,
+                "iscrowd": 0,
+                "area": 5000,
+                "num_keypoints": 17,
+                "bbox": [10, 10, 70, 70],
+                "keypoints": [value for point in person for value in (point.x, point.y, 2)],
+            }
+            for index, person in enumerate(pose.persons, start=1)
+        ],
+    }
+    truth.createIndex()
+    evaluation = cocoeval.COCOeval(truth, truth.loadRes(pose.to_coco(image_id=139)), "keypoints")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1)

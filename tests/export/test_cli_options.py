@@ -1,0 +1,134 @@
+"""Options of `sapiens export` that belong to one task."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+from typer import Typer
+from typer.testing import CliRunner
+
+from sapiens_core.model_info import ModelInfo
+from sapiens_core.tasks import Task
+from sapiens_export import exporter
+from sapiens_export.cli import export_command
+
+
+@pytest.fixture
+def run(tmp_path):
+    app = Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command()(export_command)
+
+    def invoke(*arguments):
+        words = [str(argument) for argument in (*arguments, "--repository", tmp_path / "models")]
+        return CliRunner().invoke(app, words)
+
+    return invoke
+
+
+@pytest.fixture
+def sources(monkeypatch):
+    """What would be loaded, instead of loading it: (task, architecture, labels) of each call."""
+    calls = []
+    info = ModelInfo("x", "x", "x", "", "float32", "python", "full", False, "x", False, "")
+
+    def from_seed(config, _seed):
+        calls.append((config.task, config, None))
+
+    def from_checkpoint(task, _checkpoint, config, *, labels):
+        calls.append((task, config, labels))
+
+    monkeypatch.setattr(exporter, "source_from_seed", from_seed)
+    monkeypatch.setattr(exporter, "source_from_checkpoint", from_checkpoint)
+    monkeypatch.setattr(exporter, "export_engine", lambda *_, **__: exporter.Export((), info, parity=None))
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("option", "num_outputs", "labels"),
+    [
+        (("pose", "--keypoints", "17"), 17, "coco"),
+        (("pose", "--keypoints", "133"), 133, "coco_wholebody"),
+        (("pose",), 308, "goliath"),
+        (("seg", "--classes", "lip"), 20, "lip"),
+        (("seg", "--classes", "seg_face"), 19, "seg_face"),
+        (("seg",), 28, "goliath"),
+    ],
+)
+def test_a_released_size_comes_with_every_set_of_outputs(option, num_outputs, labels, run, sources):
+    result = run(*option, "--random-weights", "--size", "0.3b")
+    assert result.exit_code == 0, result.output
+    ((_, config, _),) = sources
+    assert (config.num_outputs, config.labels, config.size) == (num_outputs, labels, "0.3b")
+
+
+@pytest.mark.parametrize(
+    ("option", "labels"),
+    [(("seg", "--classes", "lip"), "lip"), (("pose", "--keypoints", "17"), "coco"), (("seg",), None)],
+)
+def test_what_the_outputs_of_a_checkpoint_stand_for_can_be_told(option, labels, run, sources):
+    assert run(*option, "--checkpoint", "x.pth").exit_code == 0
+    assert sources == [(Task(option[0]), None, labels)]
+
+
+@pytest.mark.parametrize("options", [(), ("--flip-test",)], ids=["plain", "flip test"])
+def test_the_flip_test_is_an_option_of_pose(options, run, golden_networks, tmp_path):
+    (tmp_path / "NET.json").write_text(json.dumps(asdict(golden_networks["pose17"])))
+    result = run("pose", "--random-weights", "--network", tmp_path / "NET.json", *options)
+    assert result.exit_code == 0, result.output
+    manifest = json.loads((tmp_path / "models" / "pose_engine" / "manifest.json").read_text())
+    assert manifest["flip_test"] is bool(options)
+
+
+@pytest.mark.parametrize("options", [(), ("--detector", "hog")], ids=["default", "by name"])
+def test_the_built_in_detector_is_the_default(options, run, tmp_path):
+    result = run("detect", *options)
+    assert result.exit_code == 0, result.output
+    assert "detect_engine" in result.output
+    assert "licence of the weights: Apache-2.0: OpenCV" in result.output
+    assert "parity" not in result.output
+    assert (tmp_path / "models" / "detect_engine" / "1" / "hog.py").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("detect", "--checkpoint", "x.pth"), "detect takes no --checkpoint"),
+        (("detect", "--random-weights", "--seed", "1"), "detect takes no --random-weights, --seed"),
+        (("depth", "--random-weights", "--flip-test"), "depth takes no --flip-test"),
+        (("seg", "--random-weights", "--keypoints", "17"), "seg takes no --keypoints"),
+        (("pose", "--random-weights", "--detector", "hog"), "pose takes no --detector"),
+        (("pose", "--random-weights", "--size", "1b", "--keypoints", "18"), "one of 308, 133, 17, got '18'"),
+        (("seg", "--checkpoint", "x", "--classes", "ade"), "goliath, cihp, lip, seg_face, got 'ade'"),
+        (("pose", "--random-weights", "--network", "n", "--keypoints", "17"), "--network and --keypoints"),
+        (("detect", "--runtime", "torchscript"), "run by Python, got --runtime torchscript"),
+        (("detect", "--detector", "absent/folder/x"), "got absent/folder/x"),
+    ],
+)
+def test_options_that_do_not_belong_together_are_refused(arguments, message, run, tmp_path):
+    result = run(*arguments)
+    assert result.exit_code in (1, 2)
+    assert message in " ".join(result.output.split())
+    assert not (tmp_path / "models").exists()
+
+
+def test_the_operator_s_choices_are_options(run, tmp_path):
+    result = run("detect", "--max-batch-size", 2, "--queue-delay-us", 5, "--max-queue-size", 6)
+    assert result.exit_code == 0, result.output
+    config = (tmp_path / "models" / "detect_engine" / "config.pbtxt").read_text()
+    assert "max_batch_size: 2\n" in config
+    assert "max_queue_delay_microseconds: 5\n" in config
+    assert "max_queue_size: 6\n" in config
+
+
+@pytest.mark.parametrize(
+    "option",
+    [("--seed", -1), ("--seed", 2**63), ("--max-batch-size", 0), ("--cpu-instances", 0)],
+)
+def test_numbers_out_of_range_are_refused(option, run):
+    assert run("pose", "--random-weights", "--size", "0.3b", *option).exit_code == 2
+
+
+def test_the_built_in_detector_keeps_its_licence(run):
+    result = run("detect", "--licence", "mine")
+    assert result.exit_code == 1
+    assert "got --licence mine; leave it out" in " ".join(result.output.split())
