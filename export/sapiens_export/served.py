@@ -133,8 +133,13 @@ class PoseReduction(nn.Module):
         return padded.gather(2, corners + window).unflatten(2, (PEAK_PATCH, PEAK_PATCH))
 
     def _blurred_max(self, heatmaps: Tensor) -> Tensor:
-        maps = heatmaps.flatten(0, 1)[:, None]
-        half = _BLUR_TAPS // 2
-        along_rows = functional.conv2d(maps, self.taps.view(1, 1, 1, -1), padding=(0, half))
-        blurred = functional.conv2d(along_rows, self.taps.view(1, 1, -1, 1), padding=(half, 0))
-        return blurred.amax((1, 2, 3)).unflatten(0, (heatmaps.shape[0], heatmaps.shape[1]))
+        # One group per channel: on a CPU many times faster than maps as a batch, in a fraction of the memory.
+        num_keypoints, half = heatmaps.shape[1], _BLUR_TAPS // 2
+        rows, columns = self.taps.view(1, 1, 1, -1), self.taps.view(1, 1, -1, 1)
+        along_rows = functional.conv2d(
+            heatmaps, rows.expand(num_keypoints, 1, 1, -1), padding=(0, half), groups=num_keypoints
+        )
+        blurred = functional.conv2d(
+            along_rows, columns.expand(num_keypoints, 1, -1, 1), padding=(half, 0), groups=num_keypoints
+        )
+        return blurred.amax((2, 3))
