@@ -132,8 +132,8 @@ def checked_bboxes(bboxes: ArrayLike) -> NDArray[np.float32]:
     """Return boxes as (N, 4) float32, also none.
 
     Raises:
-        InvalidInputError: They are no (N, 4) numbers, or one of them is not finite, far away, smaller than a
-            pixel, or outside of every image.
+        InvalidInputError: They are no (N, 4) numbers, too many, or one of them is not finite, far away,
+            smaller than a pixel, or outside of every image.
     """
     try:
         with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as that
@@ -143,7 +143,7 @@ def checked_bboxes(bboxes: ArrayLike) -> NDArray[np.float32]:
     if boxes.shape in ((0,), (0, 4)):
         return np.zeros((0, 4), dtype=np.float32)
     try:
-        return person_bboxes(boxes, _LARGEST_HW, max_bboxes=max(1, boxes.size))
+        return person_bboxes(boxes, _LARGEST_HW, max_bboxes=LIMITS.max_bboxes)
     except ValueError as error:
         raise InvalidInputError(str(error)) from error
 

@@ -12,7 +12,7 @@ from sapiens_core.tasks import ENGINE_FILE, Task
 from sapiens_export import pipeline
 from sapiens_export.checkpoints import network_from_weights
 from sapiens_export.engines import Engine, engine_from_torchscript
-from sapiens_export.exporter import Source, export_engine
+from sapiens_export.exporter import Source, export_engine, install_hog_detector
 from sapiens_server import RunningServer, serve
 
 
@@ -34,6 +34,7 @@ def tasks_repository(export_golden, tmp_path_factory) -> Path:
     repository = tmp_path_factory.mktemp("tasks") / "models"
     for name in ("depth", "normal", "seg", "pose17", "pretrain"):
         export_golden(name, repository)
+    install_hog_detector(repository)
     return repository
 
 

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from sapiens_client import InvalidInputError, SapiensClient
+from sapiens_core.hog import hog_candidates
 from sapiens_core.step_settings import StepSettings
 from sapiens_core.tasks import Task
 from sapiens_export import pipeline
+from sapiens_export.networks.config import HOG_DETECTOR
 from sapiens_server import serve
 
 ODD_IMAGES = ["1x1", "3x2000", "4000x3", "portrait", "exif-rotated", "grey", "rgba", "16-bit", "cmyk", "4k"]
@@ -54,6 +56,15 @@ def test_served_keypoints_equal_the_pipeline(kind, client, odd_images, engine_of
     result = client.pose(odd_images[kind])
     np.testing.assert_allclose(result.scores, scores, rtol=0, atol=1e-5)
     np.testing.assert_allclose(result.keypoints, keypoints, rtol=0, atol=1e-2)
+
+
+@pytest.mark.parametrize("kind", ODD_IMAGES)
+def test_served_boxes_of_people_equal_the_pipeline(kind, client, odd_images):
+    settings = StepSettings(HOG_DETECTOR.input_hw, max_batch_size=4, fit=HOG_DETECTOR.fit)
+    bboxes, scores = pipeline.detect(odd_images[kind], hog_candidates, settings)
+    result = client.detect(odd_images[kind])
+    np.testing.assert_allclose(result.bboxes, bboxes, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(result.scores, scores, rtol=0, atol=1e-5)
 
 
 def test_normals_equal_the_reference(client, golden):
@@ -143,8 +154,9 @@ def test_permuting_persons_permutes_their_keypoints(client, golden):
         ([[30, 0, 10, 10]], r"\[30"),
         ([[500, 500, 600, 600]], "overlap|outside"),
         ([[1, 2, 3]], r"\(1, 3\)"),
+        ([[0, 0, 10, 10]] * 10**6, "1 to 1000 per request, got 1000000"),
     ],
-    ids=["nan", "x2 before x1", "outside", "three numbers"],
+    ids=["nan", "x2 before x1", "outside", "three numbers", "a million"],
 )
 def test_a_bad_box_gets_a_sentence_with_what_was_seen(bboxes, message, client, odd_images):
     with pytest.raises(InvalidInputError, match=message):
