@@ -115,7 +115,7 @@ def people_result(call: Call, *, whole_image_if_nobody: bool = False) -> PoseRes
         whole_image_if_nobody: Take the whole image for a person where nobody is found.
     """
     model = call.served_model(PEOPLE_POSE.name).info
-    option = {WHOLE_IMAGE_IF_NOBODY.name: np.array([whole_image_if_nobody])}
+    option = {WHOLE_IMAGE_IF_NOBODY.name: np.array([bool(whole_image_if_nobody)])}
     return _pose(call, model, call.ask(PEOPLE_POSE.name, (*_POSE_OUTPUTS, BBOX_SCORES), **option))
 
 

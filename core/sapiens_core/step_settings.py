@@ -29,6 +29,11 @@ class StepSettings:
     preprocess: Preprocess = "full"
     fit: Fit = _DEFAULT_FIT
 
+    @property
+    def between_hw(self) -> tuple[int, int] | None:
+        """Size through which maps are interpolated to the image; the lite demos go there directly: None."""
+        return None if self.preprocess == "lite" else self.network_hw
+
     def to_parameters(self, prefix: str = "") -> dict[str, str]:
         """Return the settings as Triton model config parameters, which are strings."""
         height, width = self.network_hw

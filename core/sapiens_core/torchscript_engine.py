@@ -36,6 +36,7 @@ class TorchScriptEngine:
         self._device = torch.device(f"cuda:{args['model_instance_device_id']}" if is_gpu else "cpu")
         self._input = config["input"][0]["name"]
         self._outputs = [output["name"] for output in config["output"]]
+        torch.backends.cudnn.allow_tf32 = False  # float32 is what the manifest promises
         self._module = torch.jit.load(path, map_location=self._device)
         shape = [int(dim) for dim in config["input"][0]["dims"]]
         self._run(torch.zeros(1, *shape, dtype=torch.uint8))

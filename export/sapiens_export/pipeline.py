@@ -41,16 +41,20 @@ def depth(encoded: bytes, engine: Engine, input_hw: tuple[int, int]) -> NDArray[
     return image_depth(depth_map[0], image_hw)
 
 
-def normals(encoded: bytes, engine: Engine, input_hw: tuple[int, int]) -> NDArray[np.float32]:
+def normals(
+    encoded: bytes, engine: Engine, input_hw: tuple[int, int], *, preprocess: Preprocess = "full"
+) -> NDArray[np.float32]:
     """Estimate the surface normal of every pixel: (H, W, 3) float32, unit x, y, z. Arguments: see `depth`."""
     normal_map, image_hw = _dense(encoded, engine, input_hw)
-    return unit_normals(normal_map, input_hw, image_hw)
+    return unit_normals(normal_map, None if preprocess == "lite" else input_hw, image_hw)
 
 
-def classes(encoded: bytes, engine: Engine, input_hw: tuple[int, int]) -> NDArray[np.uint8]:
+def classes(
+    encoded: bytes, engine: Engine, input_hw: tuple[int, int], *, preprocess: Preprocess = "full"
+) -> NDArray[np.uint8]:
     """Find the class of every pixel: (H, W) uint8. Arguments: see `depth`."""
     logits, image_hw = _dense(encoded, engine, input_hw)
-    return class_map(logits, input_hw, image_hw)
+    return class_map(logits, None if preprocess == "lite" else input_hw, image_hw)
 
 
 def features(

@@ -5,6 +5,8 @@ import pytest
 
 from sapiens_client import InvalidInputError, SapiensClient
 from sapiens_core.hog import hog_candidates
+from sapiens_core.postprocess.normal import unit_normals
+from sapiens_core.postprocess.seg import class_map
 from sapiens_core.step_settings import StepSettings
 from sapiens_core.tasks import Task
 from sapiens_export import pipeline
@@ -119,6 +121,19 @@ def test_lite_keypoints_equal_the_lite_demo(export_golden, golden, tmp_path):
         result = client.pose(reference_image(vectors), bboxes=vectors["e2e_boxes"])
     np.testing.assert_allclose(result.scores, vectors["lite_scores"], rtol=0, atol=1e-4)
     check_keypoints(result.keypoints, vectors["lite_keypoints"], result.scores)
+
+
+def test_lite_maps_are_interpolated_once_like_in_the_lite_demo(export_golden, golden, tmp_path):
+    for name in ("seg", "normal"):
+        export_golden(name, tmp_path / "models", preprocess="lite")
+    seg, normal = golden("net_seg"), golden("net_normal")
+    with serve(tmp_path / "models", grpc_port=0) as server, SapiensClient(server.grpc_url) as client:
+        classes = client.seg(reference_image(seg)).class_map
+        normals = client.normal(reference_image(normal)).normals
+    image_hw = seg["e2e_image_bgr"].shape[:2]
+    assert (classes != class_map(seg["lite_output"], None, image_hw)).mean() < 1e-3
+    expected = unit_normals(normal["lite_output"], None, normal["e2e_image_bgr"].shape[:2])
+    np.testing.assert_allclose(normals, expected, rtol=0, atol=1e-4)
 
 
 def test_several_tasks_at_once_equal_the_tasks_alone(client, odd_images):

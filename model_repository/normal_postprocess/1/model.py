@@ -13,4 +13,4 @@ class TritonPythonModel:
         return respond(requests, ("normal_map", "image_hw"), self._normals)
 
     def _normals(self, normal_map, image_hw):
-        return {"normals": unit_normals(normal_map[0], self.settings.network_hw, tuple(image_hw.tolist()))}
+        return {"normals": unit_normals(normal_map[0], self.settings.between_hw, tuple(image_hw.tolist()))}

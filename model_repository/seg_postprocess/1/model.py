@@ -13,4 +13,4 @@ class TritonPythonModel:
         return respond(requests, ("logits", "image_hw"), self._class_map)
 
     def _class_map(self, logits, image_hw):
-        return {"class_map": class_map(logits[0], self.settings.network_hw, tuple(image_hw.tolist()))}
+        return {"class_map": class_map(logits[0], self.settings.between_hw, tuple(image_hw.tolist()))}
