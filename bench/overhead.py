@@ -41,7 +41,7 @@ from sapiens_client.transport import Transport
 from sapiens_core.image_codec import decode_bgr
 from sapiens_core.postprocess.depth import image_depth
 from sapiens_core.preprocess import dense_pixels
-from sapiens_core.tasks import ENGINE_FILE, TASKS, Task
+from sapiens_core.tasks import ENGINE_FILES, TASKS, Task
 from sapiens_export.checkpoints import random_network
 from sapiens_export.exporter import Source, export_engine
 from sapiens_export.networks.config import NetworkConfig
@@ -86,7 +86,7 @@ def write_repository(folder: Path, task: Task, network_name: str) -> None:
         images = torch.zeros(2, 3, *INPUT_HW)
         with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
             traced = torch.jit.trace(network, images, check_trace=False)
-        traced.save(folder / "classic_engine" / "1" / ENGINE_FILE)
+        traced.save(folder / "classic_engine" / "1" / ENGINE_FILES["python"])
 
 
 def photograph(width: int, height: int) -> bytes:
@@ -172,7 +172,7 @@ def prepared(task: Task, network: str, jpeg: bytes) -> Iterator[Bench]:
             transports = [Transport(server.grpc_url) for _ in range(max(CONCURRENCIES))]
             calls = [served_contenders(task, transport, image) for transport in transports]
             pids = [os.getpid(), *process_tree(server.pid)]
-            child = InProcess(repository / f"{task.value}_engine" / "1" / ENGINE_FILE, image_file)
+            child = InProcess(repository / f"{task.value}_engine" / "1" / ENGINE_FILES["python"], image_file)
             contenders: dict[str, Callable[[int, int], Sample]] = {
                 "in-process": partial(child.round, task.value)
             }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sapiens_client.errors import InvalidInputError
-from sapiens_core.tasks import IMAGE_FORMATS
+from sapiens_core.limits import IMAGE_FORMATS
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".tif", *(f".{name.lower()}" for name in IMAGE_FORMATS)})
 

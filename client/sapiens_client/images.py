@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 import numpy as np
 
 from sapiens_client.errors import ImageNotFoundError, ImageReadError, InvalidInputError
-from sapiens_core.tasks import LIMITS
+from sapiens_core.limits import LIMITS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

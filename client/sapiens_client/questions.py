@@ -16,13 +16,13 @@ from sapiens_client.results import Result
 from sapiens_client.results_dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
 from sapiens_client.results_people import DetectionResult, PoseResult
 from sapiens_core.geometry import person_bboxes
+from sapiens_core.limits import LIMITS
 from sapiens_core.tasks import (
     BBOX_SCORES,
     BBOXES,
     DETECTED_BBOXES,
     DETECTED_SCORES,
     KEYPOINTS,
-    LIMITS,
     PEOPLE_POSE,
     PERSON_BBOXES,
     SCORES,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sapiens_core.tasks import LIMITS
+from sapiens_core.limits import LIMITS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from sapiens_core.tasks import IMAGE_FORMATS, LIMITS
+from sapiens_core.limits import IMAGE_FORMATS, LIMITS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

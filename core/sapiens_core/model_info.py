@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from sapiens_core.tasks import Preprocess, Runtime
+from sapiens_core.tasks import Precision, Preprocess, Runtime
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class ModelInfo:
         size: Released size such as "0.3b", or "custom"; name of a detector.
         labels: Name of the set of keypoints or classes that its outputs stand for; empty where there is none.
         precision: Number format that the engine computes in.
-        runtime: What runs the engine: "python", "torchscript".
+        runtime: What runs the engine: the Python backend with torch, or Triton's backend for the format.
         preprocess: "full" as in training, or "lite" as in the official lite demos.
         flip_test: The network also sees every image mirrored, and both answers are averaged.
         licence: Licence of the weights.
@@ -30,7 +30,7 @@ class ModelInfo:
     family: str
     size: str
     labels: str
-    precision: str
+    precision: Precision
     runtime: Runtime
     preprocess: Preprocess
     flip_test: bool

@@ -9,19 +9,22 @@ demos differ from the training configs, the training configs win and the lite va
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, Self
 
 DType = Literal["BOOL", "UINT8", "INT32", "FP16", "FP32"]
 Preprocess = Literal["full", "lite"]
 Fit = Literal["stretch", "letterbox"]
-Runtime = Literal["python", "torchscript"]
+Runtime = Literal["python", "torchscript", "onnx", "tensorrt"]
+Precision = Literal["float32", "float16", "bfloat16"]
 
 PATCH_SIZE = 16
 PEAK_PATCH = 13  # cells around a heatmap's peak that the UDP decode can see: an 11-tap blur and one neighbour
-ENGINE_FILE = "model.pt"
+ENGINE_FILES: Mapping[Runtime, str] = MappingProxyType(
+    {"python": "model.pt", "torchscript": "model.pt", "onnx": "model.onnx", "tensorrt": "model.plan"}
+)
 FLOAT32_TOLERANCE = 1e-4
 
 # What counts as a person. Source: both pose demos of the reference.
@@ -33,7 +36,7 @@ NUM_HOG_CANDIDATES = 100  # more than fit side by side into its input
 
 
 class Task(StrEnum):
-    """What a model predicts; the value is also the name of the ensemble that clients call."""
+    """What a model predicts; the value also names the ensemble that clients call, if no other is named."""
 
     DEPTH = "depth"
     NORMAL = "normal"
@@ -41,28 +44,6 @@ class Task(StrEnum):
     POSE = "pose"
     FEATURES = "features"
     DETECT = "detect"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one request may contain; checked before memory is taken.
-
-    Attributes:
-        max_image_bytes: Size of an encoded image.
-        max_image_pixels: Width x height, read from the header before decoding.
-        max_image_side: Longest side in pixels; OpenCV's warps address less than 2**15 of them.
-        max_bboxes: Boxes of one call of the client, which sends them in batches.
-    """
-
-    max_image_bytes: int = 256 * 2**20
-    max_image_pixels: int = 2**26
-    max_image_side: int = 2**15 - 2
-    max_bboxes: int = 1000
-
-
-LIMITS = Limits()
-
-IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 
 
 @dataclass(frozen=True)
@@ -191,7 +172,7 @@ class TaskSpec:
     """Everything about one task.
 
     Attributes:
-        task: The task; its value names the ensemble.
+        task: What is predicted.
         preprocess: Encoded image to uint8 network pixels.
         engine: Pixels to the network's reduced output.
         postprocess: That output to the result at image size; None: the output is the result.
@@ -204,6 +185,7 @@ class TaskSpec:
             Another ensemble, because Triton's scheduler drops a step whose only output is an ensemble output
             that the caller did not ask for, even where a later step needs it. Empty: there is no such
             ensemble.
+        suffix: Tells the models of a further network for the task from those of the first, which has none.
     """
 
     task: Task
@@ -216,6 +198,12 @@ class TaskSpec:
     variants: tuple[VariantSpec, ...]
     tolerance: float = FLOAT32_TOLERANCE
     raw_outputs: tuple[TensorSpec, ...] = ()
+    suffix: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the ensemble that clients call."""
+        return f"{self.task.value}_{self.suffix}" if self.suffix else self.task.value
 
     @property
     def output_stride(self) -> int:
@@ -225,7 +213,22 @@ class TaskSpec:
     @property
     def raw_name(self) -> str:
         """Name of the ensemble without postprocessing."""
-        return f"{self.task.value}_raw"
+        return f"{self.name}_raw"
+
+    def named(self, suffix: str) -> Self:
+        """Return the models of a further network: all get names of their own, but for the preprocessor.
+
+        Args:
+            suffix: What to name it; "2b" makes `depth_2b`, `depth_2b_raw`, `depth_2b_engine` and
+                `depth_2b_postprocess` of depth.
+        """
+        name = f"{self.task.value}_{suffix}"
+        return replace(
+            self,
+            engine=replace(self.engine, name=f"{name}_engine"),
+            postprocess=self.postprocess and replace(self.postprocess, name=f"{name}_postprocess"),
+            suffix=suffix,
+        )
 
 
 def _dense_task(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import triton_python_backend_utils as pb_utils
 
-from sapiens_core.tasks import ENGINE_FILE
+from sapiens_core.tasks import ENGINE_FILES
 from sapiens_core.triton_backend import caller_left, failure
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class TorchScriptEngine:
 
     def __init__(self, args: Mapping[str, str]) -> None:
         config = json.loads(args["model_config"])
-        path = Path(args["model_repository"]) / args["model_version"] / ENGINE_FILE
+        path = Path(args["model_repository"]) / args["model_version"] / ENGINE_FILES["python"]
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: write it with `sapiens export`")
         is_gpu = args["model_instance_kind"] == "GPU"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from sapiens_core.families import FAMILIES
 from sapiens_core.model_info import ModelInfo
-from sapiens_core.tasks import ENGINE_FILE, HUMAN, HUMAN_TASKS, PEOPLE_POSE, TASKS, Task
+from sapiens_core.tasks import ENGINE_FILES, HUMAN, HUMAN_TASKS, PEOPLE_POSE, TASKS, Task
 from sapiens_export.model_config import Serving, adapter_file, human_config, model_configs, people_config
 from sapiens_export.networks.config import (
     HOG_DETECTOR,
@@ -100,7 +100,7 @@ def write_models(
             Path(staging, name, "config.pbtxt").write_text(text)
         engine_folder = Path(staging, spec.engine.name)
         if engine is not None:
-            shutil.move(engine, engine_folder / _VERSION / ENGINE_FILE)
+            shutil.move(engine, engine_folder / _VERSION / ENGINE_FILES[info.runtime])
         manifest = {
             **asdict(info),
             **facts,

@@ -12,7 +12,7 @@ from PIL import Image
 from sapiens_client import ImageNotFoundError, ImageReadError, InvalidInputError
 from sapiens_client.images import encoded_image
 from sapiens_core.image_codec import decode_bgr
-from sapiens_core.tasks import LIMITS
+from sapiens_core.limits import LIMITS
 
 KINDS = ["1x1", "3x2000", "4000x3", "portrait", "exif-rotated", "grey", "rgba", "16-bit", "cmyk", "4k"]
 

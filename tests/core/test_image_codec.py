@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from sapiens_core.image_codec import decode_bgr, encode_bmp
-from sapiens_core.tasks import LIMITS
+from sapiens_core.limits import LIMITS
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 

@@ -22,7 +22,7 @@ from sapiens_core.image_codec import decode_bgr
 from sapiens_core.model_info import ModelInfo
 from sapiens_core.preprocess import detector_pixels
 from sapiens_core.step_settings import StepSettings
-from sapiens_core.tasks import ENGINE_FILE
+from sapiens_core.tasks import ENGINE_FILES
 from sapiens_export.checkpoints import file_sha256
 from sapiens_export.engines import engine_from_torchscript
 from sapiens_export.exporter import (
@@ -104,7 +104,7 @@ def repository(folder, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(repository):
-    return engine_from_torchscript(repository / "detect_engine" / "1" / ENGINE_FILE)
+    return engine_from_torchscript(repository / "detect_engine" / "1" / ENGINE_FILES["python"])
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_a_batch_equals_its_images_alone(engine, pixels):
 
 
 def test_no_device_is_written_into_the_engine(repository):
-    graph = str(torch.jit.load(repository / "detect_engine" / "1" / ENGINE_FILE).inlined_graph)
+    graph = str(torch.jit.load(repository / "detect_engine" / "1" / ENGINE_FILES["python"]).inlined_graph)
     assert 'prim::Constant[value="cpu"]' not in graph
 
 

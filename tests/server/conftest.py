@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from sapiens_core.tasks import ENGINE_FILE, Task
+from sapiens_core.tasks import ENGINE_FILES, Task
 from sapiens_export import pipeline
 from sapiens_export.checkpoints import network_from_weights
 from sapiens_export.engines import Engine, engine_from_torchscript
@@ -63,11 +63,13 @@ def depth_server(depth_repository) -> Iterator[RunningServer]:
 @pytest.fixture(scope="session")
 def engine_of(tasks_repository) -> Callable[[Task], Engine]:
     """The engine file that the server runs, as a function in this process."""
-    return lambda task: engine_from_torchscript(tasks_repository / f"{task}_engine" / "1" / ENGINE_FILE)
+    return lambda task: engine_from_torchscript(
+        tasks_repository / f"{task}_engine" / "1" / ENGINE_FILES["python"]
+    )
 
 
 @pytest.fixture(scope="session")
 def in_process_depth(depth_repository) -> Callable[[bytes], NDArray[np.float32]]:
     """The same engine without a server: bytes of an image file -> (H, W) float32."""
-    engine = engine_from_torchscript(depth_repository / "depth_engine" / "1" / ENGINE_FILE)
+    engine = engine_from_torchscript(depth_repository / "depth_engine" / "1" / ENGINE_FILES["python"])
     return lambda encoded: pipeline.depth(encoded, engine, (64, 48))

@@ -10,7 +10,7 @@ from tritonclient.utils import InferenceServerException
 
 from sapiens_core.hog import hog_candidates
 from sapiens_core.step_settings import PeopleSettings, StepSettings
-from sapiens_core.tasks import ENGINE_FILE
+from sapiens_core.tasks import ENGINE_FILES
 from sapiens_export import pipeline
 from sapiens_export.engines import engine_from_torchscript
 from sapiens_export.exporter import install_hog_detector
@@ -163,7 +163,7 @@ def test_the_pose_of_people_equals_detecting_and_then_asking_for_poses(ask, peop
 
 
 def test_the_pose_of_people_equals_the_one_in_this_process(ask, people, repository):
-    engine = engine_from_torchscript(repository / "pose_engine" / "1" / ENGINE_FILE)
+    engine = engine_from_torchscript(repository / "pose_engine" / "1" / ENGINE_FILES["python"])
     expected = pipeline.people_pose(people, hog_candidates, engine, SETTINGS)
     pose = ask("people_pose", people)
     assert_pose_equals(pose, expected.keypoints, expected.scores)

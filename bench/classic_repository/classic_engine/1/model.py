@@ -2,7 +2,7 @@ from pathlib import Path
 
 import torch
 
-from sapiens_core.tasks import ENGINE_FILE
+from sapiens_core.tasks import ENGINE_FILES
 from sapiens_core.triton_backend import respond
 
 
@@ -11,7 +11,7 @@ class TritonPythonModel:
 
     def initialize(self, args):
         folder = Path(args["model_repository"], args["model_version"])
-        self.network = torch.jit.load(folder / ENGINE_FILE)
+        self.network = torch.jit.load(folder / ENGINE_FILES["python"])
 
     def execute(self, requests):
         return respond(requests, ("tensor",), self._depth_map)
