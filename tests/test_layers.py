@@ -42,6 +42,7 @@ ALLOWED = {
     "export/sapiens_export/cli.py": {"sapiens_export", "sapiens_core", *COMMAND_LINE},
     "export/sapiens_export/checkpoints.py": {"sapiens_export", "sapiens_core", "torch", "safetensors"},
     "export/sapiens_export/model_config.py": {"sapiens_export", "sapiens_core", "tritonclient", "google"},
+    "export/sapiens_export/serving.py": {"yaml"},
     "server/sapiens_server": {"sapiens_server", "sapiens_core", "grpc"},
     "server/sapiens_server/cli.py": {"sapiens_server", *COMMAND_LINE},
     "model_repository": {"sapiens_core", "numpy"},

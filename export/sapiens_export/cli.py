@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from sapiens_core.tasks import TASKS, Preprocess, Runtime, Task
-from sapiens_export.model_config import Serving
+from sapiens_export.serving import ALL_GPUS, NO_WARMUP, Serving, chosen_serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,6 +38,17 @@ _TASKS_OF_OPTION = {
     "detector": {Task.DETECT},
     "people_instances": {Task.POSE},
 }
+_CLOUD = re.compile(r"(\w+)://")
+
+
+def _folder(text: str | Path) -> Path:
+    """Refuse addresses of object storage, which would become folders of odd names."""
+    if _CLOUD.match(str(text)):
+        raise typer.BadParameter(
+            f"must be a folder, got {text}; export into a folder and copy it there with your cloud's own "
+            "tool, such as `aws s3 sync models s3://bucket/models`"
+        )
+    return Path(text)
 
 
 def _choices(variants: Mapping[str, VariantSpec]) -> str:
@@ -73,10 +84,22 @@ def export_command(
             "hub such as PekingU/rtdetr_v2_r18vd."
         ),
     ] = None,
-    repository: Annotated[Path, typer.Option(help="Model repository to write into.")] = Path("models"),
+    repository: Annotated[
+        Path, typer.Option(help="Folder of the model repository to write into.", parser=_folder)
+    ] = Path("models"),
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Serve it beside the task's other networks: 2b makes the ensemble depth_2b. human and "
+            "people_pose take the network without a name.",
+        ),
+    ] = None,
     runtime: Annotated[
         Runtime,
-        typer.Option(help="python: torch in the Python backend, CPU or GPU; torchscript: libtorch backend."),
+        typer.Option(
+            help="python: torch in the Python backend, CPU or GPU; torchscript, onnx, tensorrt: Triton's own "
+            "backends for these."
+        ),
     ] = "python",
     preprocess: Annotated[
         Preprocess, typer.Option(help="Normalise like the training (full), or like the official lite demos.")
@@ -93,6 +116,14 @@ def export_command(
             "size or a detector, else unknown.",
         ),
     ] = None,
+    serving_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--serving",
+            metavar="FILE.yaml",
+            help="The choices below in a file, e.g. `max_batch_size: 8`, `gpus: [0, 1]`; flags override it.",
+        ),
+    ] = None,
     max_batch_size: Annotated[
         int, typer.Option(min=1, help="Largest batch of the engine.")
     ] = Serving.max_batch_size,
@@ -102,12 +133,27 @@ def export_command(
     max_queue_size: Annotated[
         int, typer.Option(min=1, help="Requests that may wait at each step before others are turned away.")
     ] = Serving.max_queue_size,
+    instances: Annotated[
+        int, typer.Option(min=1, help="Copies of the engine on each GPU, or on the CPU.")
+    ] = Serving.instances,
+    gpus: Annotated[
+        str,
+        typer.Option(metavar="IDS", help=f"GPUs that get the engine, e.g. 0,1; {ALL_GPUS}: those there are."),
+    ] = ALL_GPUS,
     cpu_instances: Annotated[
         int, typer.Option(min=1, help="Processes of each step that runs on the CPU.")
     ] = Serving.cpu_instances,
     people_instances: Annotated[
         int, typer.Option(min=1, help="pose: calls of people_pose that are answered at the same time.")
     ] = Serving.people_instances,
+    warmup: Annotated[
+        str,
+        typer.Option(metavar="SIZES", help=f"Batches to compute before the server is ready, or {NO_WARMUP}."),
+    ] = ",".join(map(str, Serving.warmup)),
+    tensorrt_accelerator: Annotated[
+        bool,
+        typer.Option("--tensorrt-accelerator", help="onnx: compile the engine with TensorRT at loading."),
+    ] = Serving.tensorrt_accelerator,
 ) -> None:
     """Turn a checkpoint into an engine, verify it, and write a model repository that serves it.
 
@@ -116,7 +162,6 @@ def export_command(
     """
     _check_options(context, task)
     variant = _variant("--keypoints", keypoints, _KEYPOINTS) or _variant("--classes", classes, _CLASSES)
-    serving = Serving(**{field.name: context.params[field.name] for field in fields(Serving)})
     console = Console(stderr=True)
     with _interruptible(console):
         try:
@@ -125,9 +170,11 @@ def export_command(
             console.print(_MISSING_EXTRA.format(name=error.name), markup=False)
             raise typer.Exit(1) from error
         try:
+            given = {name: value for name, value in context.params.items() if _is_given(context, name)}
+            serving = chosen_serving(given, serving_file)
             with console.status(f"loading the {task.value} network") as status:
                 if task is Task.DETECT:
-                    export = _detector_export(detector, repository, runtime, licence, serving, status)
+                    export = _detector_export(detector, repository, runtime, licence, serving, name, status)
                 else:
                     export = exporter.export_engine(
                         _source(task, checkpoint, _config(task, network, size, variant), variant, seed),
@@ -137,6 +184,7 @@ def export_command(
                         flip_test=flip_test,
                         licence=licence,
                         serving=serving,
+                        name=name,
                         on_step=lambda step: status.update(step),
                     )
         except (ValueError, OSError, exporter.ParityError) as error:
@@ -172,6 +220,8 @@ def _check_options(context: typer.Context, task: Task) -> None:
         raise typer.BadParameter(f"{task.value} takes no {names}")
     if task is not Task.DETECT and len(given & {"checkpoint", "random_weights"}) != 1:
         raise typer.BadParameter("give exactly one of --checkpoint FILE and --random-weights")
+    if "tensorrt_accelerator" in given and context.params["runtime"] != "onnx":
+        raise typer.BadParameter("--tensorrt-accelerator is for --runtime onnx")
     described = given & {"size", "keypoints", "classes"}
     if "network" in given and described:
         raise typer.BadParameter(f"give at most one of --network and --{min(described)}")
@@ -220,6 +270,7 @@ def _detector_export(
     runtime: Runtime,
     licence: str | None,
     serving: Serving,
+    name: str | None,
     status: Status,
 ) -> Export:
     from sapiens_export.exporter import export_detector, install_hog_detector
@@ -231,13 +282,14 @@ def _detector_export(
             runtime=runtime,
             licence=licence,
             serving=serving,
+            name=name,
             on_step=lambda step: status.update(step),
         )
     if licence is not None:
         raise ValueError(f"the built-in detector has OpenCV's licence, got --licence {licence}; leave it out")
     if runtime != "python":
         raise ValueError(f"the built-in detector is run by Python, got --runtime {runtime}; leave it out")
-    return install_hog_detector(repository, serving=serving)
+    return install_hog_detector(repository, serving=serving, name=name)
 
 
 def _report(export: Export, repository: Path, console: Console) -> None:

@@ -12,7 +12,7 @@ import torch
 from sapiens_core.families import FAMILIES
 from sapiens_core.labels import keypoint_set
 from sapiens_core.model_info import ModelInfo
-from sapiens_core.tasks import NORMALIZATIONS, TASKS, Preprocess, Runtime, Task
+from sapiens_core.tasks import ENGINE_FILES, NORMALIZATIONS, TASKS, Preprocess, Runtime, Task
 from sapiens_export.checkpoints import (
     file_sha256,
     is_torchscript,
@@ -23,11 +23,12 @@ from sapiens_export.checkpoints import (
     recognised_network,
 )
 from sapiens_export.engines import engine_from_network, engine_from_torchscript, torchscript_from_network
-from sapiens_export.model_config import Serving
 from sapiens_export.networks.config import CUSTOM_SIZE, HOG_DETECTOR
 from sapiens_export.parity import in_order_of, parity
-from sapiens_export.repository import staging_folder, write_models
+from sapiens_export.repository import InstalledEngine, check_models, write_models
 from sapiens_export.served import ServedNetwork
+from sapiens_export.serving import Serving
+from sapiens_export.staging import staging_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from sapiens_export.networks.config import DetectorConfig, EngineConfig, NetworkConfig
+    from sapiens_export.networks.config import DetectorConfig, NetworkConfig
     from sapiens_export.parity import ParityReport
 
 UNTRAINED_LICENCE = "none: random weights"
@@ -124,6 +125,7 @@ def export_engine(
     flip_test: bool = False,
     licence: str | None = None,
     serving: Serving | None = None,
+    name: str | None = None,
     on_step: Callable[[str], None] = lambda _step: None,
 ) -> Export:
     """Build an engine, compare it with the network, and install it with everything that serves it.
@@ -136,10 +138,13 @@ def export_engine(
         flip_test: Average the heatmaps with those of the mirrored image, as the reference's evaluation does.
         licence: Licence of the weights; None: the family's for a released size, else unknown.
         serving: The operator's choices.
+        name: Tells it from other networks for the task in the repository, e.g. "2b": the ensemble is then
+            called `depth_2b`. None: clients call it by the name of the task.
         on_step: Told what is being done, for a progress display.
 
     Raises:
-        ValueError: A flip test is asked of what has no left and right keypoints.
+        ValueError: A flip test is asked of what has no left and right keypoints, or the repository cannot
+            take the network.
         ParityError: The engine differs from the network by more than the registry allows.
     """
     config = source.config
@@ -148,72 +153,73 @@ def export_engine(
     served = ServedNetwork(source.network, normalization, config.task, flip_indices=flip_indices).eval()
     info = _model_info(source, runtime, preprocess, flip_test=flip_test, licence=licence)
     facts = {} if source.seed is None else {"seed": source.seed}
-    return _install(served, config, info, repository, serving or Serving(), on_step, facts)
+    new = InstalledEngine(config, info, serving or Serving(), name)
+    return _install(served, new, repository, on_step, facts)
 
 
 def export_detector(
-    name: str,
+    detector: str,
     repository: Path,
     *,
     runtime: Runtime = "python",
     licence: str | None = None,
     serving: Serving | None = None,
+    name: str | None = None,
     on_step: Callable[[str], None] = lambda _step: None,
 ) -> Export:
     """Build a person detector's engine, compare it with the network, and install it like `export_engine`.
 
     Args:
-        name: Folder in the format of transformers' `save_pretrained`, or name on the Hugging Face hub.
+        detector: Folder in the format of transformers' `save_pretrained`, or name on the Hugging Face hub.
         repository: Folder of models; made if it is missing.
         runtime: What will run the engine in the server.
         licence: Licence of the weights; None: what is known of the detector.
         serving: The operator's choices.
+        name: Tells it from other networks for the task in the repository, e.g. "2b": the ensemble is then
+            called `depth_2b`. None: clients call it by the name of the task.
         on_step: Told what is being done, for a progress display.
 
     Raises:
-        ValueError: There is no such detector, or it is of an unknown kind.
+        ValueError: There is no such detector, it is of an unknown kind, or the repository cannot take it.
         ParityError: The engine differs from the network by more than the registry allows.
     """
     from sapiens_export.networks.detectors import load_detector  # here, because it loads transformers
 
-    on_step(f"loading {name}")
-    detector = load_detector(name)
-    info = _detector_info(
-        detector.config, runtime, licence or detector.licence, file_sha256(detector.weights)
-    )
-    return _install(detector.network, detector.config, info, repository, serving or Serving(), on_step)
+    on_step(f"loading {detector}")
+    loaded = load_detector(detector)
+    info = _detector_info(loaded.config, runtime, licence or loaded.licence, file_sha256(loaded.weights))
+    new = InstalledEngine(loaded.config, info, serving or Serving(), name)
+    return _install(loaded.network, new, repository, on_step)
 
 
-def install_hog_detector(repository: Path, *, serving: Serving | None = None) -> Export:
+def install_hog_detector(
+    repository: Path, *, serving: Serving | None = None, name: str | None = None
+) -> Export:
     """Install OpenCV's people detector, which has no engine file.
 
     Args:
         repository: Folder of models; made if it is missing.
         serving: The operator's choices.
+        name: As of `export_detector`.
     """
     info = _detector_info(HOG_DETECTOR, "python", HOG_LICENCE, checkpoint_sha256="")
-    models = write_models(
-        repository,
-        HOG_DETECTOR,
-        info,
-        engine=None,
-        serving=serving or Serving(),
-        facts={"opencv": cv2.__version__},
-    )
+    new = InstalledEngine(HOG_DETECTOR, info, serving or Serving(), name)
+    models = write_models(repository, new, engine=None, facts={"opencv": cv2.__version__})
     return Export(tuple(models), info, parity=None)
 
 
 def _install(
     served: nn.Module,
-    config: EngineConfig,
-    info: ModelInfo,
+    new: InstalledEngine,
     repository: Path,
-    serving: Serving,
     on_step: Callable[[str], None],
     facts: Mapping[str, object] = MappingProxyType({}),
 ) -> Export:
+    config = new.config
     with staging_folder(repository) as folder:
-        engine = folder / "engine"
+        check_models(repository, new)
+        engine = folder / "engine" / ENGINE_FILES[new.info.runtime]
+        engine.parent.mkdir()
         on_step("tracing the network")
         torchscript_from_network(served, config.input_hw, engine)
         on_step("comparing the engine with the float32 network")
@@ -233,8 +239,8 @@ def _install(
             "torch": torch.__version__,
             "parity": asdict(report),
         }
-        models = write_models(repository, config, info, engine=engine, serving=serving, facts=facts)
-    return Export(tuple(models), info, report)
+        models = write_models(repository, new, engine=engine.parent, facts=facts)
+    return Export(tuple(models), new.info, report)
 
 
 def _flip_indices(config: NetworkConfig) -> tuple[int, ...]:

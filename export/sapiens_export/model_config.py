@@ -2,51 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from sapiens_core.step_settings import PeopleSettings, StepSettings
-from sapiens_core.tasks import HOG_FAMILY, HUMAN, HUMAN_TASKS, IMAGE_HW, PEOPLE_POSE, TASKS
+from sapiens_core.tasks import ENGINE_FILES, HOG_FAMILY, HUMAN, HUMAN_TASKS, IMAGE_HW, PEOPLE_POSE, TASKS
 from sapiens_export.networks.config import DetectorConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from sapiens_core.tasks import Preprocess, Runtime, StepSpec, TensorSpec
+    from sapiens_core.tasks import Precision, Preprocess, Runtime, StepSpec, TensorSpec
     from sapiens_export.networks.config import EngineConfig, NetworkConfig
+    from sapiens_export.serving import Serving
 
 _HEADER = "# Written by `sapiens export` from the registry in sapiens_core/tasks.py; do not edit.\n"
-
-
-@dataclass(frozen=True)
-class Serving:
-    """What an operator may choose.
-
-    Attributes:
-        max_batch_size: Largest batch of the engine.
-        queue_delay_us: How long the engine waits for a fuller batch, microseconds.
-        max_queue_size: Requests that may wait at each step before further ones are turned away.
-        cpu_instances: Processes of each preprocessor, each postprocessor, and of the built-in detector.
-        people_instances: Processes of `people_pose`, each of which is taken up by one call until that is
-            answered, for the most part waiting for engines: as many as calls are expected at the same time.
-            With fewer than `max_batch_size`, single persons never fill a batch.
-    """
-
-    max_batch_size: int = 4
-    queue_delay_us: int = 0
-    max_queue_size: int = 64
-    cpu_instances: int = 2
-    people_instances: int = 4
+_BACKENDS: Mapping[Runtime, tuple[str, str]] = {  # and platforms
+    "torchscript": ("pytorch", "pytorch_libtorch"),
+    "onnx": ("onnxruntime", "onnxruntime_onnx"),
+    "tensorrt": ("tensorrt", "tensorrt_plan"),
+}
+# The profiling executor recompiles at the first calls of every batch size.
+_LIBTORCH_PARAMETERS = {"INFERENCE_MODE": "true", "DISABLE_OPTIMIZED_EXECUTION": "true"}
+_PRECISION_MODES: Mapping[Precision, str] = {"float32": "FP32", "float16": "FP16", "bfloat16": "BF16"}
+# One path for all models: the files in it are named after network and GPU.
+_TENSORRT_CACHE = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": "/tmp/sapiens-tensorrt"}
 
 
 def model_configs(
     config: EngineConfig,
     serving: Serving,
     *,
+    name: str | None = None,
     runtime: Runtime = "python",
+    precision: Precision = "float32",
     preprocess: Preprocess = "full",
     parameters: Mapping[str, str],
 ) -> dict[str, str]:
@@ -55,29 +46,22 @@ def model_configs(
     Args:
         config: The network, which gives the shapes.
         serving: The operator's choices.
+        name: Tells it from other networks for the task, see `TaskSpec.named`; None: it is the first.
         runtime: What runs the engine.
+        precision: Number format that the engine computes in.
         preprocess: How pixels are prepared.
-        parameters: Facts about the model for the ensemble, see `ModelInfo`.
+        parameters: Facts about the model for the ensembles, see `ModelInfo`.
 
     Returns:
         Model names to the text of their config.pbtxt.
     """
-    spec = TASKS[config.task]
-    engine = _step(spec.engine, config, serving)
-    engine.max_batch_size = serving.max_batch_size
-    engine.dynamic_batching.max_queue_delay_microseconds = serving.queue_delay_us
-    if config.family == HOG_FAMILY:
-        engine.default_model_filename = adapter_file(config)
-        engine.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=serving.cpu_instances)
-    if runtime == "torchscript":
-        engine.backend, engine.platform, engine.default_model_filename = (
-            "pytorch",
-            "pytorch_libtorch",
-            "model.pt",
-        )
+    spec = TASKS[config.task] if name is None else TASKS[config.task].named(name)
     lean_steps = (spec.preprocess, spec.engine)
     steps = (*lean_steps, spec.postprocess) if spec.postprocess else lean_steps
-    messages = [engine, _ensemble(spec.task.value, steps, spec.outputs, config, parameters)]
+    messages = [
+        _engine(spec.engine, config, serving, runtime, precision),
+        _ensemble(spec.name, steps, spec.outputs, config, parameters),
+    ]
     if spec.raw_outputs:
         messages.append(_ensemble(spec.raw_name, lean_steps, spec.raw_outputs, config, parameters))
     for step in (spec.preprocess, spec.postprocess):
@@ -111,7 +95,7 @@ def people_config(
     message = _step(PEOPLE_POSE, pose, serving)
     message.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=serving.people_instances)
     settings = PeopleSettings(
-        _settings(detect, serving), _settings(pose, serving, preprocess), pose.num_outputs
+        step_settings(detect, serving), step_settings(pose, serving, preprocess), pose.num_outputs
     )
     _add_parameters(message, {**parameters, **settings.to_parameters()})
     return _HEADER + text_format.MessageToString(message)
@@ -127,9 +111,58 @@ def human_config() -> str:
     return _HEADER + text_format.MessageToString(_ensemble(HUMAN, steps, outputs, None, {}))
 
 
-def _settings(config: EngineConfig, serving: Serving, preprocess: Preprocess = "full") -> StepSettings:
+def step_settings(config: EngineConfig, serving: Serving, preprocess: Preprocess = "full") -> StepSettings:
+    """Return what the steps around an engine are told about it.
+
+    Args:
+        config: The network.
+        serving: The operator's choices.
+        preprocess: How pixels are prepared.
+    """
     fit = config.fit if isinstance(config, DetectorConfig) else "stretch"
     return StepSettings(config.input_hw, serving.max_batch_size, preprocess, fit)
+
+
+def _engine(
+    step: StepSpec, config: EngineConfig, serving: Serving, runtime: Runtime, precision: Precision
+) -> pb.ModelConfig:
+    message = _step(step, config, serving, is_batching=True)
+    message.max_batch_size = serving.max_batch_size
+    message.dynamic_batching.max_queue_delay_microseconds = serving.queue_delay_us
+    if config.family == HOG_FAMILY:
+        message.default_model_filename = adapter_file(config)
+        message.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=serving.cpu_instances)
+    else:
+        _add_devices(message, serving)
+    _add_warmup(message, serving)
+    if runtime != "python":
+        message.backend, message.platform = _BACKENDS[runtime]
+        message.default_model_filename = ENGINE_FILES[runtime]
+    if runtime == "torchscript":
+        _add_parameters(message, _LIBTORCH_PARAMETERS)
+    if runtime == "onnx" and serving.tensorrt_accelerator:
+        accelerators = message.optimization.execution_accelerators.gpu_execution_accelerator
+        mode = {"precision_mode": _PRECISION_MODES[precision]}
+        accelerators.add(name="tensorrt", parameters=mode | _TENSORRT_CACHE)
+    return message
+
+
+def _add_devices(message: pb.ModelConfig, serving: Serving) -> None:
+    """Say where the engine runs, unless it is what Triton does unasked: once on each GPU, else on the CPU."""
+    if serving.gpus:
+        kind = pb.ModelInstanceGroup.KIND_GPU
+        message.instance_group.add(kind=kind, count=serving.instances, gpus=serving.gpus)
+    elif serving.instances > 1:
+        message.instance_group.add(count=serving.instances)
+
+
+def _add_warmup(message: pb.ModelConfig, serving: Serving) -> None:
+    for size in serving.warmup:
+        sample = message.model_warmup.add(name=f"batch_of_{size}", batch_size=size)
+        for tensor in message.input:
+            sample.inputs[tensor.name].data_type = tensor.data_type
+            sample.inputs[tensor.name].dims.extend(tensor.dims)
+            sample.inputs[tensor.name].zero_data = True
 
 
 def _cpu_step(
@@ -137,12 +170,13 @@ def _cpu_step(
 ) -> pb.ModelConfig:
     message = _step(step, config, serving)
     message.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=serving.cpu_instances)
-    _add_parameters(message, _settings(config, serving, preprocess).to_parameters())
+    _add_parameters(message, step_settings(config, serving, preprocess).to_parameters())
     return message
 
 
-def _step(step: StepSpec, config: EngineConfig, serving: Serving) -> pb.ModelConfig:
-    is_batching = step is TASKS[config.task].engine
+def _step(
+    step: StepSpec, config: EngineConfig, serving: Serving, *, is_batching: bool = False
+) -> pb.ModelConfig:
     message = pb.ModelConfig(name=step.name, backend="python")
     _add_tensors(message, step.inputs, step.outputs, config, shows_batch=not is_batching)
     message.dynamic_batching.default_queue_policy.max_queue_size = serving.max_queue_size

@@ -1,40 +1,49 @@
-"""Assemble a model repository that Triton can load: adapters, generated configs, engine file, manifest."""
+"""Assemble a model repository that Triton can load: adapters, generated configs, engine files, manifest."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
+import re
 import shutil
-import tempfile
-from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from sapiens_core.families import FAMILIES
 from sapiens_core.model_info import ModelInfo
-from sapiens_core.tasks import ENGINE_FILES, HUMAN, HUMAN_TASKS, PEOPLE_POSE, TASKS, Task
-from sapiens_export.model_config import Serving, adapter_file, human_config, model_configs, people_config
+from sapiens_core.tasks import HUMAN, HUMAN_TASKS, PEOPLE_POSE, TASKS, Task
+from sapiens_export.model_config import (
+    adapter_file,
+    human_config,
+    model_configs,
+    people_config,
+    step_settings,
+)
 from sapiens_export.networks.config import (
     HOG_DETECTOR,
     DetectorConfig,
     NetworkConfig,
     released_network,
 )
+from sapiens_export.serving import Serving, serving_values
+from sapiens_export.staging import locked, move_in, staging_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
+    from sapiens_core.tasks import StepSpec, TaskSpec
     from sapiens_export.networks.config import EngineConfig
 
 MANIFEST_FILE = "manifest.json"
 _VERSION = "1"
 _ADAPTER_FILE = "model.py"
-_LOCK_FILE = ".sapiens-export.lock"
 _PEOPLE_TASKS = (Task.DETECT, Task.POSE)
+# What Triton, shells and file systems that ignore case take alike; the rest of a model's name is a role.
+_NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,38}[a-z0-9])?")
+_ROLES = ("raw", "preprocess", "engine", "postprocess")
 
 
 @dataclass(frozen=True)
@@ -45,20 +54,28 @@ class InstalledEngine:
         config: Its architecture.
         info: Its origin.
         serving: The operator's choices.
+        name: Tells it from the task's other engines in the repository, see `TaskSpec.named`. None: it is the
+            one that clients call by the name of the task, and that answers in `human` and `people_pose`.
     """
 
     config: EngineConfig
     info: ModelInfo
     serving: Serving
+    name: str | None = None
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The models that serve it."""
+        spec = TASKS[self.config.task]
+        return spec if self.name is None else spec.named(self.name)
 
 
 def write_models(
     repository: Path,
-    config: EngineConfig,
-    info: ModelInfo,
+    new: InstalledEngine,
     *,
     engine: Path | None,
-    serving: Serving,
+    beside: Path | None = None,
     facts: Mapping[str, object],
 ) -> list[str]:
     """Write or replace the models that serve one network; other models in the repository stay as they are.
@@ -66,126 +83,136 @@ def write_models(
     Everything is prepared in a folder of its own and moved in at the end by renaming, so that a model folder
     is either the old one or the complete new one, but for the moment between two renames in which it is
     absent. If a move fails or is interrupted, the old folders are put back. Of several exports into one
-    repository, one after the other moves its models in.
+    repository, one after the other moves its models in. No model's folder refers to anything outside of it,
+    so that each may be copied alone, as Triton does from object storage.
 
     Args:
         repository: Folder of models; made if it is missing.
-        config: The network.
-        info: Its origin, for the ensemble's config and the manifest.
-        engine: The engine file, moved into the repository, best from a `staging_folder`; None: the engine
-            needs none.
-        serving: The operator's choices.
+        new: The network, where it comes from, and how it is served.
+        engine: Folder whose files are moved into the engine model's version, best in a `staging_folder`;
+            None: the engine needs none.
+        beside: Folder whose files are moved beside the manifest; None: there are none.
         facts: Further entries of the manifest.
 
     Returns:
         Names of the models written.
 
     Raises:
-        ValueError: An engine in the repository shares the preprocessor and needs another input size, or
-            nothing can be written there.
+        ValueError: The name cannot be one, another engine in the repository shares the preprocessor and
+            needs it otherwise, or nothing can be written there.
     """
     repository = Path(os.path.realpath(repository))
-    spec = TASKS[config.task]
-    with staging_folder(repository) as staging, _locked(repository):
-        _check_shared_preprocess(repository, config, info)
-        configs = _configs(repository, InstalledEngine(config, info, serving))
+    with staging_folder(repository) as staging, locked(repository):
+        check_models(repository, new)
+        configs = _configs(repository, new)
         for name, text in configs.items():
-            is_engine = name == spec.engine.name
-            _copy_adapter(
-                name,
-                Path(staging, name),
-                file=adapter_file(config) if is_engine else _ADAPTER_FILE,
-                with_code=not is_engine or info.runtime == "python",
-            )
-            Path(staging, name, "config.pbtxt").write_text(text)
-        engine_folder = Path(staging, spec.engine.name)
-        if engine is not None:
-            shutil.move(engine, engine_folder / _VERSION / ENGINE_FILES[info.runtime])
-        manifest = {
-            **asdict(info),
-            **facts,
-            "network": asdict(config),
-            "serving": asdict(serving),
-            "sapiens_triton": version("sapiens-triton"),
-        }
-        (engine_folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n")
-        _move_in(list(configs), staging, repository)
+            _write_model(Path(staging, name), text, new)
+        engine_folder = Path(staging, new.spec.engine.name)
+        _move_files(engine, engine_folder / _VERSION)
+        _move_files(beside, engine_folder)
+        (engine_folder / MANIFEST_FILE).write_text(json.dumps(_manifest(new, facts), indent=2) + "\n")
+        move_in(list(configs), staging, repository)
     return list(configs)
 
 
-@contextmanager
-def staging_folder(repository: Path) -> Iterator[Path]:
-    """Make a folder from which a rename reaches the repository; it is removed at the end.
-
-    It lies beside the repository, or inside where that is a volume of its own. There, a Triton server that
-    starts meanwhile takes it for a broken model.
+def check_models(repository: Path, new: InstalledEngine) -> None:
+    """Refuse what `write_models` would refuse, before the work on an engine.
 
     Args:
-        repository: Folder of models; made if it is missing, and removed again if it stays empty.
+        repository: Folder of models, which need not exist.
+        new: The network and how it is to be served.
 
     Raises:
-        ValueError: Nothing can be written there.
+        ValueError: The name cannot be one, or another engine in the repository shares the preprocessor and
+            needs it otherwise.
     """
-    repository = Path(os.path.realpath(repository))
-    is_new = not repository.exists()
-    try:
-        repository.mkdir(parents=True, exist_ok=True)
-        folder = _staging_beside(repository) or _temporary(repository, repository)
-    except OSError as error:
+    _check_name(new)
+    spec, wanted = new.spec, _preprocess_settings(new)
+    for path in sorted(repository.glob(f"*/{MANIFEST_FILE}")):
+        other = _read_manifest(path)
+        if other.spec.preprocess.name != spec.preprocess.name or other.spec.name == spec.name:
+            continue
+        if (present := _preprocess_settings(other)) != wanted:
+            raise ValueError(
+                f"{spec.name} and {other.spec.name} share {spec.preprocess.name} and must agree on it, got "
+                f"{wanted} for {repository}, which has {present}; export to another repository"
+            )
+
+
+def _check_name(new: InstalledEngine) -> None:
+    if new.name is None:
+        return
+    if _NAME.fullmatch(new.name) is None or new.name.rpartition("_")[2] in _ROLES:
         raise ValueError(
-            f"repository must be a folder that can be written to, {repository} is not: {error}; "
-            "give another one"
-        ) from error
-    try:
-        with folder as name:
-            yield Path(name)
-    finally:
-        if is_new:
-            with suppress(OSError):  # models are in it
-                repository.rmdir()
+            "name must be at most 40 small letters, digits, '_', '.' and '-', with a letter or digit at both "
+            f"ends, and its last word none of {', '.join(_ROLES)}, got {new.name!r}; name it after its size, "
+            "such as 2b"
+        )
 
 
-def _staging_beside(repository: Path) -> tempfile.TemporaryDirectory[str] | None:
-    """Make a folder beside the repository; None: files cannot be renamed from there into the repository."""
-    try:
-        folder = _temporary(repository.parent, repository)
-    except OSError:
-        return None
-    probe = Path(folder.name, "probe")
-    probe.touch()
-    try:
-        probe.rename(repository / Path(folder.name).name).unlink()
-    except OSError:  # a mount point; device numbers do not tell, as a folder may be mounted to its own disk
-        folder.cleanup()
-        return None
-    return folder
+def _preprocess_settings(engine: InstalledEngine) -> dict[str, object]:
+    """Return what the engines that share a preprocessor must agree on."""
+    settings = step_settings(engine.config, engine.serving, engine.info.preprocess)
+    shared: dict[str, object] = {
+        "input_hw": settings.network_hw,
+        "preprocess": settings.preprocess,
+        "fit": settings.fit,
+    }
+    is_batch_checked = engine.config.task is Task.POSE  # by its preprocessor, which counts the boxes
+    return {**shared, "max_batch_size": settings.max_batch_size} if is_batch_checked else shared
 
 
-def _temporary(parent: Path, repository: Path) -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(dir=parent, prefix=f".{repository.name}-")
+def _write_model(folder: Path, config: str, new: InstalledEngine) -> None:
+    """Write a model's config and the code of its step."""
+    (folder / _VERSION).mkdir(parents=True)
+    (folder / "config.pbtxt").write_text(config)
+    is_engine = folder.name == new.spec.engine.name
+    if is_engine and new.info.runtime != "python":
+        return
+    file = adapter_file(new.config) if is_engine else _ADAPTER_FILE
+    name = _adapters(new).get(folder.name, folder.name)
+    adapter = files("sapiens_export") / "model_repository" / name / _VERSION / file
+    if adapter.is_file():
+        with as_file(adapter) as path:
+            shutil.copyfile(path, folder / _VERSION / file)
 
 
-@contextmanager
-def _locked(repository: Path) -> Iterator[None]:
-    """Keep other exports out of a repository, waiting until they have left it."""
-    path = repository / _LOCK_FILE
-    while True:
-        with path.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if not _is_file_at(path, file.fileno()):  # whoever held it before has removed it
-                continue
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
-            return
+def _adapters(new: InstalledEngine) -> dict[str, str]:
+    """Return, for the models with names of their own, the names of those with the same code."""
+    steps = zip(_steps(new.spec), _steps(TASKS[new.config.task]), strict=True)
+    return {step.name: canonical.name for step, canonical in steps}
 
 
-def _is_file_at(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+def _steps(spec: TaskSpec) -> list[StepSpec]:
+    return [step for step in (spec.preprocess, spec.engine, spec.postprocess) if step]
+
+
+def _move_files(source: Path | None, target: Path) -> None:
+    for file in sorted(source.iterdir()) if source else ():
+        shutil.move(file, target / file.name)
+
+
+def _manifest(new: InstalledEngine, facts: Mapping[str, object]) -> dict[str, object]:
+    return {
+        **asdict(new.info),
+        **facts,
+        "name": new.name,
+        "network": asdict(new.config),
+        "serving": asdict(new.serving),
+        "sapiens_triton": version("sapiens-triton"),
+    }
+
+
+def _read_manifest(path: Path) -> InstalledEngine:
+    manifest: dict[str, Any] = json.loads(path.read_text())
+    task = Task(manifest["task"])
+    network = {**manifest["network"], "input_hw": tuple(manifest["network"]["input_hw"])}
+    return InstalledEngine(
+        DetectorConfig(**network) if task is Task.DETECT else NetworkConfig(**{**network, "task": task}),
+        ModelInfo(**{field.name: manifest[field.name] for field in fields(ModelInfo)}),
+        Serving(**serving_values(manifest["serving"], str(path))),
+        manifest["name"],
+    )
 
 
 def _configs(repository: Path, new: InstalledEngine) -> dict[str, str]:
@@ -194,31 +221,19 @@ def _configs(repository: Path, new: InstalledEngine) -> dict[str, str]:
     configs = model_configs(
         new.config,
         new.serving,
+        name=new.name,
         runtime=info.runtime,
+        precision=info.precision,
         preprocess=info.preprocess,
         parameters=info.to_parameters(),
     )
+    if new.name is not None:
+        return configs
     if _completes_human(repository, task):
         configs[HUMAN] = human_config()
     if task in _PEOPLE_TASKS:
         configs.update(_people_configs(repository, new))
     return configs
-
-
-def _check_shared_preprocess(repository: Path, config: EngineConfig, info: ModelInfo) -> None:
-    spec = TASKS[config.task]
-    wanted = {"input_hw": list(config.input_hw), "preprocess": info.preprocess}
-    for other in TASKS.values():
-        manifest = repository / other.engine.name / MANIFEST_FILE
-        if other is spec or other.preprocess is not spec.preprocess or not manifest.is_file():
-            continue
-        facts = json.loads(manifest.read_text())
-        present = {"input_hw": facts["network"]["input_hw"], "preprocess": facts["preprocess"]}
-        if present != wanted:
-            raise ValueError(
-                f"{config.task.value} and {other.task.value} share {spec.preprocess.name} and must agree on "
-                f"it, got {wanted} for {repository}, which has {present}; export to another repository"
-            )
 
 
 def _completes_human(repository: Path, task: Task) -> bool:
@@ -244,15 +259,9 @@ def _people_configs(repository: Path, new: InstalledEngine) -> dict[str, str]:
 
 
 def _installed(repository: Path, task: Task) -> InstalledEngine | None:
-    """Read what engine a repository has for a task."""
+    """Read what engine a repository has for a task under its own name."""
     path = repository / TASKS[task].engine.name / MANIFEST_FILE
-    if not path.is_file():
-        return None
-    manifest = json.loads(path.read_text())
-    network = {**manifest["network"], "input_hw": tuple(manifest["network"]["input_hw"])}
-    config = DetectorConfig(**network) if task is Task.DETECT else NetworkConfig(**{**network, "task": task})
-    info = ModelInfo(**{field.name: manifest[field.name] for field in fields(ModelInfo)})
-    return InstalledEngine(config, info, Serving(**manifest["serving"]))
+    return _read_manifest(path) if path.is_file() else None
 
 
 def write_released_configs(repository: Path) -> None:
@@ -273,34 +282,3 @@ def write_released_configs(repository: Path) -> None:
     for name, text in configs.items():
         (repository / name / _VERSION).mkdir(parents=True, exist_ok=True)
         (repository / name / "config.pbtxt").write_text(text)
-
-
-def _copy_adapter(name: str, target: Path, *, file: str, with_code: bool) -> None:
-    (target / _VERSION).mkdir(parents=True)
-    adapter = files("sapiens_export") / "model_repository" / name / _VERSION / file
-    if with_code and adapter.is_file():
-        with as_file(adapter) as path:
-            shutil.copyfile(path, target / _VERSION / file)
-
-
-def _move_in(names: list[str], staging: Path, repository: Path) -> None:
-    """Put the new folders of models in place of the old ones, all or none."""
-    begun: list[str] = []
-    try:
-        for name in names:
-            begun.append(name)
-            if os.path.lexists(repository / name):
-                (repository / name).rename(staging / f"{name}.old")
-            (staging / name).rename(repository / name)
-    except BaseException:
-        for name in begun:
-            _put_back(name, staging, repository)
-        raise
-
-
-def _put_back(name: str, staging: Path, repository: Path) -> None:
-    old = staging / f"{name}.old"
-    if not (staging / name).exists():
-        (repository / name).rename(staging / name)
-    if os.path.lexists(old):
-        old.rename(repository / name)

@@ -31,9 +31,9 @@ from sapiens_export.exporter import (
     install_hog_detector,
     source_from_seed,
 )
-from sapiens_export.model_config import Serving
 from sapiens_export.networks.detectors import load_detector
 from sapiens_export.parity import in_order_of
+from sapiens_export.serving import Serving
 
 INPUT_HW = (96, 64)
 CLASSES = {0: "cat", 1: "person"}

@@ -5,9 +5,10 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from sapiens_core.tasks import TASKS, Task
-from sapiens_export.model_config import Serving, model_configs, people_config
+from sapiens_export.model_config import model_configs, people_config
 from sapiens_export.networks.config import HOG_DETECTOR, released_network
 from sapiens_export.repository import write_released_configs
+from sapiens_export.serving import Serving
 
 COMMITTED = Path(__file__).parents[2] / "model_repository"
 MEGABYTE = 1e6

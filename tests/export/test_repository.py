@@ -7,16 +7,17 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sapiens_core.tasks import Task
-from sapiens_export import exporter, repository
+from sapiens_export import exporter
 from sapiens_export.exporter import UNKNOWN_LICENCE, export_engine, install_hog_detector, source_from_seed
 from sapiens_export.networks.config import released_network
-from sapiens_export.repository import staging_folder
+from sapiens_export.serving import Serving, serving_values
+from sapiens_export.staging import staging_folder
 
 OTHER_DEVICE = Path("/dev/shm")
 
@@ -74,7 +75,7 @@ def test_the_old_models_are_put_back_if_a_move_fails(error, tmp_path, monkeypatc
 
     monkeypatch.setattr(Path, "rename", failing)
     with pytest.raises(error):
-        install_hog_detector(tmp_path, serving=repository.Serving(max_batch_size=7))
+        install_hog_detector(tmp_path, serving=Serving(max_batch_size=7))
     assert error in moves
     assert contents(tmp_path) == before
 
@@ -84,7 +85,7 @@ def test_exports_at_the_same_time_do_not_mix(tmp_path):
     with ThreadPoolExecutor(len(sizes)) as pool:
         list(
             pool.map(
-                lambda size: install_hog_detector(tmp_path, serving=repository.Serving(max_batch_size=size)),
+                lambda size: install_hog_detector(tmp_path, serving=Serving(max_batch_size=size)),
                 sizes,
             )
         )
@@ -139,7 +140,8 @@ def test_the_licence_is_the_release_s_for_released_sizes_only(tiny_network):
 
 
 def test_the_manifest_records_seed_licence_and_the_operator_s_choices(tiny_network, tmp_path):
-    serving = repository.Serving(max_batch_size=3)
+    serving = Serving(max_batch_size=3)
     export_engine(source_from_seed(tiny_network, 5), tmp_path, licence="mine", serving=serving)
     facts = json.loads((tmp_path / "depth_engine" / "manifest.json").read_text())
-    assert (facts["seed"], facts["licence"], facts["serving"]) == (5, "mine", asdict(serving))
+    assert (facts["seed"], facts["licence"], facts["name"]) == (5, "mine", None)
+    assert Serving(**serving_values(facts["serving"], "manifest")) == serving

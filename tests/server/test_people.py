@@ -14,7 +14,7 @@ from sapiens_core.tasks import ENGINE_FILES
 from sapiens_export import pipeline
 from sapiens_export.engines import engine_from_torchscript
 from sapiens_export.exporter import install_hog_detector
-from sapiens_export.model_config import Serving
+from sapiens_export.serving import Serving
 from sapiens_server import serve
 
 MAX_BATCH_SIZE = 4

@@ -1,0 +1,158 @@
+"""What an operator may choose about how a network is served, from flags or from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ALL_GPUS, NO_WARMUP = "all", "none"  # words for empty lists
+_POSITIVE = ("max_batch_size", "max_queue_size", "instances", "cpu_instances", "people_instances")
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What an operator may choose; the steps around a network share their choices with it.
+
+    Attributes:
+        max_batch_size: Largest batch of the engine.
+        queue_delay_us: How long the engine waits for a fuller batch, microseconds.
+        max_queue_size: Requests that may wait at each step before further ones are turned away.
+        instances: Copies of the engine on each of its devices.
+        gpus: Ids of the GPUs that get the engine. Empty: every GPU of the server, its CPU where it has none.
+        cpu_instances: Processes of each preprocessor, each postprocessor, and of the built-in detector, which
+            never runs on a GPU.
+        people_instances: Processes of `people_pose`, each of which is taken up by one call until that is
+            answered, for the most part waiting for engines: as many as calls are expected at the same time.
+            With fewer than `max_batch_size`, single persons never fill a batch.
+        warmup: Batch sizes that the engine computes once before the server is ready: the first computation
+            takes longer, and an engine that cannot compute fails to load. Empty: none.
+        tensorrt_accelerator: ONNX Runtime compiles an ONNX engine with TensorRT when it is loaded; means
+            nothing to other engines.
+
+    Raises:
+        ValueError: A number is out of range, or stands twice in a list.
+    """
+
+    max_batch_size: int = 4
+    queue_delay_us: int = 0
+    max_queue_size: int = 64
+    instances: int = 1
+    gpus: tuple[int, ...] = ()
+    cpu_instances: int = 2
+    people_instances: int = 4
+    warmup: tuple[int, ...] = (1,)
+    tensorrt_accelerator: bool = False
+
+    def __post_init__(self) -> None:
+        for name in _POSITIVE:
+            _check_least(name, getattr(self, name), 1)
+        _check_least("queue_delay_us", self.queue_delay_us, 0)
+        if min(self.gpus, default=0) < 0 or _has_twins(self.gpus):
+            raise ValueError(f"gpus must be different ids from 0, got {list(self.gpus)}; name each GPU once")
+        if _has_twins(self.warmup) or not all(1 <= size <= self.max_batch_size for size in self.warmup):
+            raise ValueError(
+                f"warmup must be different batch sizes from 1 to max_batch_size, {self.max_batch_size}, "
+                f"got {list(self.warmup)}; leave out those the engine does not take"
+            )
+
+
+def _check_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}; give a larger number")
+
+
+def _has_twins(values: Sequence[int]) -> bool:
+    return len(set(values)) < len(values)
+
+
+def chosen_serving(given: Mapping[str, Any], file: Path | None) -> Serving:
+    """Put together what the operator chose on the command line, else in a file.
+
+    Args:
+        given: Attributes of `Serving` as options give them, lists as text such as "0,1"; other names are left
+            out.
+        file: YAML file, see `read_serving`.
+
+    Raises:
+        ValueError: A choice cannot be made, here or in the file.
+        OSError: The file cannot be read.
+    """
+    values = {field.name: given[field.name] for field in fields(Serving) if field.name in given}
+    for name, empty in (("gpus", ALL_GPUS), ("warmup", NO_WARMUP)):
+        if name in values:
+            values[name] = _numbers(name, values[name], empty)
+    return Serving(**((read_serving(file) if file else {}) | values))
+
+
+def _numbers(name: str, text: str, empty: str) -> tuple[int, ...]:
+    if text == empty:
+        return ()
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise ValueError(f"--{name} must be numbers such as 0,1, or {empty}, got {text!r}; correct it")
+    return tuple(map(int, parts))
+
+
+def read_serving(path: Path) -> dict[str, Any]:
+    """Read choices from a YAML file.
+
+    Args:
+        path: File with attributes of `Serving` as keys.
+
+    Returns:
+        Those that are in the file, as keyword arguments for `Serving`.
+
+    Raises:
+        ValueError: The file is no YAML mapping, or has a key or a value that `Serving` does not take.
+        OSError: The file cannot be read.
+    """
+    import yaml  # here, because only those who have such a file need it
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} must be a YAML file, got: {reason}; correct it") from error
+    return serving_values({} if content is None else content, str(path))
+
+
+def serving_values(content: object, origin: str) -> dict[str, Any]:
+    """Return keyword arguments for `Serving` from data that was read.
+
+    Args:
+        content: What was read: a mapping, in which a list stands for a tuple.
+        origin: Where it was read from, for the message.
+
+    Raises:
+        ValueError: It is no mapping, or has a key or a value that `Serving` does not take.
+    """
+    kinds = {field.name: str(field.type) for field in fields(Serving)}
+    if not isinstance(content, Mapping):
+        raise ValueError(
+            f"{origin} must map {', '.join(kinds)} to values, got {content!r:.80}; write `key: value`"
+        )
+    if unknown := [key for key in content if key not in kinds]:
+        raise ValueError(
+            f"{origin} must have keys of {', '.join(kinds)}, got {unknown}; correct or remove them"
+        )
+    return {key: _checked(key, value, kinds[key], origin) for key, value in content.items()}
+
+
+def _checked(key: str, value: object, kind: str, origin: str) -> object:
+    match kind:
+        case "bool" if isinstance(value, bool):
+            return value
+        case "int" if _is_whole(value):
+            return value
+        case "tuple[int, ...]" if isinstance(value, list) and all(map(_is_whole, value)):
+            return tuple(value)
+    wanted = {"bool": "true or false", "int": "a whole number"}.get(kind, "a list of whole numbers")
+    raise ValueError(f"{key} in {origin} must be {wanted}, got {value!r:.80}; correct it")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
