@@ -43,8 +43,9 @@ from sapiens_core.postprocess.depth import image_depth
 from sapiens_core.preprocess import dense_pixels
 from sapiens_core.tasks import ENGINE_FILES, TASKS, Task
 from sapiens_export.checkpoints import random_network
-from sapiens_export.exporter import Source, export_engine
+from sapiens_export.exporter import export_engine
 from sapiens_export.networks.config import NetworkConfig
+from sapiens_export.sources import Source
 from sapiens_server import serve
 from sapiens_server.launch import ENVIRONMENT
 

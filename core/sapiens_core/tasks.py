@@ -25,7 +25,6 @@ PEAK_PATCH = 13  # cells around a heatmap's peak that the UDP decode can see: an
 ENGINE_FILES: Mapping[Runtime, str] = MappingProxyType(
     {"python": "model.pt", "torchscript": "model.pt", "onnx": "model.onnx", "tensorrt": "model.plan"}
 )
-FLOAT32_TOLERANCE = 1e-4
 
 # What counts as a person. Source: both pose demos of the reference.
 MIN_PERSON_SCORE = 0.3
@@ -180,7 +179,6 @@ class TaskSpec:
         network_hw: Input height and width of the released networks; of detectors, of the built-in one.
         head: Layout of the decode head; None: the backbone's features are the output.
         variants: The released sets of outputs, the default one first; detectors are nobody's release.
-        tolerance: Largest error of a float32 engine against the network, as a share of the output's range.
         raw_outputs: What the ensemble `<task>_raw` returns: the engine's own, smaller tensor, not the result.
             Another ensemble, because Triton's scheduler drops a step whose only output is an ensemble output
             that the caller did not ask for, even where a later step needs it. Empty: there is no such
@@ -196,7 +194,6 @@ class TaskSpec:
     network_hw: tuple[int, int]
     head: HeadSpec | None
     variants: tuple[VariantSpec, ...]
-    tolerance: float = FLOAT32_TOLERANCE
     raw_outputs: tuple[TensorSpec, ...] = ()
     suffix: str = ""
 
@@ -237,8 +234,6 @@ def _dense_task(
     result: TensorSpec,
     head: HeadSpec,
     variants: tuple[VariantSpec, ...],
-    *,
-    tolerance: float = FLOAT32_TOLERANCE,
 ) -> TaskSpec:
     return TaskSpec(
         task=task,
@@ -251,7 +246,6 @@ def _dense_task(
         network_hw=(1024, 768),
         head=head,
         variants=variants,
-        tolerance=tolerance,
         raw_outputs=(engine_output, IMAGE_HW),
     )
 
@@ -279,7 +273,6 @@ TASKS: Mapping[Task, TaskSpec] = MappingProxyType(
                 VariantSpec(20, patch_padding=2, labels="lip"),
                 VariantSpec(19, patch_padding=0, labels="seg_face"),
             ),
-            tolerance=2e-3,  # a difference of float32 rounding may become one of float16 rounding
         ),
         Task.POSE: TaskSpec(
             task=Task.POSE,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from sapiens_core.tasks import TASKS, Preprocess, Runtime, Task
+from sapiens_core.tasks import TASKS, Precision, Preprocess, Runtime, Task
 from sapiens_export.serving import ALL_GPUS, NO_WARMUP, Serving, chosen_serving
 
 if TYPE_CHECKING:
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from rich.status import Status
 
     from sapiens_core.tasks import VariantSpec
-    from sapiens_export.exporter import Export, Source
+    from sapiens_export.exporter import EngineOptions, Export
     from sapiens_export.networks.config import NetworkConfig
+    from sapiens_export.sources import Source
 
 _MISSING_EXTRA = "sapiens export needs {name}: pip install 'sapiens-triton[export]'"
 _HOG = "hog"
@@ -31,7 +32,9 @@ _KEYPOINTS = {str(variant.num_outputs): variant for variant in TASKS[Task.POSE].
 _CLASSES = {variant.labels: variant for variant in TASKS[Task.SEG].variants}
 _NETWORKS = frozenset(Task) - {Task.DETECT}
 _TASKS_OF_OPTION = {
-    **dict.fromkeys(("checkpoint", "network", "size", "preprocess", "random_weights", "seed"), _NETWORKS),
+    **dict.fromkeys(
+        ("checkpoint", "network", "size", "preprocess", "precision", "random_weights", "seed"), _NETWORKS
+    ),
     "keypoints": {Task.POSE},
     "flip_test": {Task.POSE},
     "classes": {Task.SEG},
@@ -101,6 +104,10 @@ def export_command(
             "backends for these."
         ),
     ] = "python",
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="What the network computes in; default: bfloat16 for tensorrt, else float32."),
+    ] = None,
     preprocess: Annotated[
         Preprocess, typer.Option(help="Normalise like the training (full), or like the official lite demos.")
     ] = "full",
@@ -166,6 +173,7 @@ def export_command(
     with _interruptible(console):
         try:
             from sapiens_export import exporter
+            from sapiens_export.engines import EngineUnavailableError
         except ModuleNotFoundError as error:
             console.print(_MISSING_EXTRA.format(name=error.name), markup=False)
             raise typer.Exit(1) from error
@@ -173,21 +181,18 @@ def export_command(
             given = {name: value for name, value in context.params.items() if _is_given(context, name)}
             serving = chosen_serving(given, serving_file)
             with console.status(f"loading the {task.value} network") as status:
+                options = exporter.EngineOptions(runtime, precision, preprocess, flip_test, licence, name)
                 if task is Task.DETECT:
-                    export = _detector_export(detector, repository, runtime, licence, serving, name, status)
+                    export = _detector_export(detector, repository, options, serving, status)
                 else:
                     export = exporter.export_engine(
                         _source(task, checkpoint, _config(task, network, size, variant), variant, seed),
                         repository,
-                        runtime=runtime,
-                        preprocess=preprocess,
-                        flip_test=flip_test,
-                        licence=licence,
+                        options,
                         serving=serving,
-                        name=name,
                         on_step=lambda step: status.update(step),
                     )
-        except (ValueError, OSError, exporter.ParityError) as error:
+        except (ValueError, OSError, exporter.ParityError, EngineUnavailableError) as error:
             console.print(f"sapiens export: {error}", markup=False, soft_wrap=True)
             raise typer.Exit(1) from error
         _report(export, repository, console)
@@ -255,7 +260,7 @@ def _source(
     variant: VariantSpec | None,
     seed: int,
 ) -> Source:
-    from sapiens_export.exporter import source_from_checkpoint, source_from_seed
+    from sapiens_export.sources import source_from_checkpoint, source_from_seed
 
     if checkpoint is not None:
         return source_from_checkpoint(task, checkpoint, config, labels=variant.labels if variant else None)
@@ -265,42 +270,32 @@ def _source(
 
 
 def _detector_export(
-    detector: str | None,
-    repository: Path,
-    runtime: Runtime,
-    licence: str | None,
-    serving: Serving,
-    name: str | None,
-    status: Status,
+    detector: str | None, repository: Path, options: EngineOptions, serving: Serving, status: Status
 ) -> Export:
     from sapiens_export.exporter import export_detector, install_hog_detector
 
     if detector not in (None, _HOG):
         return export_detector(
-            detector,
-            repository,
-            runtime=runtime,
-            licence=licence,
-            serving=serving,
-            name=name,
-            on_step=lambda step: status.update(step),
+            detector, repository, options, serving=serving, on_step=lambda step: status.update(step)
         )
-    if licence is not None:
-        raise ValueError(f"the built-in detector has OpenCV's licence, got --licence {licence}; leave it out")
-    if runtime != "python":
-        raise ValueError(f"the built-in detector is run by Python, got --runtime {runtime}; leave it out")
-    return install_hog_detector(repository, serving=serving, name=name)
+    if options.licence is not None:
+        raise ValueError(
+            f"the built-in detector has OpenCV's licence, got --licence {options.licence}; leave it out"
+        )
+    if options.runtime != "python":
+        raise ValueError(
+            f"the built-in detector is run by Python, got --runtime {options.runtime}; leave it out"
+        )
+    return install_hog_detector(repository, serving=serving, name=options.name)
 
 
 def _report(export: Export, repository: Path, console: Console) -> None:
-    parity, info = export.parity, export.info
+    info = export.info
     typer.echo(f"{repository}: {', '.join(sorted(export.models))}")
-    if parity is not None:
-        console.print(
-            f"parity: largest error {parity.max_error:.1e} of the output's range on {parity.num_images} "
-            f"images, {parity.tolerance:.1e} allowed",
-            markup=False,
-        )
+    if export.parity is not None:
+        console.print(f"parity: {export.parity}", markup=False, soft_wrap=True)
+    if export.trtexec:
+        console.print(f"to build a TensorRT engine elsewhere: {export.trtexec}", markup=False, soft_wrap=True)
     console.print(f"licence of the weights: {info.licence}", markup=False)
     if info.untrained:
         console.print("untrained: the weights are random and the results mean nothing", markup=False)

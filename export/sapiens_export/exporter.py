@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import cv2
-import torch
 
 from sapiens_core.families import FAMILIES
 from sapiens_core.labels import keypoint_set
 from sapiens_core.model_info import ModelInfo
-from sapiens_core.tasks import ENGINE_FILES, NORMALIZATIONS, TASKS, Preprocess, Runtime, Task
-from sapiens_export.checkpoints import (
-    file_sha256,
-    is_torchscript,
-    load_state_dict,
-    network_from_archive,
-    network_from_weights,
-    random_network,
-    recognised_network,
-)
-from sapiens_export.engines import engine_from_network, engine_from_torchscript, torchscript_from_network
+from sapiens_core.tasks import ENGINE_FILES, NORMALIZATIONS, Precision, Preprocess, Runtime, Task
+from sapiens_core.tolerances import limits
+from sapiens_export.build import build_engine, check_buildable, default_precision
+from sapiens_export.checkpoints import file_sha256
+from sapiens_export.engines import default_device, device_name, engine_from_file, engine_from_network
 from sapiens_export.networks.config import CUSTOM_SIZE, HOG_DETECTOR
-from sapiens_export.parity import in_order_of, parity
+from sapiens_export.networks.padding import padded_heads
+from sapiens_export.networks.sapiens import SapiensNetwork
+from sapiens_export.parity import REFERENCE_FILE, parity, reference
 from sapiens_export.repository import InstalledEngine, check_models, write_models
 from sapiens_export.served import ServedNetwork
 from sapiens_export.serving import Serving
@@ -34,14 +29,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from torch import Tensor, nn
+    from torch import nn
 
     from sapiens_export.networks.config import DetectorConfig, NetworkConfig
     from sapiens_export.parity import ParityReport
+    from sapiens_export.sources import Source
 
 UNTRAINED_LICENCE = "none: random weights"
 UNKNOWN_LICENCE = "unknown"
 HOG_LICENCE = "Apache-2.0: OpenCV"
+_DETECTOR_RUNTIMES = ("python", "torchscript")
 
 
 class ParityError(RuntimeError):
@@ -49,20 +46,25 @@ class ParityError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a network comes from.
+class EngineOptions:
+    """What is made of a network.
 
     Attributes:
-        network: The network in evaluation mode: (B, 3, H, W) float, normalised RGB, to (B, C, h, w) float.
-        config: Its architecture.
-        checkpoint_sha256: Hash of its weight file; None for random weights.
-        seed: Seed of random weights; None: there are none, or it is not known.
+        runtime: What will run the engine in the server.
+        precision: What the network computes in. None: bfloat16 for TensorRT, else float32.
+        preprocess: "full" normalises like the training; "lite" like the official lite demos, for comparison.
+        flip_test: Average the heatmaps with those of the mirrored image, as the reference's evaluation does.
+        licence: Licence of the weights. None: the family's for a released size, else unknown.
+        name: Tells it from other networks for the task in the repository, e.g. "2b": the ensemble is then
+            called `depth_2b`. None: clients call it by the name of the task.
     """
 
-    network: nn.Module
-    config: NetworkConfig
-    checkpoint_sha256: str | None
-    seed: int | None = None
+    runtime: Runtime = "python"
+    precision: Precision | None = None
+    preprocess: Preprocess = "full"
+    flip_test: bool = False
+    licence: str | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,59 +75,24 @@ class Export:
         models: Names of the models in the repository.
         info: What is served.
         parity: How far the engine is from the network; None: there is no network.
+        trtexec: Command that builds a TensorRT engine from an ONNX one; empty: there is no ONNX file.
     """
 
     models: tuple[str, ...]
     info: ModelInfo
     parity: ParityReport | None
+    trtexec: str = ""
 
 
-def source_from_checkpoint(
-    task: Task, checkpoint: Path, config: NetworkConfig | None, *, labels: str | None = None
-) -> Source:
-    """Load the network of a weight file.
-
-    A TorchScript archive whose weights have other names or shapes is used as it is, which runs the program
-    in it; nothing else of any file is run.
-
-    Args:
-        task: What it predicts.
-        checkpoint: The file, in any of the official layouts.
-        config: Its architecture; None: the released one that fits the weights.
-        labels: Set of keypoints or classes of a released network, where their number does not tell.
-
-    Raises:
-        ValueError: The file cannot be read, or does not fit the architecture.
-    """
-    weights = load_state_dict(checkpoint)
-    config = config or recognised_network(task, weights, str(checkpoint), labels=labels)
-    return Source(_loaded_network(config, weights, checkpoint), config, file_sha256(checkpoint))
-
-
-def _loaded_network(config: NetworkConfig, weights: Mapping[str, Tensor], checkpoint: Path) -> nn.Module:
-    try:
-        return network_from_weights(config, weights, str(checkpoint))
-    except ValueError:
-        if not is_torchscript(checkpoint):
-            raise
-    return network_from_archive(config, checkpoint)
-
-
-def source_from_seed(config: NetworkConfig, seed: int) -> Source:
-    """Make an untrained network, for trying things out."""
-    return Source(random_network(config, seed), config, checkpoint_sha256=None, seed=seed)
+_DEFAULTS = EngineOptions()
 
 
 def export_engine(
     source: Source,
     repository: Path,
+    options: EngineOptions = _DEFAULTS,
     *,
-    runtime: Runtime = "python",
-    preprocess: Preprocess = "full",
-    flip_test: bool = False,
-    licence: str | None = None,
     serving: Serving | None = None,
-    name: str | None = None,
     on_step: Callable[[str], None] = lambda _step: None,
 ) -> Export:
     """Build an engine, compare it with the network, and install it with everything that serves it.
@@ -133,38 +100,56 @@ def export_engine(
     Args:
         source: The network.
         repository: Folder of models; made if it is missing.
-        runtime: What will run the engine in the server.
-        preprocess: "full" normalises like the training; "lite" like the official lite demos, for comparison.
-        flip_test: Average the heatmaps with those of the mirrored image, as the reference's evaluation does.
-        licence: Licence of the weights; None: the family's for a released size, else unknown.
+        options: What to make of it.
         serving: The operator's choices.
-        name: Tells it from other networks for the task in the repository, e.g. "2b": the ensemble is then
-            called `depth_2b`. None: clients call it by the name of the task.
         on_step: Told what is being done, for a progress display.
 
     Raises:
-        ValueError: A flip test is asked of what has no left and right keypoints, or the repository cannot
-            take the network.
+        ValueError: The options do not fit the network, or the repository cannot take it.
+        EngineUnavailableError: This machine cannot build the engine.
         ParityError: The engine differs from the network by more than the registry allows.
     """
     config = source.config
-    flip_indices = _flip_indices(config) if flip_test else None
-    normalization = NORMALIZATIONS[preprocess]
-    served = ServedNetwork(source.network, normalization, config.task, flip_indices=flip_indices).eval()
-    info = _model_info(source, runtime, preprocess, flip_test=flip_test, licence=licence)
+    info = _model_info(source, options)
+    check_buildable(info.runtime, info.precision)
+    new = InstalledEngine(config, info, serving or Serving(), options.name)
+    flip_indices = _flip_indices(config) if options.flip_test else None
+
+    def served(network: nn.Module, precision: Precision) -> nn.Module:
+        normalization = NORMALIZATIONS[options.preprocess]
+        return ServedNetwork(
+            network, normalization, config.task, precision=precision, flip_indices=flip_indices
+        ).eval()
+
     facts = {} if source.seed is None else {"seed": source.seed}
-    new = InstalledEngine(config, info, serving or Serving(), name)
-    return _install(served, new, repository, on_step, facts)
+    float32 = served(source.network, "float32")
+    return _install(
+        float32,
+        lambda: served(_optimized(source, info.precision), info.precision),
+        new,
+        repository,
+        on_step,
+        facts,
+    )
+
+
+def _optimized(source: Source, precision: Precision) -> nn.Module:
+    if isinstance(source.network, SapiensNetwork):
+        return padded_heads(source.network)
+    if precision != "float32":
+        raise ValueError(
+            f"a TorchScript archive that is used as it is computes in float32, got precision {precision!r}; "
+            "export the original .pth file"
+        )
+    return source.network
 
 
 def export_detector(
     detector: str,
     repository: Path,
+    options: EngineOptions = _DEFAULTS,
     *,
-    runtime: Runtime = "python",
-    licence: str | None = None,
     serving: Serving | None = None,
-    name: str | None = None,
     on_step: Callable[[str], None] = lambda _step: None,
 ) -> Export:
     """Build a person detector's engine, compare it with the network, and install it like `export_engine`.
@@ -172,24 +157,28 @@ def export_detector(
     Args:
         detector: Folder in the format of transformers' `save_pretrained`, or name on the Hugging Face hub.
         repository: Folder of models; made if it is missing.
-        runtime: What will run the engine in the server.
-        licence: Licence of the weights; None: what is known of the detector.
+        options: What to make of it; without a licence, what is known of the detector's.
         serving: The operator's choices.
-        name: Tells it from other networks for the task in the repository, e.g. "2b": the ensemble is then
-            called `depth_2b`. None: clients call it by the name of the task.
         on_step: Told what is being done, for a progress display.
 
     Raises:
-        ValueError: There is no such detector, it is of an unknown kind, or the repository cannot take it.
+        ValueError: There is no such detector, it is of an unknown kind, the options are for other networks,
+            or the repository cannot take it.
         ParityError: The engine differs from the network by more than the registry allows.
     """
     from sapiens_export.networks.detectors import load_detector  # here, because it loads transformers
 
+    if options.runtime not in _DETECTOR_RUNTIMES:
+        raise ValueError(
+            f"runtime of a detector must be one of {_DETECTOR_RUNTIMES}, got {options.runtime!r}: PyTorch "
+            "cannot export these networks to ONNX; leave it out"
+        )
     on_step(f"loading {detector}")
     loaded = load_detector(detector)
-    info = _detector_info(loaded.config, runtime, licence or loaded.licence, file_sha256(loaded.weights))
-    new = InstalledEngine(loaded.config, info, serving or Serving(), name)
-    return _install(loaded.network, new, repository, on_step)
+    licence = options.licence or loaded.licence
+    info = _detector_info(loaded.config, options, licence, file_sha256(loaded.weights))
+    new = InstalledEngine(loaded.config, info, serving or Serving(), options.name)
+    return _install(loaded.network, lambda: loaded.network, new, repository, on_step)
 
 
 def install_hog_detector(
@@ -202,45 +191,59 @@ def install_hog_detector(
         serving: The operator's choices.
         name: As of `export_detector`.
     """
-    info = _detector_info(HOG_DETECTOR, "python", HOG_LICENCE, checkpoint_sha256="")
+    info = _detector_info(HOG_DETECTOR, _DEFAULTS, HOG_LICENCE, sha256="")
     new = InstalledEngine(HOG_DETECTOR, info, serving or Serving(), name)
     models = write_models(repository, new, engine=None, facts={"opencv": cv2.__version__})
     return Export(tuple(models), info, parity=None)
 
 
 def _install(
-    served: nn.Module,
+    float32: nn.Module,
+    engine_network: Callable[[], nn.Module],
     new: InstalledEngine,
     repository: Path,
     on_step: Callable[[str], None],
     facts: Mapping[str, object] = MappingProxyType({}),
 ) -> Export:
-    config = new.config
+    config, info = new.config, new.info
+    allowed = limits(config.task, info.precision, untrained=info.untrained)
+    device, max_batch_size = default_device(), new.serving.max_batch_size
     with staging_folder(repository) as folder:
         check_models(repository, new)
-        engine = folder / "engine" / ENGINE_FILES[new.info.runtime]
-        engine.parent.mkdir()
-        on_step("tracing the network")
-        torchscript_from_network(served, config.input_hw, engine)
+        engine, beside = folder / "engine", folder / "beside"
+        engine.mkdir()
+        beside.mkdir()
+        on_step("asking the float32 network about the fixed images")
+        expected = reference(
+            config.task, engine_from_network(float32, device), config.input_hw, config.output_hw
+        )
+        expected.save(beside / REFERENCE_FILE)
+        on_step(f"building the {info.runtime} engine in {info.precision}")
+        built = build_engine(
+            engine_network().cpu(),
+            config,
+            engine,
+            runtime=info.runtime,
+            precision=info.precision,
+            max_batch_size=max_batch_size,
+        )
         on_step("comparing the engine with the float32 network")
-        compared, reference = engine_from_torchscript(engine), engine_from_network(served)
-        if config.task is Task.DETECT:
-            compared = in_order_of(reference, compared)
-        report = parity(compared, reference, config.input_hw, tolerance=TASKS[config.task].tolerance)
+        file = engine / ENGINE_FILES[info.runtime]
+        report = parity(
+            engine_from_file(info.runtime, file, device),
+            expected,
+            allowed,
+            device=device_name(device),
+            max_batch_size=max_batch_size,
+        )
         if not report.is_passed:
             raise ParityError(
-                f"engine must be within {report.tolerance:.1e} of the float32 network, its largest error is "
-                f"{report.max_error:.1e} of the output's range; nothing was installed"
+                f"engine must be close to the float32 network, got {report}; nothing was installed"
             )
         on_step(f"writing {repository}")
-        facts = {
-            **facts,
-            "engine_sha256": file_sha256(engine),
-            "torch": torch.__version__,
-            "parity": asdict(report),
-        }
-        models = write_models(repository, new, engine=engine.parent, facts=facts)
-    return Export(tuple(models), new.info, report)
+        facts = {**facts, **built, "engine_sha256": file_sha256(file), "parity": report.to_json()}
+        models = write_models(repository, new, engine=engine, beside=beside, facts=facts)
+    return Export(tuple(models), info, report, str(built.get("trtexec", "")))
 
 
 def _flip_indices(config: NetworkConfig) -> tuple[int, ...]:
@@ -258,37 +261,33 @@ def _default_licence(source: Source) -> str:
     return UNKNOWN_LICENCE if config.size == CUSTOM_SIZE else FAMILIES[config.family].licence
 
 
-def _model_info(
-    source: Source, runtime: Runtime, preprocess: Preprocess, *, flip_test: bool, licence: str | None
-) -> ModelInfo:
+def _model_info(source: Source, options: EngineOptions) -> ModelInfo:
     return ModelInfo(
         task=source.config.task.value,
         family=source.config.family,
         size=source.config.size,
         labels=source.config.labels,
-        precision="float32",
-        runtime=runtime,
-        preprocess=preprocess,
-        flip_test=flip_test,
-        licence=licence or _default_licence(source),
+        precision=options.precision or default_precision(options.runtime),
+        runtime=options.runtime,
+        preprocess=options.preprocess,
+        flip_test=options.flip_test,
+        licence=options.licence or _default_licence(source),
         untrained=source.checkpoint_sha256 is None,
         checkpoint_sha256=source.checkpoint_sha256 or "",
     )
 
 
-def _detector_info(
-    config: DetectorConfig, runtime: Runtime, licence: str, checkpoint_sha256: str
-) -> ModelInfo:
+def _detector_info(config: DetectorConfig, options: EngineOptions, licence: str, sha256: str) -> ModelInfo:
     return ModelInfo(
         task=config.task.value,
         family=config.family,
         size=config.size,
         labels="",
-        precision="float32",
-        runtime=runtime,
+        precision=options.precision or "float32",
+        runtime=options.runtime,
         preprocess="full",
         flip_test=False,
         licence=licence,
         untrained=False,
-        checkpoint_sha256=checkpoint_sha256,
+        checkpoint_sha256=sha256,
     )

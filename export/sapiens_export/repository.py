@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from sapiens_export.networks.config import EngineConfig
 
 MANIFEST_FILE = "manifest.json"
-_VERSION = "1"
+VERSION_FOLDER = "1"
 _ADAPTER_FILE = "model.py"
 _PEOPLE_TASKS = (Task.DETECT, Task.POSE)
 # What Triton, shells and file systems that ignore case take alike; the rest of a model's name is a role.
@@ -108,7 +108,7 @@ def write_models(
         for name, text in configs.items():
             _write_model(Path(staging, name), text, new)
         engine_folder = Path(staging, new.spec.engine.name)
-        _move_files(engine, engine_folder / _VERSION)
+        _move_files(engine, engine_folder / VERSION_FOLDER)
         _move_files(beside, engine_folder)
         (engine_folder / MANIFEST_FILE).write_text(json.dumps(_manifest(new, facts), indent=2) + "\n")
         move_in(list(configs), staging, repository)
@@ -129,7 +129,7 @@ def check_models(repository: Path, new: InstalledEngine) -> None:
     _check_name(new)
     spec, wanted = new.spec, _preprocess_settings(new)
     for path in sorted(repository.glob(f"*/{MANIFEST_FILE}")):
-        other = _read_manifest(path)
+        other = installed_engine(path.parent)
         if other.spec.preprocess.name != spec.preprocess.name or other.spec.name == spec.name:
             continue
         if (present := _preprocess_settings(other)) != wanted:
@@ -164,17 +164,17 @@ def _preprocess_settings(engine: InstalledEngine) -> dict[str, object]:
 
 def _write_model(folder: Path, config: str, new: InstalledEngine) -> None:
     """Write a model's config and the code of its step."""
-    (folder / _VERSION).mkdir(parents=True)
+    (folder / VERSION_FOLDER).mkdir(parents=True)
     (folder / "config.pbtxt").write_text(config)
     is_engine = folder.name == new.spec.engine.name
     if is_engine and new.info.runtime != "python":
         return
     file = adapter_file(new.config) if is_engine else _ADAPTER_FILE
     name = _adapters(new).get(folder.name, folder.name)
-    adapter = files("sapiens_export") / "model_repository" / name / _VERSION / file
+    adapter = files("sapiens_export") / "model_repository" / name / VERSION_FOLDER / file
     if adapter.is_file():
         with as_file(adapter) as path:
-            shutil.copyfile(path, folder / _VERSION / file)
+            shutil.copyfile(path, folder / VERSION_FOLDER / file)
 
 
 def _adapters(new: InstalledEngine) -> dict[str, str]:
@@ -203,7 +203,13 @@ def _manifest(new: InstalledEngine, facts: Mapping[str, object]) -> dict[str, ob
     }
 
 
-def _read_manifest(path: Path) -> InstalledEngine:
+def installed_engine(folder: Path) -> InstalledEngine:
+    """Read what the manifest in an engine's folder says.
+
+    Raises:
+        ValueError: It is not what `write_models` wrote.
+    """
+    path = folder / MANIFEST_FILE
     manifest: dict[str, Any] = json.loads(path.read_text())
     task = Task(manifest["task"])
     network = {**manifest["network"], "input_hw": tuple(manifest["network"]["input_hw"])}
@@ -260,8 +266,8 @@ def _people_configs(repository: Path, new: InstalledEngine) -> dict[str, str]:
 
 def _installed(repository: Path, task: Task) -> InstalledEngine | None:
     """Read what engine a repository has for a task under its own name."""
-    path = repository / TASKS[task].engine.name / MANIFEST_FILE
-    return _read_manifest(path) if path.is_file() else None
+    folder = repository / TASKS[task].engine.name
+    return installed_engine(folder) if (folder / MANIFEST_FILE).is_file() else None
 
 
 def write_released_configs(repository: Path) -> None:
@@ -280,5 +286,5 @@ def write_released_configs(repository: Path) -> None:
     for network in engines:
         configs |= model_configs(network, Serving(), parameters={})
     for name, text in configs.items():
-        (repository / name / _VERSION).mkdir(parents=True, exist_ok=True)
+        (repository / name / VERSION_FOLDER).mkdir(parents=True, exist_ok=True)
         (repository / name / "config.pbtxt").write_text(text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import cv2
@@ -12,10 +14,13 @@ from torch.nn import functional
 from sapiens_core.tasks import PEAK_PATCH, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from sapiens_core.tasks import Normalization
+    from sapiens_core.tasks import Normalization, Precision
 
+DTYPES: Mapping[Precision, torch.dtype] = MappingProxyType(
+    {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+)
 _BLUR_TAPS = PEAK_PATCH - 2
 
 
@@ -27,6 +32,8 @@ class ServedNetwork(nn.Module):
         normalization: Statistics it was trained with.
         task: What it predicts, which decides on the reduction: logits leave as float16, heatmaps as their
             peaks.
+        precision: What the network computes in, from its first layer to its last; the normalisation before it
+            and the reduction behind it stay float32.
         flip_indices: The channel that each heatmap has in a mirrored image. Given: the network sees every
             image mirrored too, in the same batch, and the heatmaps are averaged (the reference's flip test).
     """
@@ -40,9 +47,13 @@ class ServedNetwork(nn.Module):
         normalization: Normalization,
         task: Task,
         *,
+        precision: Precision = "float32",
         flip_indices: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        self.compute_dtype = DTYPES[precision]
+        if precision != "float32":
+            network = _in_precision(network, self.compute_dtype)
         self.network = network if flip_indices is None else FlipAveraged(network, flip_indices)
         self.reduction = PoseReduction() if task is Task.POSE else None
         self.dtype = torch.float16 if task is Task.SEG else torch.float32
@@ -58,10 +69,24 @@ class ServedNetwork(nn.Module):
         Returns:
             The engine's outputs as the registry lists them, batch first.
         """
-        # Channels are moved while they are still bytes: half the time of moving them as floats.
-        images = (pixels.permute(0, 3, 1, 2).contiguous().float() - self.mean) / self.std
-        outputs = self.network(images)
+        if torch.compiler.is_exporting():  # TensorRT takes bytes, but can only cast them
+            images = pixels.float().permute(0, 3, 1, 2)
+        else:  # channels are moved while they are still bytes: half the time of moving them as floats
+            images = pixels.permute(0, 3, 1, 2).contiguous().float()
+        outputs = self.network(((images - self.mean) / self.std).to(self.compute_dtype))
         return self.reduction(outputs.float()) if self.reduction else outputs.to(self.dtype)
+
+
+def _in_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Return a copy of a network with other weights' type, without copying the weights first."""
+    tensors = [*network.parameters(), *network.buffers()]
+    cast = {id(tensor): tensor.detach().to(dtype) for tensor in tensors if tensor.is_floating_point()}
+    memo = {
+        key: nn.Parameter(cast[key], requires_grad=False) if isinstance(tensor, nn.Parameter) else cast[key]
+        for tensor in tensors
+        if (key := id(tensor)) in cast
+    }
+    return copy.deepcopy(network, memo)
 
 
 class FlipAveraged(nn.Module):

@@ -129,7 +129,8 @@ def client(url: str) -> Iterator[SapiensClient]:
 @pytest.fixture(scope="session")
 def pose_url(golden_networks, tmp_path_factory) -> Iterator[str]:
     """The address of a real server with a small untrained pose network that takes 4 persons at a time."""
-    from sapiens_export.exporter import export_engine, source_from_seed
+    from sapiens_export.exporter import export_engine
+    from sapiens_export.sources import source_from_seed
 
     repository = tmp_path_factory.mktemp("pose") / "models"
     export_engine(source_from_seed(golden_networks["pose17"], 0), repository)

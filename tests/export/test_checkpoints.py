@@ -19,9 +19,9 @@ from sapiens_export.checkpoints import (
     random_network,
     recognised_network,
 )
-from sapiens_export.exporter import source_from_checkpoint
 from sapiens_export.networks.config import NetworkConfig
 from sapiens_export.networks.sapiens import SapiensNetwork
+from sapiens_export.sources import source_from_checkpoint
 
 OFFICIAL_LAYOUTS = ["ckpt_seg28_wrapped.pth", "ckpt_pose308_mmengine_meta.pth", "ckpt_pretrain_clean.pth"]
 

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from sapiens_core.model_info import ModelInfo
 from sapiens_core.tasks import Task
 from sapiens_export import exporter
+from sapiens_export import sources as source_module
 from sapiens_export.cli import export_command
 
 
@@ -37,8 +38,8 @@ def sources(monkeypatch):
     def from_checkpoint(task, _checkpoint, config, *, labels):
         calls.append((task, config, labels))
 
-    monkeypatch.setattr(exporter, "source_from_seed", from_seed)
-    monkeypatch.setattr(exporter, "source_from_checkpoint", from_checkpoint)
+    monkeypatch.setattr(source_module, "source_from_seed", from_seed)
+    monkeypatch.setattr(source_module, "source_from_checkpoint", from_checkpoint)
     monkeypatch.setattr(exporter, "export_engine", lambda *_, **__: exporter.Export((), info, parity=None))
     return calls
 

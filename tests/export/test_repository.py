@@ -14,9 +14,10 @@ import pytest
 
 from sapiens_core.tasks import Task
 from sapiens_export import exporter
-from sapiens_export.exporter import UNKNOWN_LICENCE, export_engine, install_hog_detector, source_from_seed
+from sapiens_export.exporter import UNKNOWN_LICENCE, EngineOptions, export_engine, install_hog_detector
 from sapiens_export.networks.config import released_network
 from sapiens_export.serving import Serving, serving_values
+from sapiens_export.sources import source_from_seed
 from sapiens_export.staging import staging_folder
 
 OTHER_DEVICE = Path("/dev/shm")
@@ -100,10 +101,10 @@ def test_an_interrupted_export_leaves_nothing_behind(number, network_file, tmp_p
     command = (
         "import typer\n"
         "from sapiens_export import cli, exporter\n"
-        "def slow(*_):\n"
+        "def slow(*_, **__):\n"
         "    print('tracing', flush=True)\n"
         "    __import__('time').sleep(60)\n"
-        "exporter.torchscript_from_network = slow\n"
+        "exporter.build_engine = slow\n"
         "typer.run(cli.export_command)\n"
     )
     options = [
@@ -127,8 +128,7 @@ def test_an_interrupted_export_leaves_nothing_behind(number, network_file, tmp_p
 
 
 def info_of(source, **options):
-    options = {"flip_test": False, "licence": None, **options}
-    return exporter._model_info(source, "python", "full", **options)
+    return exporter._model_info(source, EngineOptions(**options))
 
 
 def test_the_licence_is_the_release_s_for_released_sizes_only(tiny_network):
@@ -141,7 +141,7 @@ def test_the_licence_is_the_release_s_for_released_sizes_only(tiny_network):
 
 def test_the_manifest_records_seed_licence_and_the_operator_s_choices(tiny_network, tmp_path):
     serving = Serving(max_batch_size=3)
-    export_engine(source_from_seed(tiny_network, 5), tmp_path, licence="mine", serving=serving)
+    export_engine(source_from_seed(tiny_network, 5), tmp_path, EngineOptions(licence="mine"), serving=serving)
     facts = json.loads((tmp_path / "depth_engine" / "manifest.json").read_text())
     assert (facts["seed"], facts["licence"], facts["name"]) == (5, "mine", None)
     assert Serving(**serving_values(facts["serving"], "manifest")) == serving

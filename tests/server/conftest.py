@@ -12,18 +12,19 @@ from sapiens_core.tasks import ENGINE_FILES, Task
 from sapiens_export import pipeline
 from sapiens_export.checkpoints import network_from_weights
 from sapiens_export.engines import Engine, engine_from_torchscript
-from sapiens_export.exporter import Source, export_engine, install_hog_detector
+from sapiens_export.exporter import EngineOptions, export_engine, install_hog_detector
+from sapiens_export.sources import Source
 from sapiens_server import RunningServer, serve
 
 
 @pytest.fixture(scope="session")
 def export_golden(golden_networks, golden_folder) -> Callable[..., None]:
-    """A function (name of a golden network, repository, options of `export_engine`) that exports it."""
+    """A function (name of a golden network, repository, engine options) that exports it."""
 
     def export(name: str, repository: Path, **options: object) -> None:
         config = golden_networks[name]
         network = network_from_weights(config, load_file(golden_folder / f"net_{name}.safetensors"), name)
-        export_engine(Source(network, config, "ab" * 32), repository, **options)
+        export_engine(Source(network, config, "ab" * 32), repository, EngineOptions(**options))
 
     return export
 

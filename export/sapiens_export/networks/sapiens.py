@@ -132,18 +132,21 @@ class Attention(nn.Module):
     Args:
         embed_dim: Token width.
         num_heads: Attention heads.
+        head_dim: Width of a head; None: as the tokens divide. Other widths leave the softmax scale as it is.
     """
 
-    def __init__(self, embed_dim: int, num_heads: int) -> None:
+    def __init__(self, embed_dim: int, num_heads: int, head_dim: int | None = None) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
-        self.proj = nn.Linear(embed_dim, embed_dim)
+        self.head_dim = head_dim or embed_dim // num_heads
+        self.scale = (embed_dim // num_heads) ** -0.5
+        self.qkv = nn.Linear(embed_dim, 3 * num_heads * self.head_dim)
+        self.proj = nn.Linear(num_heads * self.head_dim, embed_dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return (B, T, E) tokens for (B, T, E) tokens."""
-        qkv = self.qkv(tokens).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        attended = functional.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])
+        qkv = self.qkv(tokens).unflatten(2, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4)
+        attended = functional.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], scale=self.scale)
         return self.proj(attended.transpose(1, 2).flatten(2))
 
 

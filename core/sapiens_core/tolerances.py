@@ -1,0 +1,72 @@
+"""The registry's part on parity: how far an engine may be from the float32 network.
+
+Every measure is an "at most". What an engine of reduced precision is held to is what users can rely on, not
+what the number format usually attains, which is better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from sapiens_core.tasks import Precision, Task
+
+# Names of the measures, and their units.
+MEASURES: Mapping[str, str] = MappingProxyType(
+    {
+        "max_error": "of range",  # largest difference in any output of the engine, as a share of its range
+        "mean_error": "of range",  # mean difference of the worst output, as a share of its range
+        "mean_angle": "deg",  # between unit normals
+        "p99_angle": "deg",
+        "unequal_classes": "of pixels",
+        "median_distance": "px",  # between keypoints, in pixels of the network's input
+        "p99_distance": "px",
+    }
+)
+MIN_KEYPOINT_SCORE = 0.3  # keypoints below it are not compared; the reference's demos do not draw them
+
+_MAX_ERROR = 1e-4
+_FLOAT32: Mapping[Task, Mapping[str, float]] = MappingProxyType(
+    {
+        **{task: MappingProxyType({"max_error": _MAX_ERROR}) for task in Task},
+        # A difference of float32 rounding may become one of float16 rounding, in which logits leave.
+        Task.SEG: MappingProxyType({"max_error": 2e-3}),
+    }
+)
+_REDUCED: Mapping[Task, Mapping[str, float]] = MappingProxyType(
+    {
+        Task.DEPTH: MappingProxyType({"mean_error": 0.005}),
+        Task.NORMAL: MappingProxyType({"mean_angle": 0.5, "p99_angle": 3.0}),
+        Task.SEG: MappingProxyType({"unequal_classes": 0.005}),
+        Task.POSE: MappingProxyType({"median_distance": 0.1, "p99_distance": 1.0}),
+        Task.FEATURES: MappingProxyType({"mean_error": 0.005}),
+    }
+)
+LIMITS: Mapping[Precision, Mapping[Task, Mapping[str, float]]] = MappingProxyType(
+    {"float32": _FLOAT32, "float16": _REDUCED, "bfloat16": _REDUCED}
+)
+
+# Results of random weights hang on rounding: classes and peaks are ties nearly everywhere. So an untrained
+# engine of reduced precision is held to wider limits, and in typical measures alone.
+UNTRAINED_FACTOR = 10
+_TAILS = ("p99_angle", "p99_distance")
+
+
+def limits(task: Task, precision: Precision, *, untrained: bool) -> Mapping[str, float]:
+    """Return the largest allowed values by measure.
+
+    Args:
+        task: What the engine predicts.
+        precision: What it computes in.
+        untrained: Its weights are random.
+
+    Raises:
+        ValueError: There are no engines of this task in this precision.
+    """
+    if task not in LIMITS[precision]:
+        known = [name for name, tasks in LIMITS.items() if task in tasks]
+        raise ValueError(f"precision of {task.value} must be one of {known}, got {precision!r}")
+    trained = LIMITS[precision][task]
+    if precision == "float32" or not untrained:
+        return trained
+    return {name: value * UNTRAINED_FACTOR for name, value in trained.items() if name not in _TAILS}

@@ -1,0 +1,83 @@
+"""A network into the engine files of a runtime."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import torch
+
+from sapiens_core.tasks import ENGINE_FILES, TASKS
+from sapiens_export.to_onnx import OPSET, check_onnx_libraries, onnx_from_network
+from sapiens_export.to_tensorrt import check_tensorrt, plan_from_onnx, tensorrt_build
+from sapiens_export.to_torchscript import torchscript_from_network
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+    from sapiens_core.tasks import Precision, Runtime
+    from sapiens_export.networks.config import EngineConfig
+
+_ONNX = ENGINE_FILES["onnx"]
+
+
+def default_precision(runtime: Runtime) -> Precision:
+    """Return what engines compute in unless told otherwise: what GPUs are fast at where one is certain."""
+    return "bfloat16" if runtime == "tensorrt" else "float32"
+
+
+def check_buildable(runtime: Runtime, precision: Precision) -> None:
+    """Refuse before a long export what this machine cannot build.
+
+    Raises:
+        ValueError: The runtime has no such engines.
+        EngineUnavailableError: Something is missing here.
+    """
+    if runtime == "onnx" and precision == "bfloat16":
+        raise ValueError(
+            "precision of an ONNX engine must be float32 or float16, got bfloat16, for which onnxruntime has "
+            "no convolutions; export with --runtime tensorrt or python"
+        )
+    if runtime in ("onnx", "tensorrt"):
+        check_onnx_libraries()
+    if runtime == "tensorrt":
+        check_tensorrt()
+
+
+def build_engine(
+    network: nn.Module,
+    config: EngineConfig,
+    folder: Path,
+    *,
+    runtime: Runtime,
+    precision: Precision,
+    max_batch_size: int,
+) -> dict[str, object]:
+    """Write the engine files of a network.
+
+    Args:
+        network: Uint8 pixels to an engine's outputs, in the precision; in evaluation mode, on the CPU.
+        config: Its architecture.
+        folder: Where to write; its parent is used for what is needed on the way.
+        runtime: What will run the engine.
+        precision: What the network computes in.
+        max_batch_size: Largest batch that it must take.
+
+    Returns:
+        Facts about the build, for the manifest.
+
+    Raises:
+        EngineUnavailableError: It cannot be built on this machine.
+    """
+    facts: dict[str, object] = {"torch": torch.__version__}
+    file = folder / ENGINE_FILES[runtime]
+    if runtime in ("python", "torchscript"):
+        torchscript_from_network(network, config.input_hw, file)
+        return facts
+    onnx_file = file if runtime == "onnx" else folder.parent / _ONNX
+    onnx_from_network(network, TASKS[config.task].engine, config.input_hw, onnx_file)
+    build = tensorrt_build(onnx_file, precision, max_batch_size)
+    facts |= {"onnx_opset": OPSET, "trtexec": build.trtexec(ENGINE_FILES["tensorrt"])}
+    return facts if runtime == "onnx" else {**facts, "plan": asdict(plan_from_onnx(build, file))}

@@ -1,0 +1,116 @@
+"""Network to ONNX, which onnxruntime runs and TensorRT builds from."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from sapiens_export.engines import EngineUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from sapiens_core.tasks import StepSpec
+    from sapiens_export.engines import Engine
+
+OPSET = 22  # the first one with bfloat16 convolutions
+_LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
+_BATCH = "batch"
+
+
+def check_onnx_libraries() -> None:
+    """Refuse now what would fail later.
+
+    Raises:
+        EngineUnavailableError: A library is missing.
+    """
+    if missing := [name for name in _LIBRARIES if find_spec(name) is None]:
+        raise EngineUnavailableError(
+            f"an ONNX engine needs {', '.join(_LIBRARIES)}, missing {', '.join(missing)}; "
+            "pip install 'sapiens-triton[export]'"
+        )
+
+
+def onnx_from_network(network: nn.Module, step: StepSpec, input_hw: tuple[int, int], path: Path) -> None:
+    """Export a network to an ONNX file: any batch size, this input size only.
+
+    Weights above 2 GB, which a single file cannot hold, go into a second one beside it, `<path>.data`.
+
+    Args:
+        network: Uint8 pixels to an engine's outputs; in evaluation mode, on the CPU.
+        step: The engine's contract, which names the tensors.
+        input_hw: Height and width of its input.
+        path: File to write.
+    """
+    pixels = torch.zeros(2, *input_hw, 3, dtype=torch.uint8)  # two: the exporter takes a one for a constant
+    with _quiet():
+        program = torch.onnx.export(
+            network,
+            (pixels,),
+            input_names=[tensor.name for tensor in step.inputs],
+            output_names=[tensor.name for tensor in step.outputs],
+            dynamic_shapes=({0: torch.export.Dim(_BATCH, min=1)},),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+        program.save(path)  # type: ignore[union-attr]
+
+
+def engine_from_onnx(path: Path, device: str = "cpu") -> Engine:
+    """Return an ONNX file as a function on arrays, see `engine_from_network`.
+
+    Args:
+        path: The file.
+        device: "cpu" or "cuda".
+
+    Raises:
+        EngineUnavailableError: onnxruntime is missing, or has no kernels for the device or the precision.
+    """
+    check_onnx_libraries()
+    import onnxruntime
+
+    provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[device]
+    if provider not in onnxruntime.get_available_providers():
+        raise EngineUnavailableError(
+            f"onnxruntime must have {provider}, got {onnxruntime.get_available_providers()}; "
+            "pip install onnxruntime-gpu in place of onnxruntime"
+        )
+    try:
+        session = onnxruntime.InferenceSession(path, providers=[provider])
+    except Exception as error:
+        raise EngineUnavailableError(
+            f"{path} must be an ONNX file that onnxruntime can run: {error}"
+        ) from error
+    (pixels_name,) = [tensor.name for tensor in session.get_inputs()]
+
+    def run(pixels: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
+        outputs: Sequence[NDArray[Any]] = session.run(None, {pixels_name: pixels})
+        return tuple(outputs)
+
+    return run
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to ourselves what the exporter says about its own workings."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", category=DeprecationWarning)
+            warnings.simplefilter("ignore", category=FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,251 @@
+"""How engines are compared with the float32 network."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sapiens_core.tasks import Task
+from sapiens_core.tolerances import LIMITS, MEASURES, limits
+from sapiens_export.engines import engine_from_network
+from sapiens_export.parity import Measure, ParityReport, Reference, parity, parity_pixels, reference
+
+NETWORKS = [task for task in Task if task is not Task.DETECT]
+ANYTHING = {}
+
+
+@pytest.fixture
+def reference_of(served):
+    """A function (network) -> what it answers to the fixed images."""
+
+    def answers(network):
+        config = network.config
+        return reference(config.task, engine_from_network(served(network)), config.input_hw, config.output_hw)
+
+    return answers
+
+
+def answering(expected, *outputs):
+    """An engine that has these outputs for the fixed images."""
+
+    def engine(pixels):
+        order = [int(np.flatnonzero((expected.pixels == image).all((1, 2, 3)))[0]) for image in pixels]
+        return tuple(output[order] for output in outputs)
+
+    return engine
+
+
+def values_of(expected, *outputs):
+    report = parity(answering(expected, *outputs), expected, ANYTHING, max_batch_size=4)
+    return {measure.name: measure.value for measure in report.measures}
+
+
+def dense(task, output):
+    pixels = parity_pixels((4, 3)) if output.shape[2:] != (8, 6) else parity_pixels((8, 6))
+    return Reference(task, pixels, [output], output.shape[2:])
+
+
+def test_the_fixed_images_are_two_and_always_the_same():
+    pixels = parity_pixels((64, 48))
+    assert (pixels.shape, pixels.dtype) == ((2, 64, 48, 3), np.uint8)
+    assert (pixels == parity_pixels((64, 48))).all()
+    assert (pixels[0] != pixels[1]).mean() > 0.9
+
+
+@pytest.mark.parametrize("task", NETWORKS)
+def test_a_network_equals_itself_alone_and_in_a_batch(task, tiny_weights, reference_of, served):
+    network = tiny_weights(task)
+    engine = engine_from_network(served(network))
+    report = parity(engine, reference_of(network), limits(task, "float32", untrained=False), max_batch_size=4)
+    assert report.is_passed, str(report)
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+@pytest.mark.parametrize("task", NETWORKS)
+def test_reduced_precision_is_within_the_limits_of_trained_networks(
+    task, precision, trained, tiny_weights, reference_of, served
+):
+    network = tiny_weights(task) if task is Task.FEATURES else trained(task)
+    engine = engine_from_network(served(network, precision))
+    report = parity(engine, reference_of(network), limits(task, precision, untrained=False), max_batch_size=4)
+    assert report.is_passed, str(report)
+    assert report.measures[0].value > 0
+
+
+@pytest.mark.parametrize("task", NETWORKS)
+def test_weights_of_too_few_digits_are_found_out(task, trained, tiny_weights, reference_of, served):
+    network = tiny_weights(task) if task is Task.FEATURES else trained(task)
+    expected = reference_of(network)
+    engine = engine_from_network(served(coarse(network)))
+    assert not parity(engine, expected, limits(task, "bfloat16", untrained=False), max_batch_size=4).is_passed
+
+
+def coarse(network):
+    """The network with weights of hardly two binary digits."""
+    weights = {}
+    for name, weight in network.state_dict().items():
+        step = weight.abs().max() / 3
+        weights[name] = (weight / step).round() * step
+    other = type(network)(network.config)
+    other.load_state_dict(weights)
+    return other.eval()
+
+
+@pytest.mark.parametrize("task", NETWORKS)
+def test_random_weights_are_held_to_wider_limits(task, tiny_weights, reference_of, served):
+    network = tiny_weights(task)
+    engine = engine_from_network(served(network, "bfloat16"))
+    report = parity(engine, reference_of(network), limits(task, "bfloat16", untrained=True), max_batch_size=4)
+    assert report.is_passed, str(report)
+
+
+def test_an_engine_that_mixes_up_its_batch_is_found_out(tiny_weights, reference_of, served):
+    network = tiny_weights(Task.DEPTH)
+    engine = engine_from_network(served(network))
+    report = parity(
+        lambda pixels: (engine(pixels)[0][::-1],),
+        reference_of(network),
+        limits(Task.DEPTH, "float32", untrained=False),
+        max_batch_size=4,
+    )
+    assert not report.is_passed
+
+
+def test_engines_of_single_images_never_see_a_batch(tiny_weights, reference_of, served):
+    sizes = []
+    engine = engine_from_network(served(tiny_weights(Task.DEPTH)))
+
+    def counting(pixels):
+        sizes.append(len(pixels))
+        return engine(pixels)
+
+    parity(counting, reference_of(tiny_weights(Task.DEPTH)), ANYTHING, max_batch_size=1)
+    assert sizes == [1, 1]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_fails_whatever_the_limits(value):
+    expected = dense(Task.DEPTH, np.zeros((2, 1, 4, 3), np.float32))
+    broken = np.full((2, 1, 4, 3), value, np.float32)
+    assert not parity(answering(expected, broken), expected, ANYTHING, max_batch_size=4).is_passed
+
+
+@pytest.mark.parametrize(
+    "output",
+    [np.zeros((2, 1, 4, 1), np.float32), np.zeros((2, 1, 4, 3), np.float16)],
+    ids=["shape", "type"],
+)
+def test_other_shapes_and_types_are_refused(output):
+    expected = dense(Task.DEPTH, np.zeros((2, 1, 4, 3), np.float32))
+    with pytest.raises(
+        ValueError, match=r"\(\(3, 1, 4, 3\), 'float32'\)\], got \[\(\(3, 1, 4, [13]\), 'float"
+    ):
+        parity(answering(expected, output), expected, ANYTHING, max_batch_size=4)
+
+
+def test_limits_of_other_measures_are_refused():
+    expected = dense(Task.DEPTH, np.zeros((2, 1, 4, 3), np.float32))
+    with pytest.raises(ValueError, match="got \\['mean_angle'\\] too"):
+        parity(answering(expected, *expected.outputs), expected, {"mean_angle": 1}, max_batch_size=4)
+
+
+def test_errors_are_shares_of_the_range():
+    output = np.linspace(0, 50, 24, dtype=np.float32).reshape(2, 1, 4, 3)
+    expected = dense(Task.DEPTH, output)
+    values = values_of(expected, output + 5)
+    assert values["max_error"] == pytest.approx(0.1)
+    assert values["mean_error"] == pytest.approx(0.1)
+
+
+def test_angles_are_between_unit_vectors_whatever_their_length():
+    angle = np.radians(2)
+    straight = np.zeros((2, 3, 8, 6), np.float32)
+    straight[:, 2] = 3
+    turned = np.zeros_like(straight)
+    turned[:, 0], turned[:, 2] = 5 * np.sin(angle), 5 * np.cos(angle)
+    values = values_of(dense(Task.NORMAL, straight), turned)
+    assert values["mean_angle"] == pytest.approx(2, abs=1e-4)
+    assert values["p99_angle"] == pytest.approx(2, abs=1e-4)
+
+
+def test_classes_are_counted_at_the_size_of_the_input():
+    logits = np.zeros((2, 2, 8, 6), np.float16)
+    logits[:, 0] = 1
+    other = logits.copy()
+    other[0, :, 0, :3] = [[0], [1]]
+    assert values_of(dense(Task.SEG, logits), other)["unequal_classes"] == pytest.approx(2 * 3 / (3 * 48))
+
+
+def pose_outputs(columns, scores):
+    """Peaks of single cells in heatmaps of 8 x 6."""
+    peaks = np.array([[[column, 4] for column in columns]] * 2, np.int32)
+    patches = np.zeros((2, len(columns), 13, 13), np.float32)
+    patches[:, :, 6, 6] = scores
+    scores = np.array([scores] * 2, np.float32)
+    return [peaks, scores, patches, scores / 12]
+
+
+def pose_reference(columns, scores):
+    return Reference(Task.POSE, parity_pixels((32, 24)), pose_outputs(columns, scores), (8, 6))
+
+
+def test_distances_are_in_pixels_of_the_input():
+    expected = pose_reference([2, 2, 2], [1.0, 1.0, 1.0])
+    values = values_of(expected, *pose_outputs([3, 3, 3], [1.0, 1.0, 1.0]))
+    assert values["median_distance"] == pytest.approx(24 / 5)
+
+
+def test_only_keypoints_that_the_network_is_sure_of_are_compared():
+    expected = pose_reference([2, 2, 2], [1.0, 0.29, 0.1])
+    values = values_of(expected, *pose_outputs([2, 5, 0], [1.0, 0.29, 0.1]))
+    assert values["p99_distance"] == 0
+
+
+def test_where_the_network_is_sure_of_none_all_are_compared():
+    expected = pose_reference([2, 2, 2], [0.1, 0.1, 0.1])
+    values = values_of(expected, *pose_outputs([3, 3, 3], [0.1, 0.1, 0.1]))
+    assert values["median_distance"] == pytest.approx(24 / 5)
+
+
+def test_a_reference_survives_its_file(tiny_weights, reference_of, tmp_path):
+    expected = reference_of(tiny_weights(Task.POSE))
+    expected.save(tmp_path / "parity.npz")
+    loaded = Reference.load(tmp_path / "parity.npz", Task.POSE, expected.output_hw)
+    assert (loaded.pixels == expected.pixels).all()
+    for output, wanted in zip(loaded.outputs, expected.outputs, strict=True):
+        np.testing.assert_array_equal(output, wanted)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 broken"], ids=["missing", "empty", "damaged"])
+def test_a_reference_that_cannot_be_read_is_named(content, tmp_path):
+    if content is not None:
+        (tmp_path / "parity.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"parity\.npz must hold .*export the engine again"):
+        Reference.load(tmp_path / "parity.npz", Task.DEPTH, (4, 3))
+
+
+def test_a_report_is_plain_data_and_a_sentence():
+    report = ParityReport("cpu", 2, (Measure("max_error", 2e-5, 1e-4), Measure("mean_error", 1e-6, None)))
+    assert json.loads(json.dumps(report.to_json()))["is_passed"] is True
+    assert str(report) == "max error 2e-05 of range (0.0001 allowed) on 2 images, cpu"
+    failed = replace(report, measures=(Measure("max_error", 2e-3, 1e-4),))
+    assert json.loads(json.dumps(failed.to_json()))["is_passed"] is False
+
+
+def test_the_limits_of_reduced_precision_are_those_that_are_promised():
+    for precision in ("bfloat16", "float16"):
+        assert LIMITS[precision][Task.DEPTH] == {"mean_error": 0.005}
+        assert LIMITS[precision][Task.NORMAL] == {"mean_angle": 0.5, "p99_angle": 3}
+        assert LIMITS[precision][Task.SEG] == {"unequal_classes": 0.005}
+        assert LIMITS[precision][Task.POSE] == {"median_distance": 0.1, "p99_distance": 1}
+
+
+def test_every_limit_is_of_a_known_measure():
+    names = {name for tasks in LIMITS.values() for measures in tasks.values() for name in measures}
+    assert names <= MEASURES.keys()
+
+
+def test_there_are_no_detectors_of_reduced_precision():
+    with pytest.raises(ValueError, match="precision of detect must be one of \\['float32'\\], got 'float16'"):
+        limits(Task.DETECT, "float16", untrained=False)

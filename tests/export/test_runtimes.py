@@ -1,0 +1,154 @@
+"""The engine files of every runtime, from networks of every task."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from sapiens_core.tasks import ENGINE_FILES, TASKS, Task
+from sapiens_core.tolerances import limits
+from sapiens_export.build import build_engine, check_buildable
+from sapiens_export.engines import EngineUnavailableError, engine_from_file, engine_from_network
+from sapiens_export.parity import parity, reference
+from sapiens_export.to_onnx import OPSET, onnx_from_network
+from sapiens_export.to_tensorrt import Profile, tensorrt_build
+
+NETWORKS = [task for task in Task if task is not Task.DETECT]
+BUILDS = [
+    ("python", "float32"),
+    ("python", "float16"),
+    ("python", "bfloat16"),
+    ("torchscript", "float32"),
+    ("onnx", "float32"),
+    ("onnx", "float16"),
+]
+ONNX_TYPES = {"UINT8": "UINT8", "INT32": "INT32", "FP16": "FLOAT16", "FP32": "FLOAT"}
+
+
+@pytest.fixture
+def build(served, tmp_path):
+    """A function (network, runtime, precision) -> its engine file, and what the build tells."""
+
+    def built(network, runtime, precision):
+        folder = tmp_path / "engine"
+        folder.mkdir()
+        options = {"runtime": runtime, "precision": precision, "max_batch_size": 4}
+        facts = build_engine(served(network, precision), network.config, folder, **options)
+        return folder / ENGINE_FILES[runtime], facts
+
+    return built
+
+
+@pytest.mark.parametrize(("runtime", "precision"), BUILDS)
+@pytest.mark.parametrize("task", NETWORKS)
+def test_an_engine_is_as_close_as_promised_alone_and_in_a_batch(
+    task, runtime, precision, build, trained, tiny_weights, served
+):
+    network = tiny_weights(task) if task is Task.FEATURES else trained(task)
+    config = network.config
+    expected = reference(task, engine_from_network(served(network)), config.input_hw, config.output_hw)
+    file, _ = build(network, runtime, precision)
+    engine = engine_from_file(runtime, file, "cpu")
+    report = parity(engine, expected, limits(task, precision, untrained=False), max_batch_size=4)
+    assert report.is_passed, str(report)
+
+
+@pytest.mark.parametrize("task", NETWORKS)
+def test_an_onnx_file_has_the_contract_of_its_engine(task, build, tiny_weights):
+    network = tiny_weights(task)
+    file, facts = build(network, "onnx", "float32")
+    model = onnx.load(file)
+    onnx.checker.check_model(model, full_check=True)
+    assert facts["onnx_opset"] == OPSET == model.opset_import[0].version
+    step = TASKS[task].engine
+    for tensors, specs in ((model.graph.input, step.inputs), (model.graph.output, step.outputs)):
+        assert [tensor.name for tensor in tensors] == [spec.name for spec in specs]
+        for tensor, spec in zip(tensors, specs, strict=True):
+            kind = tensor.type.tensor_type
+            assert onnx.TensorProto.DataType.Name(kind.elem_type) == ONNX_TYPES[spec.dtype]
+            assert kind.shape.dim[0].dim_param
+            assert all(dim.dim_value > 0 for dim in kind.shape.dim[1:])
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
+def test_tensorrt_gets_bytes_that_it_only_has_to_cast(precision, served, tiny_weights, tmp_path):
+    network = tiny_weights(Task.POSE)
+    module, path = served(network, precision), tmp_path / "model.onnx"
+    onnx_from_network(module, TASKS[Task.POSE].engine, network.config.input_hw, path)
+    nodes = onnx.load(path).graph.node
+    assert [node.op_type for node in nodes if "pixels" in node.input] == ["Cast"]
+    weights = {
+        onnx.TensorProto.DataType.Name(weight.data_type) for weight in onnx.load(path).graph.initializer
+    }
+    assert {"float32": "FLOAT", "float16": "FLOAT16", "bfloat16": "BFLOAT16"}[precision] in weights
+
+
+def test_weights_too_large_for_one_file_lie_beside_it(served, tiny_weights, tmp_path, monkeypatch):
+    from torch.onnx._internal.exporter import _onnx_program
+
+    monkeypatch.setattr(_onnx_program, "_LARGE_MODEL_THRESHOLD", 1000)  # instead of two billion
+    network = tiny_weights(Task.DEPTH)
+    folder = tmp_path / "engine"
+    folder.mkdir()
+    path = folder / "model.onnx"
+    onnx_from_network(served(network), TASKS[Task.DEPTH].engine, network.config.input_hw, path)
+    assert sorted(file.name for file in folder.iterdir()) == ["model.onnx", "model.onnx.data"]
+    folder.rename(tmp_path / "moved")
+    (output,) = engine_from_file("onnx", tmp_path / "moved" / "model.onnx", "cpu")(
+        np.zeros((1, 64, 48, 3), np.uint8)
+    )
+    assert output.shape == (1, 1, 64, 48)
+
+
+def test_what_tensorrt_is_asked_for_follows_from_the_onnx_file(build, tiny_weights):
+    file, facts = build(tiny_weights(Task.SEG), "onnx", "float16")
+    request = tensorrt_build(file, "float16", max_batch_size=8)
+    assert request.inputs == {"pixels": "UINT8"}
+    assert request.outputs == {"logits": "FLOAT16"}
+    assert request.profiles == {"pixels": Profile((1, 64, 48, 3), (8, 64, 48, 3), (8, 64, 48, 3))}
+    assert request.allows_tf32
+    assert not tensorrt_build(file, "float32", max_batch_size=8).allows_tf32
+    assert json.loads(json.dumps(facts)) == facts
+
+
+def test_the_line_for_building_elsewhere_asks_for_the_same(build, tiny_weights):
+    file, facts = build(tiny_weights(Task.DEPTH), "onnx", "float32")
+    assert facts["trtexec"] == (
+        "trtexec --onnx=model.onnx --saveEngine=model.plan --minShapes=pixels:1x64x48x3 "
+        "--optShapes=pixels:4x64x48x3 --maxShapes=pixels:4x64x48x3 --stronglyTyped --noTF32"
+    )
+    assert "TF32" not in tensorrt_build(file, "bfloat16", 4).trtexec("model.plan")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to build on")
+def test_without_tensorrt_or_gpu_it_is_said_how_to_build():
+    with pytest.raises(EngineUnavailableError, match=r"nvcr\.io/nvidia/tensorrt.*") as raised:
+        check_buildable("tensorrt", "bfloat16")
+    assert "a TensorRT engine" in str(raised.value)
+
+
+def test_onnxruntime_is_not_asked_for_what_it_cannot_compute():
+    with pytest.raises(ValueError, match="float32 or float16, got bfloat16, for which onnxruntime has no"):
+        check_buildable("onnx", "bfloat16")
+
+
+def test_a_file_that_is_no_engine_is_an_error_of_its_library(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"no engine")
+    with pytest.raises(EngineUnavailableError, match=r"model\.onnx must be an ONNX file that onnxruntime"):
+        engine_from_file("onnx", tmp_path / "model.onnx", "cpu")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("task", NETWORKS)
+def test_a_tensorrt_engine_is_as_close_as_promised(task, precision, build, trained, tiny_weights, served):
+    network = tiny_weights(task) if task is Task.FEATURES else trained(task)
+    config = network.config
+    expected = reference(task, engine_from_network(served(network)), config.input_hw, config.output_hw)
+    file, facts = build(network, "tensorrt", precision)
+    engine = engine_from_file("tensorrt", file, "cuda")
+    report = parity(engine, expected, limits(task, precision, untrained=False), max_batch_size=4)
+    assert report.is_passed, str(report)
+    assert facts["plan"]["gpu"] == torch.cuda.get_device_name()
