@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sys
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from sapiens_core.tasks import VariantSpec
     from sapiens_export.exporter import Export, Source
     from sapiens_export.networks.config import NetworkConfig
+    from sapiens_export.official import OfficialCheckpoint
 
 _MISSING_EXTRA = "sapiens export needs {name}: pip install 'sapiens-triton[export]'"
 _HOG = "hog"
@@ -32,6 +34,7 @@ _CLASSES = {variant.labels: variant for variant in TASKS[Task.SEG].variants}
 _NETWORKS = frozenset(Task) - {Task.DETECT}
 _TASKS_OF_OPTION = {
     **dict.fromkeys(("checkpoint", "network", "size", "preprocess", "random_weights", "seed"), _NETWORKS),
+    **dict.fromkeys(("mirror", "accept_licence"), _NETWORKS),
     "keypoints": {Task.POSE},
     "flip_test": {Task.POSE},
     "classes": {Task.SEG},
@@ -55,7 +58,21 @@ def export_command(
         typer.Option(help="JSON description of the network; default: the released one that fits."),
     ] = None,
     size: Annotated[
-        str | None, typer.Option(help="Released size, e.g. 0.3b; default: what the weights fit.")
+        str | None,
+        typer.Option(
+            help="Released size, e.g. 0.3b. Alone: fetch its published weights, which `sapiens zoo` lists; "
+            "with a checkpoint, default: what the weights fit."
+        ),
+    ] = None,
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="You accept the licence of the published weights.")
+    ] = False,
+    mirror: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder with copies of published files, used instead of the hub: OWNER/NAME/FILE or FILE.",
+        ),
     ] = None,
     keypoints: Annotated[
         str | None, typer.Option(help=f"pose: number of keypoints, {_choices(_KEYPOINTS)}")
@@ -125,12 +142,22 @@ def export_command(
             console.print(_MISSING_EXTRA.format(name=error.name), markup=False)
             raise typer.Exit(1) from error
         try:
+            published = None
+            if task is not Task.DETECT and size and checkpoint is None and not random_weights:
+                published = _published(task, size, variant, accept_licence=accept_licence, mirror=mirror)
+                licence = licence or published.entry.licence
             with console.status(f"loading the {task.value} network") as status:
                 if task is Task.DETECT:
                     export = _detector_export(detector, repository, runtime, licence, serving, status)
                 else:
                     export = exporter.export_engine(
-                        _source(task, checkpoint, _config(task, network, size, variant), variant, seed),
+                        _source(
+                            task,
+                            published or checkpoint,
+                            _config(task, network, size, variant),
+                            variant,
+                            seed,
+                        ),
                         repository,
                         runtime=runtime,
                         preprocess=preprocess,
@@ -170,11 +197,39 @@ def _check_options(context: typer.Context, task: Task) -> None:
     if foreign:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in foreign)
         raise typer.BadParameter(f"{task.value} takes no {names}")
-    if task is not Task.DETECT and len(given & {"checkpoint", "random_weights"}) != 1:
-        raise typer.BadParameter("give exactly one of --checkpoint FILE and --random-weights")
+    own = given & {"checkpoint", "random_weights"}
+    if task is not Task.DETECT and (len(own) > 1 or not (own or "size" in given)):
+        raise typer.BadParameter(
+            "give exactly one of --checkpoint FILE, --random-weights, and --size alone for published weights"
+        )
+    if own and "mirror" in given:
+        raise typer.BadParameter("--mirror is for published weights, which --size alone asks for")
     described = given & {"size", "keypoints", "classes"}
     if "network" in given and described:
         raise typer.BadParameter(f"give at most one of --network and --{min(described)}")
+
+
+def _published(
+    task: Task, size: str, variant: VariantSpec | None, *, accept_licence: bool, mirror: Path | None
+) -> OfficialCheckpoint:
+    try:
+        from sapiens_export.official import checkpoint_from_zoo
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"published weights need {error.name}: pip install 'sapiens-triton[export]'"
+        ) from error
+    return checkpoint_from_zoo(
+        task,
+        size,
+        variant.labels if variant else None,
+        accept_licence=accept_licence,
+        mirror=mirror,
+        ask=_ask if sys.stdin.isatty() else None,
+    )
+
+
+def _ask(question: str) -> bool:
+    return typer.confirm(question, err=True)
 
 
 def _is_given(context: typer.Context, name: str) -> bool:
@@ -200,15 +255,19 @@ def _config(
 
 def _source(
     task: Task,
-    checkpoint: Path | None,
+    checkpoint: Path | OfficialCheckpoint | None,
     config: NetworkConfig | None,
     variant: VariantSpec | None,
     seed: int,
 ) -> Source:
     from sapiens_export.exporter import source_from_checkpoint, source_from_seed
 
+    labels = variant.labels if variant else None
+    if isinstance(checkpoint, Path):
+        return source_from_checkpoint(task, checkpoint, config, labels=labels)
     if checkpoint is not None:
-        return source_from_checkpoint(task, checkpoint, config, labels=variant.labels if variant else None)
+        source = source_from_checkpoint(task, checkpoint.path, config, labels=labels)
+        return replace(source, origin=checkpoint.origin)
     if config is None:
         raise ValueError("--random-weights needs an architecture; give --size or --network")
     return source_from_seed(config, seed)

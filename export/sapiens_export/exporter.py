@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -56,12 +56,14 @@ class Source:
         config: Its architecture.
         checkpoint_sha256: Hash of its weight file; None for random weights.
         seed: Seed of random weights; None: there are none, or it is not known.
+        origin: Where the file was published, for the manifest; empty: not known.
     """
 
     network: nn.Module
     config: NetworkConfig
     checkpoint_sha256: str | None
     seed: int | None = None
+    origin: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def export_engine(
     normalization = NORMALIZATIONS[preprocess]
     served = ServedNetwork(source.network, normalization, config.task, flip_indices=flip_indices).eval()
     info = _model_info(source, runtime, preprocess, flip_test=flip_test, licence=licence)
-    facts = {} if source.seed is None else {"seed": source.seed}
+    facts = {**source.origin, **({} if source.seed is None else {"seed": source.seed})}
     return _install(served, config, info, repository, serving or Serving(), on_step, facts)
 
 
