@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from sapiens_core.tasks import VariantSpec
     from sapiens_export.exporter import EngineOptions, Export
     from sapiens_export.networks.config import NetworkConfig
+    from sapiens_export.official import OfficialCheckpoint
     from sapiens_export.sources import Source
 
 _MISSING_EXTRA = "sapiens export needs {name}: pip install 'sapiens-triton[export]'"
@@ -35,6 +38,7 @@ _TASKS_OF_OPTION = {
     **dict.fromkeys(
         ("checkpoint", "network", "size", "preprocess", "precision", "random_weights", "seed"), _NETWORKS
     ),
+    **dict.fromkeys(("mirror", "accept_licence"), _NETWORKS),
     "keypoints": {Task.POSE},
     "flip_test": {Task.POSE},
     "classes": {Task.SEG},
@@ -69,7 +73,21 @@ def export_command(
         typer.Option(help="JSON description of the network; default: the released one that fits."),
     ] = None,
     size: Annotated[
-        str | None, typer.Option(help="Released size, e.g. 0.3b; default: what the weights fit.")
+        str | None,
+        typer.Option(
+            help="Released size, e.g. 0.3b. Alone: fetch its published weights, which `sapiens zoo` lists; "
+            "with a checkpoint, default: what the weights fit."
+        ),
+    ] = None,
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="You accept the licence of the published weights.")
+    ] = False,
+    mirror: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder with copies of published files, used instead of the hub: OWNER/NAME/FILE or FILE.",
+        ),
     ] = None,
     keypoints: Annotated[
         str | None, typer.Option(help=f"pose: number of keypoints, {_choices(_KEYPOINTS)}")
@@ -180,13 +198,23 @@ def export_command(
         try:
             given = {name: value for name, value in context.params.items() if _is_given(context, name)}
             serving = chosen_serving(given, serving_file)
+            published = None
+            if task is not Task.DETECT and size and checkpoint is None and not random_weights:
+                published = _published(task, size, variant, accept_licence=accept_licence, mirror=mirror)
+                licence = licence or published.entry.licence
             with console.status(f"loading the {task.value} network") as status:
                 options = exporter.EngineOptions(runtime, precision, preprocess, flip_test, licence, name)
                 if task is Task.DETECT:
                     export = _detector_export(detector, repository, options, serving, status)
                 else:
                     export = exporter.export_engine(
-                        _source(task, checkpoint, _config(task, network, size, variant), variant, seed),
+                        _source(
+                            task,
+                            published or checkpoint,
+                            _config(task, network, size, variant),
+                            variant,
+                            seed,
+                        ),
                         repository,
                         options,
                         serving=serving,
@@ -223,13 +251,41 @@ def _check_options(context: typer.Context, task: Task) -> None:
     if foreign:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in foreign)
         raise typer.BadParameter(f"{task.value} takes no {names}")
-    if task is not Task.DETECT and len(given & {"checkpoint", "random_weights"}) != 1:
-        raise typer.BadParameter("give exactly one of --checkpoint FILE and --random-weights")
+    own = given & {"checkpoint", "random_weights"}
+    if task is not Task.DETECT and (len(own) > 1 or not (own or "size" in given)):
+        raise typer.BadParameter(
+            "give exactly one of --checkpoint FILE, --random-weights, and --size alone for published weights"
+        )
+    if own and "mirror" in given:
+        raise typer.BadParameter("--mirror is for published weights, which --size alone asks for")
     if "tensorrt_accelerator" in given and context.params["runtime"] != "onnx":
         raise typer.BadParameter("--tensorrt-accelerator is for --runtime onnx")
     described = given & {"size", "keypoints", "classes"}
     if "network" in given and described:
         raise typer.BadParameter(f"give at most one of --network and --{min(described)}")
+
+
+def _published(
+    task: Task, size: str, variant: VariantSpec | None, *, accept_licence: bool, mirror: Path | None
+) -> OfficialCheckpoint:
+    try:
+        from sapiens_export.official import checkpoint_from_zoo
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"published weights need {error.name}: pip install 'sapiens-triton[export]'"
+        ) from error
+    return checkpoint_from_zoo(
+        task,
+        size,
+        variant.labels if variant else None,
+        accept_licence=accept_licence,
+        mirror=mirror,
+        ask=_ask if sys.stdin.isatty() else None,
+    )
+
+
+def _ask(question: str) -> bool:
+    return typer.confirm(question, err=True)
 
 
 def _is_given(context: typer.Context, name: str) -> bool:
@@ -255,15 +311,19 @@ def _config(
 
 def _source(
     task: Task,
-    checkpoint: Path | None,
+    checkpoint: Path | OfficialCheckpoint | None,
     config: NetworkConfig | None,
     variant: VariantSpec | None,
     seed: int,
 ) -> Source:
     from sapiens_export.sources import source_from_checkpoint, source_from_seed
 
+    labels = variant.labels if variant else None
+    if isinstance(checkpoint, Path):
+        return source_from_checkpoint(task, checkpoint, config, labels=labels)
     if checkpoint is not None:
-        return source_from_checkpoint(task, checkpoint, config, labels=variant.labels if variant else None)
+        source = source_from_checkpoint(task, checkpoint.path, config, labels=labels)
+        return replace(source, origin=checkpoint.origin)
     if config is None:
         raise ValueError("--random-weights needs an architecture; give --size or --network")
     return source_from_seed(config, seed)

@@ -121,7 +121,7 @@ def export_engine(
             network, normalization, config.task, precision=precision, flip_indices=flip_indices
         ).eval()
 
-    facts = {} if source.seed is None else {"seed": source.seed}
+    facts = {**source.origin, **({} if source.seed is None else {"seed": source.seed})}
     float32 = served(source.network, "float32")
     return _install(
         float32,

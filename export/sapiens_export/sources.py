@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sapiens_export.checkpoints import (
@@ -34,12 +34,14 @@ class Source:
         config: Its architecture.
         checkpoint_sha256: Hash of its weight file; None for random weights.
         seed: Seed of random weights; None: there are none, or it is not known.
+        origin: Where the file was published, for the manifest; empty: not known.
     """
 
     network: nn.Module
     config: NetworkConfig
     checkpoint_sha256: str | None
     seed: int | None = None
+    origin: Mapping[str, object] = field(default_factory=dict)
 
 
 def source_from_checkpoint(

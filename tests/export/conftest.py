@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hub_server import HubServer, running_hub
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
@@ -30,6 +32,9 @@ GOLDEN_OF_TASK = {
 TRAINING_STEPS = 250
 
 torch.set_num_threads(1)  # the networks are too small for more
+
+# Read once, by huggingface_hub as it loads; else its first request of all goes to the public hub.
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +81,19 @@ def served() -> Callable[..., ServedNetwork]:
         return ServedNetwork(network, NORMALIZATIONS["full"], task, precision=precision).eval()
 
     return module
+
+
+@pytest.fixture
+def hub_server() -> Iterator[HubServer]:
+    with running_hub() as server:
+        yield server
+
+
+@pytest.fixture
+def config_folder(tmp_path, monkeypatch) -> Path:
+    """Where the user's choices are kept, instead of the real place."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return tmp_path / "config"
 
 
 def _trained(config: NetworkConfig) -> SapiensNetwork:

@@ -127,7 +127,7 @@ def test_the_libtorch_runtime_needs_no_python_beside_the_engine(tiny_network, tm
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "exactly one of --checkpoint FILE and --random-weights"),
+        ((), "exactly one of --checkpoint FILE, --random-weights, and --size alone"),
         (("--random-weights", "--checkpoint", "x.pth"), "exactly one of"),
         (("--random-weights",), "give --size or --network"),
         (("--random-weights", "--size", "9b"), "got '9b'"),

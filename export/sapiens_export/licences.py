@@ -1,0 +1,121 @@
+"""Consent to the licence of weights: asked for once, before anything is downloaded, and kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+_FILE = Path("sapiens", "accepted_licences.json")
+
+
+@dataclass(frozen=True)
+class LicenceTerms:
+    """A licence in one line.
+
+    Attributes:
+        meaning: What it comes down to.
+        url: Where its text stands.
+    """
+
+    meaning: str
+    url: str
+
+
+TERMS: Mapping[str, LicenceTerms] = MappingProxyType(
+    {
+        "CC-BY-NC-4.0": LicenceTerms(
+            "not for commercial use, and its authors are to be named",
+            "https://creativecommons.org/licenses/by-nc/4.0/",
+        ),
+    }
+)
+
+
+def accepted_licences_file() -> Path:
+    """Return where consent is kept: in `sapiens/` in `$XDG_CONFIG_HOME`, else in ~/.config."""
+    folder = os.environ.get("XDG_CONFIG_HOME", "")
+    # The XDG specification has relative paths ignored.
+    return (Path(folder) if Path(folder).is_absolute() else Path.home() / ".config") / _FILE
+
+
+def is_accepted(licence: str) -> bool:
+    """Tell whether this user has accepted a licence before.
+
+    Raises:
+        ValueError: The file that would tell is damaged.
+    """
+    return licence in _accepted()
+
+
+def accept(licence: str) -> None:
+    """Remember that this user has accepted a licence.
+
+    Raises:
+        ValueError: The file with the licences accepted so far is damaged.
+        OSError: It cannot be written.
+    """
+    path, licences = accepted_licences_file(), sorted({*_accepted(), licence})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+        try:
+            file.write(json.dumps(licences, indent=2) + "\n")
+            file.flush()
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def require_licence(
+    licence: str, source: str, *, accepted: bool = False, ask: Callable[[str], bool] | None = None
+) -> None:
+    """Return if the user accepts a licence, now or before.
+
+    Where the publisher states no licence, consent is to that publisher's weights alone.
+
+    Args:
+        licence: Its name.
+        source: Where the weights come from.
+        accepted: The user has accepted it in this call.
+        ask: Shows a question and returns the answer; None: there is nobody to ask.
+
+    Raises:
+        ValueError: The user does not accept it.
+    """
+    terms = TERMS.get(licence)
+    key = licence if terms else f"{licence}: {source}"
+    if is_accepted(key):
+        return
+    notice = f"the licence of the weights from {source} is {_described(licence)}"
+    if not accepted and (ask is None or not ask(f"{notice}. Do you accept it?")):
+        raise ValueError(
+            f"{notice}, and must be accepted before they are downloaded; read it and pass --accept-licence"
+        )
+    with suppress(OSError):  # a folder that cannot be written to means that the question comes again
+        accept(key)
+
+
+def _described(licence: str) -> str:
+    terms = TERMS.get(licence)
+    if terms is None:
+        return f"{licence!r}: find out at the source what you may do with them"
+    return f"{licence}: {terms.meaning} ({terms.url})"
+
+
+def _accepted() -> list[str]:
+    path = accepted_licences_file()
+    if not path.is_file():
+        return []
+    try:
+        licences = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} must be a JSON list of licences: {error}; delete it") from error
+    if not isinstance(licences, list):
+        raise ValueError(f"{path} must be a JSON list of licences, got {licences!r}; delete it")
+    return licences

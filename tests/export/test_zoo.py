@@ -1,0 +1,142 @@
+"""The list of published weights, and `sapiens zoo`."""
+
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+from typer import Typer
+from typer.testing import CliRunner
+
+from sapiens_core.families import FAMILIES
+from sapiens_core.tasks import TASKS, Task
+from sapiens_export.cli_zoo import zoo_command
+from sapiens_export.networks.config import released_network
+from sapiens_export.zoo import UNSTATED_LICENCE, ZOO, zoo_entry
+
+SUFFIXES = {
+    "original": ".pth",
+    "clean": "_clean.pth",
+    "torchscript": "_torchscript.pt2",
+    "bfloat16": "_bfloat16.pt2",
+}
+HUB_NAMES = {**{task: task.value for task in Task}, Task.FEATURES: "pretrain"}
+
+
+def name_of(entry):
+    return "-".join(filter(None, (entry.task.value, entry.size, entry.labels)))
+
+
+every_entry = pytest.mark.parametrize("entry", ZOO, ids=name_of)
+
+
+@pytest.fixture
+def run():
+    app = Typer(pretty_exceptions_enable=False)
+    app.command()(zoo_command)
+    return lambda *arguments: CliRunner().invoke(app, arguments)
+
+
+@every_entry
+def test_there_is_an_architecture_for_all_weights(entry):
+    (variant,) = (variant for variant in TASKS[entry.task].variants if variant.labels == entry.labels)
+    config = released_network(entry.task, entry.size, variant=variant)
+    assert (config.size, config.input_hw) == (entry.size, entry.input_hw)
+
+
+@every_entry
+def test_the_formats_of_a_network_differ_in_their_suffix(entry):
+    stem = entry.file.name.removesuffix(".pth")
+    assert re.fullmatch(rf"sapiens_{entry.size}_[A-Za-z_]*(epoch|AP|mIoU)_[0-9a-z_]+", stem)
+    assert {form: file.name for form, file in entry.files.items()} == {
+        form: stem + SUFFIXES[form] for form in entry.files
+    }
+
+
+@every_entry
+def test_a_licence_is_stated_for_weights_of_the_first_publisher_only(entry):
+    stated = entry.file.repository.startswith("facebook/")
+    assert entry.licence == (FAMILIES["sapiens"].licence if stated else UNSTATED_LICENCE)
+
+
+@pytest.mark.parametrize("entry", [entry for entry in ZOO if entry.licence != UNSTATED_LICENCE], ids=name_of)
+def test_a_repository_of_the_first_publisher_is_named_after_what_it_holds(entry):
+    name = f"facebook/sapiens-{HUB_NAMES[entry.task]}-{entry.size}"
+    for form, file in entry.files.items():
+        assert file.repository == (name if form in ("original", "clean") else f"{name}-{form}")
+        assert file.path == file.name
+
+
+@every_entry
+def test_the_accuracy_in_a_file_name_is_the_one_stated(entry):
+    figure = re.search(r"(?:AP|mIoU)_(\d+)", entry.file.name)
+    assert (figure is None) == (entry.accuracy is None)
+    if figure and entry.file.name != "sapiens_2b_coco_wholebody_best_coco_wholebody_AP_745.pth":
+        assert figure[1] == str(entry.accuracy.value).replace(".", "")
+
+
+def test_the_published_table_counts_where_a_file_name_rounds_otherwise():
+    assert zoo_entry(Task.POSE, "2b", "coco_wholebody").accuracy.value == 74.4
+
+
+def test_nothing_is_listed_twice():
+    keys = Counter((entry.task, entry.size, entry.labels) for entry in ZOO)
+    paths = Counter((file.repository, file.path) for entry in ZOO for file in entry.files.values())
+    assert {*keys.values(), *paths.values()} == {1}
+    assert len(ZOO) == 26
+
+
+def test_the_default_set_is_the_one_of_the_task():
+    assert zoo_entry(Task.POSE, "1b").labels == "goliath"
+    assert zoo_entry(Task.DEPTH, "2b").file.repository == "facebook/sapiens-depth-2b"
+
+
+@pytest.mark.parametrize(
+    ("task", "size", "labels", "message"),
+    [
+        (Task.SEG, "2b", None, "0.3b goliath, 0.6b goliath, 1b goliath, got 2b goliath; give a weight file"),
+        (Task.DEPTH, "9b", None, "one of 0.3b, 0.6b, 1b, 2b, got 9b"),
+        (Task.SEG, "1b", "lip", "got 1b lip"),
+        (Task.DETECT, "1b", None, "weights of detect must be one of none"),
+    ],
+)
+def test_weights_that_are_not_published_are_told_from_those_that_are(task, size, labels, message):
+    with pytest.raises(ValueError, match=message):
+        zoo_entry(task, size, labels)
+
+
+def test_the_table_names_all_weights_of_a_task(run):
+    result = run("--task", "pose")
+    assert result.exit_code == 0, result.output
+    for entry in ZOO:
+        assert (entry.file.name in result.stdout) is (entry.task is Task.POSE)
+    assert "COCO AP 79.6" in result.stdout
+    assert "not stated" in result.stdout
+
+
+def test_programs_get_every_file(run):
+    rows = json.loads(run("--json").stdout)
+    assert len(rows) == len(ZOO)
+    for row, entry in zip(rows, ZOO, strict=True):
+        assert row["files"].keys() == entry.files.keys()
+        assert row["files"]["original"]["path"] == entry.file.path
+        assert tuple(row["input_hw"]) == entry.input_hw
+        assert row["licence"] == entry.licence
+
+
+def test_the_list_needs_nothing_of_the_export_extra():
+    program = """
+import sys
+for name in ("torch", "huggingface_hub", "safetensors", "transformers"):
+    sys.modules[name] = None
+from sapiens_client import cli
+sys.argv = ["sapiens", "zoo", "--task", "depth"]
+cli.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "sapiens_2b_render_people_epoch_25.pth" in done.stdout
