@@ -109,7 +109,7 @@ def one_thread():
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize(("name", "most_workspace"), [("features", 0), ("pose", 0.5), ("depth", 0.5)])
+@pytest.mark.parametrize(("name", "most_workspace"), [("features", 0), ("pose", 0.7), ("depth", 0.7)])
 def test_the_peak_is_close_to_what_the_allocator_gives_out(name, most_workspace):
     config = SMALL[name]
     served = ServedNetwork(SapiensNetwork(config), NORMALIZATIONS["full"], config.task).eval()
