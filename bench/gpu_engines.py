@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sapiens_export.precision import DTYPES, InPrecision
 from torch import Tensor, nn
 
 from sapiens_core.families import FAMILIES
@@ -34,7 +35,6 @@ from sapiens_export.cost import network_cost
 from sapiens_export.engines import torchscript_from_network
 from sapiens_export.networks.config import NetworkConfig, released_network
 from sapiens_export.parity import parity_pixels
-from sapiens_export.precision import DTYPES, InPrecision
 from sapiens_export.served import ServedNetwork
 
 NETWORK_TASKS = [task.value for task in Task if TASKS[task].variants]

@@ -43,6 +43,10 @@ Url = Annotated[
     str | None,
     typer.Option(help="host:port of the server.", show_default="$SAPIENS_URL, else localhost:8001"),
 ]
+Model = Annotated[
+    str | None,
+    typer.Option(help="Another of the server's ensembles for this, e.g. depth_2b.", show_default="TASK"),
+]
 Timeout = Annotated[float, typer.Option("--timeout", help="Seconds that one image may take.")]
 Formats = Annotated[
     list[Format],
@@ -130,15 +134,31 @@ def _add_task(task: AnalysisTask) -> None:
     def command(
         images: Images,
         *,
+        model: Model = None,
         output: Output = Path("out"),
         url: Url = None,
         timeout_s: Timeout = 60.0,
         formats: Formats,
     ) -> None:
-        job = _Job(task, [task], lambda client, path: {task: getattr(client, task)(path)}, formats)
+        job = _Job(
+            task, [task], lambda client, path: {task: getattr(client, task)(path, model=model)}, formats
+        )
         _run(job, image_paths(images), output, url, timeout_s)
 
     app.command(task.value, help=_ABOUT[task] + _RULES)(command)
+
+
+def _people(
+    images: Images,
+    *,
+    output: Output = Path("out"),
+    url: Url = None,
+    timeout_s: Timeout = 60.0,
+    formats: Formats,
+) -> None:
+    task = AnalysisTask.PEOPLE
+    job = _Job(task, [task], lambda client, path: {task: client.people(path)}, formats)
+    _run(job, image_paths(images), output, url, timeout_s)
 
 
 def _bbox(text: str) -> tuple[float, ...]:
@@ -162,6 +182,7 @@ def _pose(
             help="Box of a person, pixels; may be repeated, for a single image. Without: the whole image.",
         ),
     ] = None,
+    model: Model = None,
     output: Output = Path("out"),
     url: Url = None,
     timeout_s: Timeout = 60.0,
@@ -172,7 +193,7 @@ def _pose(
     if boxes and len(paths) > 1:
         raise typer.BadParameter(f"--bbox is for a single image, got {len(paths)}; ask for one at a time")
     task = AnalysisTask.POSE
-    job = _Job(task, [task], lambda client, path: {task: client.pose(path, boxes)}, formats)
+    job = _Job(task, [task], lambda client, path: {task: client.pose(path, boxes, model=model)}, formats)
     _run(job, paths, output, url, timeout_s)
 
 
@@ -197,9 +218,10 @@ def _analyze(
     _run(job, image_paths(images), output, url, timeout_s)
 
 
+_COMMANDS = {AnalysisTask.POSE: _pose, AnalysisTask.PEOPLE: _people}
 for _task in AnalysisTask:
-    if _task is AnalysisTask.POSE:
-        app.command("pose", help=_ABOUT[_task] + _RULES)(_pose)
+    if _task in _COMMANDS:
+        app.command(_task.value, help=_ABOUT[_task] + _RULES)(_COMMANDS[_task])
     else:
         _add_task(_task)
 app.command("analyze", help="Ask for several tasks about IMAGES at the same time." + _RULES)(_analyze)

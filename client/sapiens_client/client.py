@@ -66,12 +66,15 @@ class SapiensClient:
         """
         return self._session.is_ready(Deadline.after(timeout_s))
 
-    def depth(self, image: ImageLike, *, timeout_s: float | None = None) -> DepthResult:
+    def depth(
+        self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
+    ) -> DepthResult:
         """Estimate the relative depth of every pixel.
 
         Args:
             image: Path of an image file, its bytes, a PIL image, or an (H, W, 3) uint8 array in RGB order.
                 Photographs are turned upright as their EXIF orientation says.
+            model: Another ensemble for the task on the server, e.g. "depth_2b". None: "depth".
             timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
 
         Returns:
@@ -83,17 +86,20 @@ class SapiensClient:
             ServerUnavailableError: No server answers at the URL.
             ServerOverloadedError: The server's queues are full.
             RequestTimeoutError: No answer in time.
-            ModelNotServedError: The server does not serve depth.
+            ModelNotServedError: The server does not serve depth, or not by that model.
             InferenceError: The server failed to compute the answer.
         """
-        return dense_result(self._call(image, timeout_s), Task.DEPTH, DepthResult)
+        return dense_result(self._call(image, timeout_s), Task.DEPTH, DepthResult, model)
 
-    def normal(self, image: ImageLike, *, timeout_s: float | None = None) -> NormalResult:
+    def normal(
+        self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
+    ) -> NormalResult:
         """Estimate the surface normal of every pixel.
 
         Args:
             image: Path of an image file, its bytes, a PIL image, or an (H, W, 3) uint8 array in RGB order.
                 Photographs are turned upright as their EXIF orientation says.
+            model: Another ensemble for the task on the server, e.g. "normal_2b". None: "normal".
             timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
 
         Returns:
@@ -105,17 +111,20 @@ class SapiensClient:
             ServerUnavailableError: No server answers at the URL.
             ServerOverloadedError: The server's queues are full.
             RequestTimeoutError: No answer in time.
-            ModelNotServedError: The server does not serve normal.
+            ModelNotServedError: The server does not serve normal, or not by that model.
             InferenceError: The server failed to compute the answer.
         """
-        return dense_result(self._call(image, timeout_s), Task.NORMAL, NormalResult)
+        return dense_result(self._call(image, timeout_s), Task.NORMAL, NormalResult, model)
 
-    def seg(self, image: ImageLike, *, timeout_s: float | None = None) -> SegmentationResult:
+    def seg(
+        self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
+    ) -> SegmentationResult:
         """Find the body part or garment that every pixel belongs to.
 
         Args:
             image: Path of an image file, its bytes, a PIL image, or an (H, W, 3) uint8 array in RGB order.
                 Photographs are turned upright as their EXIF orientation says.
+            model: Another ensemble for the task on the server, e.g. "seg_2b". None: "seg".
             timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
 
         Returns:
@@ -127,17 +136,20 @@ class SapiensClient:
             ServerUnavailableError: No server answers at the URL.
             ServerOverloadedError: The server's queues are full.
             RequestTimeoutError: No answer in time.
-            ModelNotServedError: The server does not serve segmentation.
+            ModelNotServedError: The server does not serve segmentation, or not by that model.
             InferenceError: The server failed to compute the answer.
         """
-        return dense_result(self._call(image, timeout_s), Task.SEG, SegmentationResult)
+        return dense_result(self._call(image, timeout_s), Task.SEG, SegmentationResult, model)
 
-    def features(self, image: ImageLike, *, timeout_s: float | None = None) -> FeatureResult:
+    def features(
+        self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
+    ) -> FeatureResult:
         """Compute the features of the pretrained backbone.
 
         Args:
             image: Path of an image file, its bytes, a PIL image, or an (H, W, 3) uint8 array in RGB order.
                 Photographs are turned upright as their EXIF orientation says.
+            model: Another ensemble for the task on the server, e.g. "features_2b". None: "features".
             timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
 
         Returns:
@@ -149,13 +161,18 @@ class SapiensClient:
             ServerUnavailableError: No server answers at the URL.
             ServerOverloadedError: The server's queues are full.
             RequestTimeoutError: No answer in time.
-            ModelNotServedError: The server does not serve features.
+            ModelNotServedError: The server does not serve features, or not by that model.
             InferenceError: The server failed to compute the answer.
         """
-        return dense_result(self._call(image, timeout_s), Task.FEATURES, FeatureResult)
+        return dense_result(self._call(image, timeout_s), Task.FEATURES, FeatureResult, model)
 
     def pose(
-        self, image: ImageLike, bboxes: ArrayLike | None = None, *, timeout_s: float | None = None
+        self,
+        image: ImageLike,
+        bboxes: ArrayLike | None = None,
+        *,
+        model: str | None = None,
+        timeout_s: float | None = None,
     ) -> PoseResult:
         """Find the keypoints of persons whose boxes are known.
 
@@ -165,6 +182,7 @@ class SapiensClient:
             bboxes: (N, 4) numbers, xyxy, image pixels; may reach beyond the image. More than the server takes
                 at a time are split over several requests, one after another. None: the whole image is one
                 person; an empty list: there is nobody, and nothing to ask.
+            model: Another ensemble for the task on the server, e.g. "pose_2b". None: "pose".
             timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
 
         Returns:
@@ -176,17 +194,20 @@ class SapiensClient:
             ServerUnavailableError: No server answers at the URL.
             ServerOverloadedError: The server's queues are full.
             RequestTimeoutError: No answer in time.
-            ModelNotServedError: The server does not serve pose.
+            ModelNotServedError: The server does not serve pose, or not by that model.
             InferenceError: The server failed to compute the answer.
         """
-        return pose_result(self._call(image, timeout_s), bboxes)
+        return pose_result(self._call(image, timeout_s), bboxes, model)
 
-    def detect(self, image: ImageLike, *, timeout_s: float | None = None) -> DetectionResult:
+    def detect(
+        self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
+    ) -> DetectionResult:
         """Find the boxes of the persons in an image.
 
         Args:
             image: Path of an image file, its bytes, a PIL image, or an (H, W, 3) uint8 array in RGB order.
                 Photographs are turned upright as their EXIF orientation says.
+            model: Another ensemble for the task on the server, e.g. "detect_2b". None: "detect".
             timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
 
         Returns:
@@ -198,10 +219,10 @@ class SapiensClient:
             ServerUnavailableError: No server answers at the URL.
             ServerOverloadedError: The server's queues are full.
             RequestTimeoutError: No answer in time.
-            ModelNotServedError: The server does not serve detection.
+            ModelNotServedError: The server does not serve detection, or not by that model.
             InferenceError: The server failed to compute the answer.
         """
-        return detection_result(self._call(image, timeout_s))
+        return detection_result(self._call(image, timeout_s), model)
 
     def people(
         self, image: ImageLike, *, whole_image_if_nobody: bool = False, timeout_s: float | None = None

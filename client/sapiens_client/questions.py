@@ -35,6 +35,7 @@ from sapiens_core.tasks import (
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from sapiens_client.served_model import ServedModel
     from sapiens_client.session import Call
     from sapiens_core.model_info import ModelInfo
 
@@ -74,31 +75,49 @@ def dense_results(call: Call, ensemble: str, kinds: Mapping[Task, Callable[..., 
     }
 
 
-def dense_result(call: Call, task: Task, kind: Callable[..., R]) -> R:
-    """Ask for the one array of a task."""
-    return dense_results(call, task, {task: kind})[task]
+def dense_result(call: Call, task: Task, kind: Callable[..., R], model: str | None = None) -> R:
+    """Ask for the one array of a task.
+
+    Args:
+        call: About which image.
+        task: What to ask for.
+        kind: What to make of the array.
+        model: Name of the ensemble; None: that of the task.
+    """
+    served, tensor = _served(call, task, model), TASKS[task].outputs[0]
+    array = _of_one_image(call.ask(served.name, [tensor]), tensor)
+    return kind(**{tensor.name: array}, **call.origin(served.info))
 
 
-def pose_result(call: Call, bboxes: ArrayLike | None = None) -> PoseResult:
+def _served(call: Call, task: Task, model: str | None) -> ServedModel:
+    if model is None:
+        return call.served_model(task)
+    served = call.served_model(model)
+    served.check_answers(task)
+    return served
+
+
+def pose_result(call: Call, bboxes: ArrayLike | None = None, model: str | None = None) -> PoseResult:
     """Ask for the keypoints of persons, as many at a time as the server takes.
 
     Args:
         call: About which image.
         bboxes: (N, 4), xyxy, image pixels; more than fit one request are split. None: the whole image.
+        model: Name of the ensemble; None: that of the task.
 
     Raises:
         InvalidInputError: `bboxes` cannot be boxes of persons.
     """
     boxes = None if bboxes is None else checked_bboxes(bboxes)
-    served = call.served_model(Task.POSE)
+    served = _served(call, Task.POSE, model)
     if boxes is None:
-        return _pose(call, served.info, call.ask(Task.POSE, _POSE_OUTPUTS))
+        return _pose(call, served.info, call.ask(served.name, _POSE_OUTPUTS))
     parts = [_no_persons(num_keypoints=served.output_dims[KEYPOINTS.name][1])]
     max_boxes = call.served_model(TASKS[Task.POSE].preprocess.name).number("max_batch_size")
     for start in range(0, len(boxes), max_boxes):
         some = boxes[start : start + max_boxes]
         try:
-            parts.append(call.ask(Task.POSE, _POSE_OUTPUTS, **{BBOXES.name: some}))
+            parts.append(call.ask(served.name, _POSE_OUTPUTS, **{BBOXES.name: some}))
         except InvalidInputError as error:
             if len(some) == len(boxes):
                 raise
@@ -119,12 +138,17 @@ def people_result(call: Call, *, whole_image_if_nobody: bool = False) -> PoseRes
     return _pose(call, model, call.ask(PEOPLE_POSE.name, (*_POSE_OUTPUTS, BBOX_SCORES), **option))
 
 
-def detection_result(call: Call) -> DetectionResult:
-    """Ask for the boxes of the persons in the image."""
-    model = call.served_model(Task.DETECT).info
-    arrays = call.ask(Task.DETECT, (DETECTED_BBOXES, DETECTED_SCORES))
+def detection_result(call: Call, model: str | None = None) -> DetectionResult:
+    """Ask for the boxes of the persons in the image.
+
+    Args:
+        call: About which image.
+        model: Name of the ensemble; None: that of the task.
+    """
+    served = _served(call, Task.DETECT, model)
+    arrays = call.ask(served.name, (DETECTED_BBOXES, DETECTED_SCORES))
     return DetectionResult(
-        bboxes=arrays[DETECTED_BBOXES.name], scores=arrays[DETECTED_SCORES.name], **call.origin(model)
+        bboxes=arrays[DETECTED_BBOXES.name], scores=arrays[DETECTED_SCORES.name], **call.origin(served.info)
     )
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from sapiens_client.errors import ModelNotServedError
 from sapiens_core.model_info import ModelInfo
+from sapiens_core.tasks import TASKS, Task
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,20 @@ class ServedModel:
             return ModelInfo.from_parameters(self.parameters)
         except ValueError as error:
             raise self._foreign(str(error)) from error
+
+    def check_answers(self, task: Task) -> None:
+        """Refuse a model that is not one of the ensembles for a task.
+
+        Raises:
+            ModelNotServedError: It serves another task, is a step or another kind of ensemble, or was not
+                written by `sapiens export`.
+        """
+        wanted = [tensor.name for tensor in TASKS[task].outputs]
+        if self.info.task != task or self.output_dims.keys() != set(wanted):
+            raise ModelNotServedError(
+                f"model must be an ensemble for {task} with outputs {', '.join(wanted)}, got {self.name!r} "
+                f"at {self.url} for {self.info.task} with {', '.join(self.output_dims)}; name another"
+            )
 
     def number(self, parameter: str) -> int:
         """Return a parameter that is a whole number.

@@ -1,9 +1,9 @@
-"""What export tells the steps around an engine through their model config."""
+"""What export tells an engine and the steps around it through their model configs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,6 +11,7 @@ from sapiens_core.tasks import Fit, Preprocess
 
 _DEFAULT_FIT: Fit = "stretch"  # what nearly all steps do, so that configs say nothing about it
 _DETECT, _POSE = "detect_", "pose_"
+_WARMUP = "warmup"
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,17 @@ class PeopleSettings:
         )
 
 
+def warmup_parameters(sizes: Sequence[int]) -> dict[str, str]:
+    """Return, as a Triton model config parameter, what batches an engine shall compute when it is loaded."""
+    return {_WARMUP: ",".join(map(str, sizes))} if sizes else {}
+
+
+def warmup_sizes(args: Mapping[str, str]) -> tuple[int, ...]:
+    """Read these sizes from what Triton passes to `initialize`; without the parameter there are none."""
+    text = _parameters(args).get(_WARMUP)
+    return tuple(map(int, text.split(","))) if text else ()
+
+
 def _parameters(args: Mapping[str, str]) -> dict[str, str]:
-    parameters = json.loads(args["model_config"])["parameters"]
+    parameters = json.loads(args["model_config"]).get("parameters", {})
     return {name: parameter["string_value"] for name, parameter in parameters.items()}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import triton_python_backend_utils as pb_utils
 
+from sapiens_core.step_settings import warmup_sizes
 from sapiens_core.tasks import ENGINE_FILES
 from sapiens_core.triton_backend import caller_left, failure
 
@@ -39,7 +40,8 @@ class TorchScriptEngine:
         torch.backends.cudnn.allow_tf32 = False  # float32 is what the manifest promises
         self._module = torch.jit.load(path, map_location=self._device)
         shape = [int(dim) for dim in config["input"][0]["dims"]]
-        self._run(torch.zeros(1, *shape, dtype=torch.uint8))
+        for size in warmup_sizes(args):
+            self._run(torch.zeros(size, *shape, dtype=torch.uint8))
 
     def respond(self, requests: Sequence[Any]) -> list[Any]:
         """Answer the requests of one `execute` call with one pass of the network over all that still wait."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from sapiens_core.step_settings import PeopleSettings, StepSettings
+from sapiens_core.step_settings import PeopleSettings, StepSettings, warmup_parameters
 from sapiens_core.tasks import ENGINE_FILES, HOG_FAMILY, HUMAN, HUMAN_TASKS, IMAGE_HW, PEOPLE_POSE, TASKS
 from sapiens_export.networks.config import DetectorConfig
 
@@ -134,7 +134,7 @@ def _engine(
         message.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=serving.cpu_instances)
     else:
         _add_devices(message, serving)
-    _add_warmup(message, serving)
+        _add_warmup(message, serving, runtime)
     if runtime != "python":
         message.backend, message.platform = _BACKENDS[runtime]
         message.default_model_filename = ENGINE_FILES[runtime]
@@ -156,7 +156,11 @@ def _add_devices(message: pb.ModelConfig, serving: Serving) -> None:
         message.instance_group.add(count=serving.instances)
 
 
-def _add_warmup(message: pb.ModelConfig, serving: Serving) -> None:
+def _add_warmup(message: pb.ModelConfig, serving: Serving, runtime: Runtime) -> None:
+    if runtime == "python":
+        # It warms itself up: Triton 2.51 may crash when a sample of `model_warmup` fails in a Python model.
+        _add_parameters(message, warmup_parameters(serving.warmup))
+        return
     for size in serving.warmup:
         sample = message.model_warmup.add(name=f"batch_of_{size}", batch_size=size)
         for tensor in message.input:

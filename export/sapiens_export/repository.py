@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 MANIFEST_FILE = "manifest.json"
 VERSION_FOLDER = "1"
 _ADAPTER_FILE = "model.py"
+_PLACEHOLDER_FILE = "placeholder.txt"
 _PEOPLE_TASKS = (Task.DETECT, Task.POSE)
 # What Triton, shells and file systems that ignore case take alike; the rest of a model's name is a role.
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,38}[a-z0-9])?")
@@ -166,6 +167,8 @@ def _write_model(folder: Path, config: str, new: InstalledEngine) -> None:
     """Write a model's config and the code of its step."""
     (folder / VERSION_FOLDER).mkdir(parents=True)
     (folder / "config.pbtxt").write_text(config)
+    if "ensemble_scheduling" in config:
+        (folder / VERSION_FOLDER / _PLACEHOLDER_FILE).write_text("Object storage keeps no empty folders.\n")
     is_engine = folder.name == new.spec.engine.name
     if is_engine and new.info.runtime != "python":
         return

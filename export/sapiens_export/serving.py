@@ -132,12 +132,10 @@ def serving_values(content: object, origin: str) -> dict[str, Any]:
     """
     kinds = {field.name: str(field.type) for field in fields(Serving)}
     if not isinstance(content, Mapping):
-        raise ValueError(
-            f"{origin} must map {', '.join(kinds)} to values, got {content!r:.80}; write `key: value`"
-        )
+        raise ValueError(f"{origin} must hold lines `key: value`, got {content!r:.80}; correct it")
     if unknown := [key for key in content if key not in kinds]:
         raise ValueError(
-            f"{origin} must have keys of {', '.join(kinds)}, got {unknown}; correct or remove them"
+            f"keys in {origin} must be of {', '.join(kinds)}, got {unknown}; correct or remove them"
         )
     return {key: _checked(key, value, kinds[key], origin) for key, value in content.items()}
 

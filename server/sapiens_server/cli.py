@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import time
-from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -19,7 +18,12 @@ _SAME_SIGNAL_S = 1.0
 
 
 def serve_command(
-    repository: Annotated[Path, typer.Option(help="Folder that `sapiens export` wrote.")] = Path("models"),
+    repository: Annotated[
+        str,
+        typer.Option(
+            help="Folder that `sapiens export` wrote, or its copy in object storage, e.g. s3://bucket/models."
+        ),
+    ] = "models",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     grpc_port: Annotated[
         int, typer.Option(help="Port for clients; 0: any free one.", min=0, max=65535)
@@ -65,7 +69,7 @@ def serve_command(
             ) as server,
         ):
             status.stop()
-            typer.echo(_announcement(server))
+            typer.echo(_announcement(server, repository))
             server.wait()
     except ServerError as error:
         console.out(f"error: {error}", highlight=False)
@@ -74,10 +78,14 @@ def serve_command(
         raise typer.Exit(0 if len(interruptions) == 1 else 1) from error
 
 
-def _announcement(server: RunningServer) -> str:
+def _announcement(server: RunningServer, repository: str) -> str:
     others = {"http": server.http_url, "metrics": server.metrics_url}
     also = "".join(f", {name} {url}" for name, url in others.items() if url)
-    return f"serving at {server.grpc_url}{also}: {', '.join(server.models) or 'no models yet'}"
+    return f"serving at {server.grpc_url}{also}: {', '.join(server.models) or _unlisted(repository)}"
+
+
+def _unlisted(repository: str) -> str:
+    return f"the models of {repository}" if "://" in repository else "no models yet"
 
 
 def _interrupt_on_signals() -> list[float]:

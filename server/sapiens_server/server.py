@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -29,7 +30,16 @@ _EXIT_TIMEOUT_S = 20
 _KILLED_TIMEOUT_S = 5.0
 _POLL_S = 0.05
 _LAST_LINES = 10
-_NO_BACKEND = "unable to find backend library for backend"
+_STORAGE = re.compile("(s3|gs|as)://")
+# What to do about a failure, by a part of the server's words for it.
+_ADVICE = {
+    "unable to find backend library for backend": (
+        f"this tritonserver lacks the runtime: {CONTAINER}, or export with --runtime python"
+    ),
+    "file-system not supported": (
+        f"this tritonserver cannot read such storage: {CONTAINER}, or copy the models into a folder"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,8 @@ class RunningServer:
         grpc_url: Address of the gRPC service, "host:port".
         http_url: Address of the HTTP service, or None.
         metrics_url: Address of the metrics, or None.
-        models: Names of the models that it loaded at start; none in model control "explicit".
+        models: Names of the models that it loaded at start; none in model control "explicit", and none from
+            object storage, which only the server reads.
         pid: Process id of tritonserver, which is also that of its process group.
     """
 
@@ -147,10 +158,8 @@ class RunningServer:
 
     def _start_error(self, what: str) -> ServerStartError:
         reasons = "; ".join(failure_reasons(self._log.lines()))
-        advice = (
-            f"this tritonserver lacks the runtime: {CONTAINER}, or export with --runtime python"
-            if _NO_BACKEND in reasons
-            else "correct what is named there"
+        advice = next(
+            (advice for text, advice in _ADVICE.items() if text in reasons), "correct what is named there"
         )
         why = f": {reasons}; {advice}" if reasons else f"; its last lines:\n{self._last_lines()}"
         return ServerStartError(f"tritonserver must become ready{what}{why}")
@@ -195,7 +204,9 @@ def serve(
     The server ends with the thread that calls this, so call it from one that lives as long as it shall.
 
     Args:
-        repository: Folder of models, as `sapiens export` writes it.
+        repository: Folder of models, as `sapiens export` writes it; or the address of its copy in object
+            storage, "s3://bucket/models", "gs://..." or "as://...", which tritonserver reads with the
+            credentials that it finds in the environment.
         host: IPv4 address or name to listen on. The bundled server refuses all but loopback.
         grpc_port: Port of the gRPC service; 0: any free one, here and below.
         http_port: Port of the HTTP service; None: no HTTP.
@@ -212,8 +223,7 @@ def serve(
         AddressError: The address cannot or must not be served; for a taken port it is a PortInUseError.
         ServerStartError: A model failed to load, or loading took too long.
     """
-    folder = Path(repository).absolute()
-    models = _model_names(folder)
+    location, models = _found(repository)
     installation = find_tritonserver()
     if installation.wheel and not is_loopback(host) and not options.expose_bundled:
         raise AddressError(
@@ -224,7 +234,7 @@ def serve(
     sweep()
     with claimed_name() as claim:
         arguments = [
-            f"--model-repository={shell_safe(folder, claim.folder)}",
+            f"--model-repository={_argument(location, claim)}",
             f"--model-control-mode={options.model_control}",
             "--disable-auto-complete-config",
             f"--id={claim.prefix}",
@@ -241,6 +251,18 @@ def serve(
         server._end()
         raise
     return server
+
+
+def _found(repository: str | os.PathLike[str]) -> tuple[str | Path, tuple[str, ...]]:
+    """Return where the models are, and their names, unless only the server can read them."""
+    if isinstance(repository, str) and _STORAGE.match(repository):
+        return repository, ()
+    folder = Path(repository).absolute()
+    return folder, _model_names(folder)
+
+
+def _argument(location: str | Path, claim: Claim) -> str | Path:
+    return shell_safe(location, claim.folder) if isinstance(location, Path) else location
 
 
 def _model_names(folder: Path) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ _TABLE_LINE = re.compile(r"\s*$|\||\+-")
 _NO_GPU = re.compile(r"CudaDriverHelper has not been initialized|CUDA driver version is insufficient")
 # Reasons that the server does not write as errors of its own; the text that matters follows.
 _REASON = re.compile(r"\[libprotobuf ERROR [^]]*\] |Failed to preinitialize Python stub: ")
+# How the server ends: with a reason, where it has not told any before.
+_LAST_WORDS = re.compile(r"error: creating server: (?:[\w ]+ - )?")
 _TOLD_AGAIN = "ERROR: Failed to create instance"  # a later line says the same and names the model
 _CONSEQUENCE = " which has no loaded version"  # of another model's failure
 _STATUS = re.compile(r"\b(?:Internal|Invalid argument): ")
@@ -68,8 +70,10 @@ def is_noteworthy(line: str) -> bool:
 
 def failure_reasons(lines: Iterable[str]) -> list[str]:
     """Extract why a start failed: one readable line per cause, without failures that follow from others."""
-    reasons = dict.fromkeys(reason for line in lines if (reason := _reason(line)))
-    return [reason for reason in reasons if _CONSEQUENCE not in reason] or list(reasons)
+    kept = list(lines)
+    reasons = dict.fromkeys(reason for line in kept if (reason := _reason(line)))
+    last_words = [_readable(line[end.end() :]) for line in kept if (end := _LAST_WORDS.match(line))]
+    return [reason for reason in reasons if _CONSEQUENCE not in reason] or list(reasons) or last_words
 
 
 def _reason(line: str) -> str | None:

@@ -20,7 +20,8 @@ def run(tmp_path):
     app.command()(export_command)
 
     def invoke(*arguments):
-        words = [str(argument) for argument in (*arguments, "--repository", tmp_path / "models")]
+        folder = () if "--repository" in arguments else ("--repository", tmp_path / "models")
+        words = [str(argument) for argument in (*arguments, *folder)]
         return CliRunner().invoke(app, words)
 
     return invoke
@@ -107,6 +108,14 @@ def test_the_built_in_detector_is_the_default(options, run, tmp_path):
         (("seg", "--size", "2b"), "0.3b goliath, 0.6b goliath, 1b goliath, got 2b goliath"),
         (("pose", "--size", "9b", "--keypoints", "17"), "2b coco, got 9b coco"),
         (("detect", "--runtime", "torchscript"), "run by Python, got --runtime torchscript"),
+        (("detect", "--tensorrt-accelerator"), "--tensorrt-accelerator is for --runtime onnx"),
+        (("detect", "--name", "a_raw"), "name must be at most 40 small letters"),
+        (("detect", "--gpus", "first"), "--gpus must be numbers such as 0,1, or all, got 'first'"),
+        (
+            ("detect", "--warmup", "8"),
+            "warmup must be different batch sizes from 1 to max_batch_size, 4, got [8]",
+        ),
+        (("detect", "--serving", "absent.yaml"), "absent.yaml"),
         (("detect", "--detector", "absent/folder/x"), "got absent/folder/x"),
     ],
 )
@@ -124,6 +133,25 @@ def test_the_operator_s_choices_are_options(run, tmp_path):
     assert "max_batch_size: 2\n" in config
     assert "max_queue_delay_microseconds: 5\n" in config
     assert "max_queue_size: 6\n" in config
+
+
+def test_the_operator_s_choices_may_be_in_a_file(run, tmp_path):
+    (tmp_path / "serving.yaml").write_text("max_batch_size: 3\nmax_queue_size: 7\n")
+    result = run("detect", "--serving", tmp_path / "serving.yaml", "--max-queue-size", 9, "--name", "hog")
+    assert result.exit_code == 0, result.output
+    config = (tmp_path / "models" / "detect_hog_engine" / "config.pbtxt").read_text()
+    assert "max_batch_size: 3\n" in config
+    assert "max_queue_size: 9\n" in config
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/models", "gs://bucket/models", "as://account/container/models"])
+def test_object_storage_is_no_folder_to_export_into(url, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("detect", "--repository", url)
+    assert result.exit_code == 2
+    words = " ".join(result.output.replace("│", " ").split())
+    assert f"must be a folder, got {url}; export into a folder and copy it there" in words
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 from pathlib import Path
 
 import pytest
-from google.protobuf import text_format
+from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
+from sapiens_core.step_settings import warmup_sizes
 from sapiens_core.tasks import TASKS, Task
 from sapiens_export.model_config import model_configs, people_config
 from sapiens_export.networks.config import HOG_DETECTOR, released_network
@@ -19,9 +20,10 @@ def parsed(text):
     return text_format.Parse(text, model_config_pb2.ModelConfig())
 
 
-def configs(task, serving=None, runtime="python"):
+def configs(task, serving=None, runtime="python", **options):
     network = HOG_DETECTOR if task is Task.DETECT else released_network(task, "0.3b")
-    texts = model_configs(network, serving or Serving(), runtime=runtime, parameters={"untrained": "true"})
+    parameters = {"untrained": "true"}
+    texts = model_configs(network, serving or Serving(), runtime=runtime, parameters=parameters, **options)
     return {name: parsed(text) for name, text in texts.items()}
 
 
@@ -83,13 +85,93 @@ def test_people_are_posed_in_batches_of_the_pose_engine_by_as_many_processes_as_
     assert (texts["num_keypoints"], texts["detect_fit"], texts["licence"]) == ("308", "letterbox", "x")
 
 
-def test_the_libtorch_runtime_names_its_backend_and_file():
+@pytest.mark.parametrize(
+    ("runtime", "backend", "platform", "file"),
+    [
+        ("python", "python", "", ""),
+        ("torchscript", "pytorch", "pytorch_libtorch", "model.pt"),
+        ("onnx", "onnxruntime", "onnxruntime_onnx", "model.onnx"),
+        ("tensorrt", "tensorrt", "tensorrt_plan", "model.plan"),
+    ],
+)
+def test_every_runtime_names_its_backend_and_file(runtime, backend, platform, file):
+    engine = configs("depth", runtime=runtime)["depth_engine"]
+    assert (engine.backend, engine.platform, engine.default_model_filename) == (backend, platform, file)
+    assert engine.max_batch_size == 4
+    assert [list(tensor.dims) for tensor in engine.input] == [[1024, 768, 3]]
+
+
+def test_libtorch_uses_the_plain_executor():
     engine = configs("depth", runtime="torchscript")["depth_engine"]
-    assert (engine.backend, engine.platform, engine.default_model_filename) == (
-        "pytorch",
-        "pytorch_libtorch",
-        "model.pt",
-    )
+    parameters = {name: parameter.string_value for name, parameter in engine.parameters.items()}
+    assert parameters == {"INFERENCE_MODE": "true", "DISABLE_OPTIMIZED_EXECUTION": "true"}
+
+
+@pytest.mark.parametrize(
+    ("precision", "mode"), [("float32", "FP32"), ("float16", "FP16"), ("bfloat16", "BF16")]
+)
+def test_onnx_runtime_may_compile_with_tensorrt_in_the_precision_of_the_engine(precision, mode):
+    serving = Serving(tensorrt_accelerator=True)
+    engine = configs("depth", serving, "onnx", precision=precision)["depth_engine"]
+    (accelerator,) = engine.optimization.execution_accelerators.gpu_execution_accelerator
+    assert accelerator.name == "tensorrt"
+    assert accelerator.parameters["precision_mode"] == mode
+    assert accelerator.parameters["trt_engine_cache_enable"] == "1"
+
+
+@pytest.mark.parametrize("runtime", ["python", "torchscript", "tensorrt"])
+def test_other_engines_have_no_accelerator(runtime):
+    engine = configs("depth", Serving(tensorrt_accelerator=True), runtime)["depth_engine"]
+    assert not engine.HasField("optimization")
+
+
+@pytest.mark.parametrize(
+    ("serving", "groups"),
+    [
+        (Serving(), []),
+        (Serving(instances=2), [("KIND_AUTO", 2, [])]),
+        (Serving(gpus=(0, 1)), [("KIND_GPU", 1, [0, 1])]),
+        (Serving(instances=3, gpus=(1,)), [("KIND_GPU", 3, [1])]),
+    ],
+    ids=["where there is room", "twice there", "on two GPUs", "three times on one"],
+)
+def test_engines_run_where_the_operator_says(serving, groups):
+    models = configs("depth", serving)
+    kinds = model_config_pb2.ModelInstanceGroup.Kind
+    found = [
+        (kinds.Name(group.kind), group.count, list(group.gpus))
+        for group in models["depth_engine"].instance_group
+    ]
+    assert found == groups
+    for step in ("dense_preprocess", "depth_postprocess"):
+        assert [kinds.Name(group.kind) for group in models[step].instance_group] == ["KIND_CPU"]
+
+
+def test_the_built_in_detector_stays_on_the_cpu():
+    (group,) = configs(Task.DETECT, Serving(gpus=(0,), instances=2, cpu_instances=3))[
+        "detect_engine"
+    ].instance_group
+    assert (group.kind, group.count) == (model_config_pb2.ModelInstanceGroup.KIND_CPU, 3)
+
+
+@pytest.mark.parametrize("runtime", ["torchscript", "onnx", "tensorrt"])
+@pytest.mark.parametrize("sizes", [(), (1,), (1, 4)])
+def test_the_engine_alone_is_warmed_up_with_batches_of_zeros(sizes, runtime):
+    models = configs("depth", Serving(warmup=sizes), runtime)
+    samples = models.pop("depth_engine").model_warmup
+    assert [sample.batch_size for sample in samples] == list(sizes)
+    for sample in samples:
+        assert list(sample.inputs["pixels"].dims) == [1024, 768, 3]
+        assert sample.inputs["pixels"].zero_data
+    assert not any(config.model_warmup for config in models.values())
+
+
+@pytest.mark.parametrize("sizes", [(), (1,), (1, 4)])
+def test_the_python_engine_warms_itself_up(sizes):
+    engine = configs("depth", Serving(warmup=sizes))["depth_engine"]
+    args = {"model_config": json_format.MessageToJson(engine, preserving_proto_field_name=True)}
+    assert warmup_sizes(args) == sizes
+    assert not engine.model_warmup
 
 
 def test_facts_stand_in_the_ensembles_alone():
