@@ -204,9 +204,8 @@ def serve(
     The server ends with the thread that calls this, so call it from one that lives as long as it shall.
 
     Args:
-        repository: Folder of models, as `sapiens export` writes it; or the address of its copy in object
-            storage, "s3://bucket/models", "gs://..." or "as://...", which tritonserver reads with the
-            credentials that it finds in the environment.
+        repository: Folder of models, as `sapiens export` writes it, or address of its copy in object storage
+            (s3://, gs://, as://), for which tritonserver finds credentials in the environment.
         host: IPv4 address or name to listen on. The bundled server refuses all but loopback.
         grpc_port: Port of the gRPC service; 0: any free one, here and below.
         http_port: Port of the HTTP service; None: no HTTP.
