@@ -25,17 +25,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sapiens_export.precision import DTYPES, InPrecision
 from torch import Tensor, nn
 
 from sapiens_core.families import FAMILIES
-from sapiens_core.tasks import NORMALIZATIONS, PATCHES, PEAKS, TASKS, Task
+from sapiens_core.tasks import NORMALIZATIONS, PATCHES, PEAKS, TASKS, Precision, Task
 from sapiens_export.checkpoints import random_network
 from sapiens_export.cost import network_cost
-from sapiens_export.engines import torchscript_from_network
 from sapiens_export.networks.config import NetworkConfig, released_network
+from sapiens_export.networks.padding import padded_heads
+from sapiens_export.networks.sapiens import SapiensNetwork
 from sapiens_export.parity import parity_pixels
-from sapiens_export.served import ServedNetwork
+from sapiens_export.served import DTYPES, ServedNetwork
+from sapiens_export.to_torchscript import torchscript_from_network
 
 NETWORK_TASKS = [task.value for task in Task if TASKS[task].variants]
 WARM_UP_CALLS = 2
@@ -85,12 +86,12 @@ def tiny_network(task: Task) -> NetworkConfig:
     return replace(released, **small, num_outputs=num_outputs)
 
 
-def contenders(config: NetworkConfig, network: nn.Module, options: argparse.Namespace) -> dict[str, Run]:
+def contenders(network: SapiensNetwork, options: argparse.Namespace) -> dict[str, Run]:
     """Return what is measured: functions of (B, H, W, 3) uint8 pixels on the device."""
-    served = served_network(config, InPrecision(network, options.precision))
+    served = served_network(padded_heads(network), options.precision)
     with tempfile.TemporaryDirectory() as folder:
         engine_file = Path(folder) / "model.pt"
-        torchscript_from_network(served, config.input_hw, engine_file)
+        torchscript_from_network(served, network.config.input_hw, engine_file)
         engine = torch.jit.load(engine_file, map_location=options.device)
     eager = as_tuple(served.to(options.device))
     compiled = as_tuple(compiled_module(served, options.compiler))
@@ -104,9 +105,9 @@ def contenders(config: NetworkConfig, network: nn.Module, options: argparse.Name
     return runs
 
 
-def served_network(config: NetworkConfig, network: nn.Module) -> nn.Module:
+def served_network(network: SapiensNetwork, precision: Precision = "float32") -> nn.Module:
     """Return a network as it is served."""
-    return ServedNetwork(network, NORMALIZATIONS["full"], config.task).eval()
+    return ServedNetwork(network, NORMALIZATIONS["full"], network.config.task, precision=precision).eval()
 
 
 def compiled_module(module: nn.Module, compiler: str) -> Callable[[Tensor], Tensor | Outputs]:
@@ -237,8 +238,8 @@ def extra_bytes(call: Callable[[], object], device: str) -> int | None:
 def measure(config: NetworkConfig, options: argparse.Namespace) -> Iterator[Row]:
     """Measure all contenders with all batch sizes."""
     network = random_network(config, seed=0)
-    runs = contenders(config, network, options)
-    reference = as_tuple(served_network(config, network).to(options.device))
+    runs = contenders(network, options)
+    reference = as_tuple(served_network(network).to(options.device))
     images = torch.from_numpy(parity_pixels(config.input_hw)).to(options.device)
     for batch_size in options.batch:
         pixels = images[torch.arange(batch_size) % len(images)]
