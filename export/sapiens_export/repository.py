@@ -220,7 +220,7 @@ def installed_engine(folder: Path) -> InstalledEngine:
         DetectorConfig(**network) if task is Task.DETECT else NetworkConfig(**{**network, "task": task}),
         ModelInfo(**{field.name: manifest[field.name] for field in fields(ModelInfo)}),
         Serving(**serving_values(manifest["serving"], str(path))),
-        manifest["name"],
+        manifest.get("name"),
     )
 
 
