@@ -106,10 +106,12 @@ def main() -> None:
 
 def _add_other_parts() -> None:
     from sapiens_export.cli import export_command
+    from sapiens_export.cli_verify import verify_command
     from sapiens_export.cli_zoo import zoo_command
     from sapiens_server.cli import serve_command
 
     app.command("export")(export_command)
+    app.command("verify")(verify_command)
     app.command("zoo")(zoo_command)
     app.command("serve")(serve_command)
 

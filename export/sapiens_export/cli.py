@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 import signal
-import sys
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from sapiens_core.tasks import TASKS, Precision, Preprocess, Runtime, Task
+from sapiens_export.cli_weights import WeightOptions
 from sapiens_export.serving import ALL_GPUS, NO_WARMUP, Serving, chosen_serving
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
     from sapiens_core.tasks import VariantSpec
     from sapiens_export.exporter import EngineOptions, Export
-    from sapiens_export.networks.config import NetworkConfig
-    from sapiens_export.official import OfficialCheckpoint
-    from sapiens_export.sources import Source
 
 _MISSING_EXTRA = "sapiens export needs {name}: pip install 'sapiens-triton[export]'"
 _HOG = "hog"
@@ -44,6 +42,7 @@ _TASKS_OF_OPTION = {
     "classes": {Task.SEG},
     "detector": {Task.DETECT},
     "people_instances": {Task.POSE},
+    "plan": _NETWORKS,
 }
 _CLOUD = re.compile(r"(\w+)://")
 
@@ -179,6 +178,10 @@ def export_command(
         bool,
         typer.Option("--tensorrt-accelerator", help="onnx: compile the engine with TensorRT at loading."),
     ] = Serving.tensorrt_accelerator,
+    plan: Annotated[
+        bool,
+        typer.Option("--plan", help="Only say what would be done, with file sizes and GPU memory."),
+    ] = False,
 ) -> None:
     """Turn a checkpoint into an engine, verify it, and write a model repository that serves it.
 
@@ -198,23 +201,30 @@ def export_command(
         try:
             given = {name: value for name, value in context.params.items() if _is_given(context, name)}
             serving = chosen_serving(given, serving_file)
-            published = None
-            if task is not Task.DETECT and size and checkpoint is None and not random_weights:
-                published = _published(task, size, variant, accept_licence=accept_licence, mirror=mirror)
-                licence = licence or published.entry.licence
+            weights = WeightOptions(
+                task,
+                checkpoint,
+                network,
+                size,
+                variant,
+                seed if random_weights else None,
+                mirror,
+                accept_licence,
+            )
+            if task is not Task.DETECT and weights.published and licence is None:
+                licence = weights.published.licence
+            options = exporter.EngineOptions(runtime, precision, preprocess, flip_test, licence, name)
+            if plan:
+                _print_plan(weights, options, serving, repository)
+                return
+            exporter.check_options(options)
+            fetched = None if task is Task.DETECT else weights.fetched()
             with console.status(f"loading the {task.value} network") as status:
-                options = exporter.EngineOptions(runtime, precision, preprocess, flip_test, licence, name)
                 if task is Task.DETECT:
                     export = _detector_export(detector, repository, options, serving, status)
                 else:
                     export = exporter.export_engine(
-                        _source(
-                            task,
-                            published or checkpoint,
-                            _config(task, network, size, variant),
-                            variant,
-                            seed,
-                        ),
+                        weights.source(fetched),
                         repository,
                         options,
                         serving=serving,
@@ -265,29 +275,6 @@ def _check_options(context: typer.Context, task: Task) -> None:
         raise typer.BadParameter(f"give at most one of --network and --{min(described)}")
 
 
-def _published(
-    task: Task, size: str, variant: VariantSpec | None, *, accept_licence: bool, mirror: Path | None
-) -> OfficialCheckpoint:
-    try:
-        from sapiens_export.official import checkpoint_from_zoo
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"published weights need {error.name}: pip install 'sapiens-triton[export]'"
-        ) from error
-    return checkpoint_from_zoo(
-        task,
-        size,
-        variant.labels if variant else None,
-        accept_licence=accept_licence,
-        mirror=mirror,
-        ask=_ask if sys.stdin.isatty() else None,
-    )
-
-
-def _ask(question: str) -> bool:
-    return typer.confirm(question, err=True)
-
-
 def _is_given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
@@ -297,36 +284,6 @@ def _variant(option: str, choice: str | None, variants: Mapping[str, VariantSpec
     if choice is None or choice in variants:
         return None if choice is None else variants[choice]
     raise typer.BadParameter(f"{option} must be one of {', '.join(variants)}, got {choice!r}")
-
-
-def _config(
-    task: Task, network: Path | None, size: str | None, variant: VariantSpec | None
-) -> NetworkConfig | None:
-    from sapiens_export.networks.config import read_network, released_network
-
-    if network is not None:
-        return read_network(network, task)
-    return released_network(task, size, variant=variant) if size is not None else None
-
-
-def _source(
-    task: Task,
-    checkpoint: Path | OfficialCheckpoint | None,
-    config: NetworkConfig | None,
-    variant: VariantSpec | None,
-    seed: int,
-) -> Source:
-    from sapiens_export.sources import source_from_checkpoint, source_from_seed
-
-    labels = variant.labels if variant else None
-    if isinstance(checkpoint, Path):
-        return source_from_checkpoint(task, checkpoint, config, labels=labels)
-    if checkpoint is not None:
-        source = source_from_checkpoint(task, checkpoint.path, config, labels=labels)
-        return replace(source, origin=checkpoint.origin)
-    if config is None:
-        raise ValueError("--random-weights needs an architecture; give --size or --network")
-    return source_from_seed(config, seed)
 
 
 def _detector_export(
@@ -347,6 +304,19 @@ def _detector_export(
             f"the built-in detector is run by Python, got --runtime {options.runtime}; leave it out"
         )
     return install_hog_detector(repository, serving=serving, name=options.name)
+
+
+def _print_plan(weights: WeightOptions, options: EngineOptions, serving: Serving, repository: Path) -> None:
+    from sapiens_export.exporter import model_info
+    from sapiens_export.plan import export_plan
+
+    config, origin = weights.planned()
+    info = model_info(config, options, is_trained=weights.seed is None)
+    plan = export_plan(config, info, serving, options.name, repository)
+    table = Table.grid(padding=(0, 2))
+    for about, fact in {"weights": origin, **plan}.items():
+        table.add_row(about, Text(fact, overflow="fold"))
+    Console().print(table)
 
 
 def _report(export: Export, repository: Path, console: Console) -> None:

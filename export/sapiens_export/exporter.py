@@ -110,8 +110,9 @@ def export_engine(
         ParityError: The engine differs from the network by more than the registry allows.
     """
     config = source.config
-    info = _model_info(source, options)
-    check_buildable(info.runtime, info.precision)
+    sha256 = source.checkpoint_sha256
+    info = model_info(config, options, is_trained=sha256 is not None, checkpoint_sha256=sha256 or "")
+    check_options(options)
     new = InstalledEngine(config, info, serving or Serving(), options.name)
     flip_indices = _flip_indices(config) if options.flip_test else None
 
@@ -131,6 +132,16 @@ def export_engine(
         on_step,
         facts,
     )
+
+
+def check_options(options: EngineOptions) -> None:
+    """Refuse now what this machine cannot build.
+
+    Raises:
+        ValueError: There are no such engines.
+        EngineUnavailableError: Something is missing here.
+    """
+    check_buildable(options.runtime, options.precision or default_precision(options.runtime))
 
 
 def _optimized(source: Source, precision: Precision) -> nn.Module:
@@ -254,26 +265,30 @@ def _flip_indices(config: NetworkConfig) -> tuple[int, ...]:
     return keypoint_set(config.labels).flip_indices
 
 
-def _default_licence(source: Source) -> str:
-    if source.checkpoint_sha256 is None:
-        return UNTRAINED_LICENCE
-    config = source.config
-    return UNKNOWN_LICENCE if config.size == CUSTOM_SIZE else FAMILIES[config.family].licence
+def model_info(
+    config: NetworkConfig, options: EngineOptions, *, is_trained: bool, checkpoint_sha256: str = ""
+) -> ModelInfo:
+    """Return what is told about a served network.
 
-
-def _model_info(source: Source, options: EngineOptions) -> ModelInfo:
+    Args:
+        config: Its architecture.
+        options: What is made of it.
+        is_trained: Its weights are not random.
+        checkpoint_sha256: Hash of its weight file; empty: there is none, or it is not known.
+    """
+    released = UNKNOWN_LICENCE if config.size == CUSTOM_SIZE else FAMILIES[config.family].licence
     return ModelInfo(
-        task=source.config.task.value,
-        family=source.config.family,
-        size=source.config.size,
-        labels=source.config.labels,
+        task=config.task.value,
+        family=config.family,
+        size=config.size,
+        labels=config.labels,
         precision=options.precision or default_precision(options.runtime),
         runtime=options.runtime,
         preprocess=options.preprocess,
         flip_test=options.flip_test,
-        licence=options.licence or _default_licence(source),
-        untrained=source.checkpoint_sha256 is None,
-        checkpoint_sha256=source.checkpoint_sha256 or "",
+        licence=options.licence or (released if is_trained else UNTRAINED_LICENCE),
+        untrained=not is_trained,
+        checkpoint_sha256=checkpoint_sha256,
     )
 
 

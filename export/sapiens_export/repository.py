@@ -116,6 +116,16 @@ def write_models(
     return list(configs)
 
 
+def planned_models(repository: Path, new: InstalledEngine) -> set[str]:
+    """Return the names of the models that `write_models` would write.
+
+    Args:
+        repository: Folder of models, which need not exist.
+        new: The network and how it is to be served.
+    """
+    return set(_configs(repository, new))
+
+
 def check_models(repository: Path, new: InstalledEngine) -> None:
     """Refuse what `write_models` would refuse, before the work on an engine.
 

@@ -6,7 +6,7 @@ import logging
 import warnings
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -64,7 +64,10 @@ def onnx_from_network(network: nn.Module, step: StepSpec, input_hw: tuple[int, i
             dynamo=True,
             verbose=False,
         )
-        program.save(path)  # type: ignore[union-attr]
+    program = cast("torch.onnx.ONNXProgram", program)  # None only where a file was named
+    for node in program.model.graph:
+        node.metadata_props.clear()  # which lines of which files on this machine it comes from
+    program.save(path)
 
 
 def engine_from_onnx(path: Path, device: str = "cpu") -> Engine:

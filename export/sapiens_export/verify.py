@@ -76,7 +76,7 @@ def verifications(folders: list[Path], device: str) -> Iterator[Verification]:
         try:
             yield replace(outcome, report=_report(folder, engine, device), problem=_changes(folder, engine))
         except (ValueError, OSError, RuntimeError) as error:  # torch raises RuntimeErrors for broken engines
-            yield replace(outcome, problem=str(error))
+            yield replace(outcome, problem=f"{_engine_file(folder, engine)} cannot be compared: {error}")
 
 
 def _report(folder: Path, engine: InstalledEngine, device: str) -> ParityReport:

@@ -128,7 +128,7 @@ def test_an_interrupted_export_leaves_nothing_behind(number, network_file, tmp_p
 
 
 def info_of(source, **options):
-    return exporter._model_info(source, EngineOptions(**options))
+    return exporter.model_info(source.config, EngineOptions(**options), is_trained=True)
 
 
 def test_the_licence_is_the_release_s_for_released_sizes_only(tiny_network):

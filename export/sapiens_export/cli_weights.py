@@ -1,0 +1,144 @@
+"""Which network an export is of, as its options say, and where its weights are."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.filesize import decimal
+
+from sapiens_core.tasks import Task, VariantSpec
+from sapiens_export.zoo import ZooEntry, zoo_entry
+
+if TYPE_CHECKING:
+    from sapiens_export.networks.config import NetworkConfig
+    from sapiens_export.official import OfficialCheckpoint
+    from sapiens_export.sources import Source
+
+_BYTES_PER_WEIGHT = 4  # published files are float32
+
+
+@dataclass(frozen=True)
+class WeightOptions:
+    """What the command line says about a network and its weights; the options' own help describes them.
+
+    Attributes:
+        task: What the network predicts.
+        checkpoint: --checkpoint.
+        network: --network.
+        size: --size.
+        variant: --keypoints or --classes.
+        seed: --seed with --random-weights; None: without.
+        mirror: --mirror.
+        accept_licence: --accept-licence.
+    """
+
+    task: Task
+    checkpoint: Path | None
+    network: Path | None
+    size: str | None
+    variant: VariantSpec | None
+    seed: int | None
+    mirror: Path | None
+    accept_licence: bool
+
+    @property
+    def labels(self) -> str | None:
+        """Set of keypoints or classes; None: not said."""
+        return self.variant.labels if self.variant else None
+
+    @cached_property
+    def published(self) -> ZooEntry | None:
+        """The published weights that are asked for; None: others are."""
+        if self.checkpoint is not None or self.seed is not None or self.size is None:
+            return None
+        return zoo_entry(self.task, self.size, self.labels)
+
+    def config(self) -> NetworkConfig | None:
+        """Return the architecture, if it is said.
+
+        Raises:
+            ValueError: It is not said as it must be.
+        """
+        from sapiens_export.networks.config import read_network, released_network
+
+        if self.network is not None:
+            return read_network(self.network, self.task)
+        if self.size is not None:
+            return released_network(self.task, self.size, variant=self.variant)
+        if self.seed is not None:
+            raise ValueError("--random-weights needs an architecture; give --size or --network")
+        return None
+
+    def fetched(self) -> OfficialCheckpoint | None:
+        """Fetch the published weights that are asked for, once their licence is accepted.
+
+        Raises:
+            ValueError: The licence is not accepted, or the file cannot be had.
+            DownloadError: The hub does not give the file.
+        """
+        if self.published is None:
+            return None
+        from sapiens_export.official import checkpoint_from_zoo
+
+        return checkpoint_from_zoo(
+            self.task,
+            self.published.size,
+            self.labels,
+            accept_licence=self.accept_licence,
+            mirror=self.mirror,
+            ask=_ask if sys.stdin.isatty() else None,
+        )
+
+    def source(self, fetched: OfficialCheckpoint | None) -> Source:
+        """Load the network.
+
+        Args:
+            fetched: What `fetched` returned.
+
+        Raises:
+            ValueError: The weights cannot be read, or are another network's.
+        """
+        from sapiens_export.sources import source_from_checkpoint, source_from_seed
+
+        config = self.config()
+        if fetched is not None:
+            source = source_from_checkpoint(self.task, fetched.path, config, labels=self.labels)
+            return replace(source, origin=fetched.origin)
+        if self.checkpoint is not None:
+            return source_from_checkpoint(self.task, self.checkpoint, config, labels=self.labels)
+        if config is None or self.seed is None:
+            raise ValueError(f"weights of {self.task.value} must be given, got none; give --checkpoint")
+        return source_from_seed(config, self.seed)
+
+    def planned(self) -> tuple[NetworkConfig, str]:
+        """Return the architecture, and in words where the weights would come from; nothing is fetched.
+
+        Raises:
+            ValueError: The weights are a file that cannot be read, or the architecture is not said.
+        """
+        from sapiens_export.checkpoints import load_state_dict, recognised_network
+        from sapiens_export.cost import network_cost
+
+        config = self.config()
+        if self.checkpoint is not None:
+            weights = load_state_dict(self.checkpoint)
+            config = config or recognised_network(
+                self.task, weights, str(self.checkpoint), labels=self.labels
+            )
+            return config, f"{self.checkpoint}, {decimal(self.checkpoint.stat().st_size)}"
+        if config is None:
+            raise ValueError(f"weights of {self.task.value} must be given, got none; give --checkpoint")
+        if self.published is None:
+            return config, f"random, seed {self.seed}"
+        file, size = self.published.file, network_cost(config).num_parameters * _BYTES_PER_WEIGHT
+        where = f"from {self.mirror}" if self.mirror else "downloaded unless it is in the cache"
+        return config, f"{file.repository}, {file.path}, about {decimal(size)}, {where}"
+
+
+def _ask(question: str) -> bool:
+    return typer.confirm(question, err=True)

@@ -1,0 +1,102 @@
+"""`sapiens verify`: the engines of a repository, compared again."""
+
+import json
+import shutil
+
+import pytest
+from typer import Typer
+from typer.testing import CliRunner
+
+from sapiens_core.tasks import Task
+from sapiens_export.cli_verify import verify_command
+from sapiens_export.exporter import EngineOptions, export_engine, install_hog_detector
+from sapiens_export.sources import Source
+
+
+@pytest.fixture(scope="module")
+def exported(trained, tiny_weights, tmp_path_factory):
+    """Engines of several tasks, runtimes and precisions in one repository."""
+    repository = tmp_path_factory.mktemp("verify") / "models"
+    for network, options in (
+        (trained(Task.DEPTH), EngineOptions(precision="bfloat16")),
+        (trained(Task.DEPTH), EngineOptions(runtime="onnx", precision="float16", name="onnx")),
+        (trained(Task.POSE), EngineOptions(runtime="torchscript", flip_test=True)),
+    ):
+        export_engine(Source(network, network.config, "ab" * 32), repository, options)
+    install_hog_detector(repository)
+    return repository
+
+
+@pytest.fixture
+def repository(exported, tmp_path):
+    return shutil.copytree(exported, tmp_path / "models")
+
+
+def verify(*arguments):
+    app = Typer(pretty_exceptions_enable=False)
+    app.command()(verify_command)
+    return CliRunner().invoke(app, [*map(str, arguments), "--device", "cpu"], env={"COLUMNS": "200"})
+
+
+def outcomes(result):
+    return {outcome["model"]: outcome for outcome in json.loads(result.stdout)}
+
+
+def test_engines_pass_without_their_checkpoints(repository):
+    result = verify(repository, "--json")
+    assert result.exit_code == 0, result.output
+    seen = outcomes(result)
+    assert list(seen) == ["depth_engine", "depth_onnx_engine", "pose_engine"]
+    assert [outcome["precision"] for outcome in seen.values()] == ["bfloat16", "float16", "float32"]
+    limits = {m["name"]: m["limit"] for m in seen["depth_engine"]["report"]["measures"]}
+    assert limits == {"max_error": None, "mean_error": 0.005}
+
+
+def test_people_get_a_table(repository):
+    result = verify(repository)
+    assert result.exit_code == 0
+    assert "mean error" in result.stdout
+    assert result.stdout.count("passed") == 3
+
+
+def test_an_engine_that_is_another_ones_fails(repository):
+    other = repository / "depth_engine" / "1" / "model.pt"
+    manifest = json.loads((repository / "depth_engine" / "manifest.json").read_text())
+    network = {**manifest["network"], "task": Task.DEPTH, "input_hw": tuple(manifest["network"]["input_hw"])}
+    from sapiens_export.networks.config import NetworkConfig
+    from sapiens_export.sources import source_from_seed
+
+    export_engine(source_from_seed(NetworkConfig(**network), 7), repository.parent / "other")
+    shutil.copyfile(repository.parent / "other" / "depth_engine" / "1" / "model.pt", other)
+    result = verify(repository, "--json")
+    assert result.exit_code == 1
+    assert not outcomes(result)["depth_engine"]["report"]["is_passed"]
+    assert "is not the file that was exported" in outcomes(result)["depth_engine"]["problem"]
+    assert outcomes(result)["pose_engine"]["is_passed"]
+
+
+@pytest.mark.parametrize(
+    ("file", "model", "message"),
+    [
+        ("depth_engine/1/model.pt", "depth_engine", "model.pt"),
+        ("depth_onnx_engine/1/model.onnx", "depth_onnx_engine", "must be an ONNX file"),
+        ("pose_engine/parity.npz", "pose_engine", "export the engine again"),
+    ],
+)
+@pytest.mark.parametrize("content", [None, b"damaged"], ids=["missing", "damaged"])
+def test_what_is_missing_or_damaged_fails_alone(file, model, message, content, repository):
+    (repository / file).unlink()
+    if content is not None:
+        (repository / file).write_bytes(content)
+    result = verify(repository, "--json")
+    assert result.exit_code == 1
+    seen = outcomes(result)
+    assert message in seen[model]["problem"]
+    assert [name for name, outcome in seen.items() if not outcome["is_passed"]] == [model]
+
+
+def test_a_folder_without_engines_is_named(tmp_path):
+    install_hog_detector(tmp_path)
+    result = verify(tmp_path)
+    assert result.exit_code == 1
+    assert "must have engines that `sapiens export` wrote from networks, got none" in result.output
