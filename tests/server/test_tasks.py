@@ -8,8 +8,9 @@ from sapiens_core.hog import hog_candidates
 from sapiens_core.postprocess.normal import unit_normals
 from sapiens_core.postprocess.seg import class_map
 from sapiens_core.step_settings import StepSettings
-from sapiens_core.tasks import Task
+from sapiens_core.tasks import ENGINE_FILES, Task
 from sapiens_export import pipeline
+from sapiens_export.engines import engine_from_torchscript
 from sapiens_export.networks.config import HOG_DETECTOR
 from sapiens_server import serve
 
@@ -177,3 +178,16 @@ def test_a_bad_box_gets_a_sentence_with_what_was_seen(bboxes, message, client, o
     with pytest.raises(InvalidInputError, match=message):
         client.pose(odd_images["grey"], bboxes=np.array(bboxes, np.float32))
     assert client.pose(odd_images["grey"]).keypoints.shape == (1, 17, 2)
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_engines_of_reduced_precision_are_served_as_they_are_in_process(
+    precision, export_golden, photo, encode, tmp_path
+):
+    export_golden("depth", tmp_path / "models", precision=precision)
+    file = tmp_path / "models" / "depth_engine" / "1" / ENGINE_FILES["python"]
+    with serve(tmp_path / "models", grpc_port=0) as server, SapiensClient(server.grpc_url) as client:
+        result = client.depth(photo)
+    expected = pipeline.depth(encode(photo), engine_from_torchscript(file), (64, 48))
+    np.testing.assert_allclose(result.depth, expected, rtol=0, atol=1e-5)
+    assert result.model.precision == precision
