@@ -9,9 +9,10 @@ from tritonclient.grpc import model_config_pb2
 
 from sapiens_core.model_info import ModelInfo
 from sapiens_core.tasks import TASKS, Task
-from sapiens_export.exporter import export_engine, install_hog_detector, source_from_seed
+from sapiens_export.exporter import EngineOptions, export_engine, install_hog_detector
 from sapiens_export.repository import InstalledEngine, check_models, write_models
 from sapiens_export.serving import Serving
+from sapiens_export.sources import source_from_seed
 
 
 def folders(repository):
@@ -30,7 +31,7 @@ def parsed(path):
 def two_depths(tiny_network, tmp_path_factory):
     repository = tmp_path_factory.mktemp("two") / "models"
     export_engine(source_from_seed(tiny_network, 0), repository)
-    export_engine(source_from_seed(tiny_network, 1), repository, name="2b")
+    export_engine(source_from_seed(tiny_network, 1), repository, EngineOptions(name="2b"))
     return repository
 
 
