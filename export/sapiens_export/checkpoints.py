@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import zipfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from sapiens_core.families import FAMILIES
 from sapiens_core.tasks import PATCH_SIZE, TASKS, Task, VariantSpec
+from sapiens_export import inert_pickle
 from sapiens_export.networks.config import NetworkConfig, released_network
 from sapiens_export.networks.sapiens import SapiensNetwork, resized_positions
 
@@ -287,7 +288,7 @@ def _read_pickle(path: Path) -> object:
     except pickle.UnpicklingError:
         if not zipfile.is_zipfile(path):
             raise
-        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_InertPickle)
+        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=inert_pickle)
 
 
 def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:
@@ -320,40 +321,3 @@ def _is_plain(tensor: Tensor) -> bool:
 def _shown(names: list[str]) -> str:
     rest = f" and {len(names) - _MAX_NAMES_SHOWN} more" if len(names) > _MAX_NAMES_SHOWN else ""
     return ", ".join(names[:_MAX_NAMES_SHOWN]) + rest if names else "nothing"
-
-
-class _Inert:
-    """Stands for any object that a checkpoint names beside its tensors; accepts everything, does nothing."""
-
-    def __new__(cls, *_args: Any, **_kwargs: Any) -> _Inert:
-        return super().__new__(cls)
-
-    def __call__(self, *_args: Any, **_kwargs: Any) -> _Inert:
-        return self
-
-    def __setstate__(self, _state: Any) -> None: ...
-
-    def __setitem__(self, _key: Any, _value: Any) -> None: ...
-
-    def append(self, _value: Any) -> None: ...
-
-
-class _InertUnpickler(pickle.Unpickler):
-    """Finds what rebuilds tensors, and `_Inert` for every other name."""
-
-    _ALLOWED = frozenset(
-        {
-            ("collections", "OrderedDict"),
-            ("torch._utils", "_rebuild_tensor_v2"),
-            ("torch._utils", "_rebuild_parameter"),
-        }
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        return super().find_class(module, name) if (module, name) in self._ALLOWED else _Inert
-
-
-class _InertPickle:
-    """What `torch.load` needs of a pickle module."""
-
-    Unpickler = _InertUnpickler
