@@ -166,7 +166,8 @@ def plan_from_onnx(build: TensorRTBuild, path: Path) -> BuiltPlan:
             "the GPU's memory full? Try a smaller --max-batch-size"
         )
     path.write_bytes(plan)
-    _keep(config.get_timing_cache().serialize(), timings)
+    if (measured := config.get_timing_cache()) is not None:  # None where TensorRT did not take the kept ones
+        _keep(measured.serialize(), timings)
     major, minor = torch.cuda.get_device_capability()
     return BuiltPlan(trt.__version__, torch.cuda.get_device_name(), f"{major}.{minor}")
 

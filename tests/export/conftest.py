@@ -31,10 +31,17 @@ GOLDEN_OF_TASK = {
 }
 TRAINING_STEPS = 250
 
-torch.set_num_threads(1)  # the networks are too small for more
-
 # Read once, by huggingface_hub as it loads; else its first request of all goes to the public hub.
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """The networks are too small for more; servers, which other tests compare with, have more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
