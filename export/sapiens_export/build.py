@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from sapiens_core.model_info import ModelInfo
     from sapiens_core.tasks import Precision, Runtime
     from sapiens_export.networks.config import EngineConfig
+    from sapiens_export.serving import Serving
 
 _ONNX = ENGINE_FILES["onnx"]
 
@@ -43,17 +45,11 @@ def check_buildable(runtime: Runtime, precision: Precision) -> None:
     if runtime in ("onnx", "tensorrt"):
         check_onnx_libraries()
     if runtime == "tensorrt":
-        check_tensorrt()
+        check_tensorrt(precision)
 
 
 def build_engine(
-    network: nn.Module,
-    config: EngineConfig,
-    folder: Path,
-    *,
-    runtime: Runtime,
-    precision: Precision,
-    max_batch_size: int,
+    network: nn.Module, config: EngineConfig, folder: Path, *, info: ModelInfo, serving: Serving
 ) -> dict[str, object]:
     """Write the engine files of a network.
 
@@ -61,9 +57,8 @@ def build_engine(
         network: Uint8 pixels to an engine's outputs, in the precision; in evaluation mode, on the CPU.
         config: Its architecture.
         folder: Where to write; its parent is used for what is needed on the way.
-        runtime: What will run the engine.
-        precision: What the network computes in.
-        max_batch_size: Largest batch that it must take.
+        info: Which runtime and precision.
+        serving: Which batches.
 
     Returns:
         Facts about the build, for the manifest.
@@ -72,12 +67,14 @@ def build_engine(
         EngineUnavailableError: It cannot be built on this machine.
     """
     facts: dict[str, object] = {"torch": torch.__version__}
-    file = folder / ENGINE_FILES[runtime]
-    if runtime in ("python", "torchscript"):
+    file = folder / ENGINE_FILES[info.runtime]
+    if info.runtime in ("python", "torchscript"):
         torchscript_from_network(network, config.input_hw, file)
         return facts
-    onnx_file = file if runtime == "onnx" else folder.parent / _ONNX
+    onnx_file = file if info.runtime == "onnx" else folder.parent / _ONNX
     onnx_from_network(network, TASKS[config.task].engine, config.input_hw, onnx_file)
-    build = tensorrt_build(onnx_file, precision, max_batch_size)
-    facts |= {"onnx_opset": OPSET, "trtexec": build.trtexec(ENGINE_FILES["tensorrt"])}
-    return facts if runtime == "onnx" else {**facts, "plan": asdict(plan_from_onnx(build, file))}
+    build = tensorrt_build(onnx_file, info.precision, serving.max_batch_size)
+    facts["onnx_opset"] = OPSET
+    if info.runtime == "onnx":
+        return {**facts, "trtexec": build.trtexec(ENGINE_FILES["tensorrt"])}
+    return {**facts, "plan": asdict(plan_from_onnx(build, file))}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -19,8 +20,6 @@ from sapiens_export.serving import ALL_GPUS, NO_WARMUP, Serving, chosen_serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from rich.status import Status
 
     from sapiens_core.tasks import VariantSpec
     from sapiens_export.exporter import EngineOptions, Export
@@ -191,60 +190,42 @@ def export_command(
     _check_options(context, task)
     variant = _variant("--keypoints", keypoints, _KEYPOINTS) or _variant("--classes", classes, _CLASSES)
     console = Console(stderr=True)
-    with _interruptible(console):
-        try:
-            from sapiens_export import exporter
-            from sapiens_export.engines import EngineUnavailableError
-        except ModuleNotFoundError as error:
-            console.print(_MISSING_EXTRA.format(name=error.name), markup=False)
-            raise typer.Exit(1) from error
-        try:
-            given = {name: value for name, value in context.params.items() if _is_given(context, name)}
-            serving = chosen_serving(given, serving_file)
-            weights = WeightOptions(
-                task,
-                checkpoint,
-                network,
-                size,
-                variant,
-                seed if random_weights else None,
-                mirror,
-                accept_licence,
-            )
-            if task is not Task.DETECT and weights.published and licence is None:
-                licence = weights.published.licence
-            options = exporter.EngineOptions(runtime, precision, preprocess, flip_test, licence, name)
-            if plan:
-                _print_plan(weights, options, serving, repository)
-                return
-            exporter.check_options(options)
-            fetched = None if task is Task.DETECT else weights.fetched()
-            with console.status(f"loading the {task.value} network") as status:
-                if task is Task.DETECT:
-                    export = _detector_export(detector, repository, options, serving, status)
-                else:
-                    export = exporter.export_engine(
-                        weights.source(fetched),
-                        repository,
-                        options,
-                        serving=serving,
-                        on_step=lambda step: status.update(step),
-                    )
-        except (ValueError, OSError, exporter.ParityError, EngineUnavailableError) as error:
-            console.print(f"sapiens export: {error}", markup=False, soft_wrap=True)
-            raise typer.Exit(1) from error
-        _report(export, repository, console)
+    with _told_in_a_sentence(console):
+        from sapiens_export.exporter import EngineOptions  # here, because it loads torch
+
+        given = {name: value for name, value in context.params.items() if _is_given(context, name)}
+        serving = chosen_serving(given, serving_file)
+        weights = WeightOptions(
+            task, checkpoint, network, size, variant, seed if random_weights else None, mirror, accept_licence
+        )
+        options = EngineOptions(
+            runtime, precision, preprocess, flip_test, licence or weights.published_licence, name
+        )
+        if plan:
+            _print_plan(weights, options, serving, repository)
+        elif task is Task.DETECT:
+            _report(_detector_export(detector, repository, options, serving, console), repository, console)
+        else:
+            _report(_network_export(weights, repository, options, serving, console), repository, console)
 
 
 @contextmanager
-def _interruptible(console: Console) -> Iterator[None]:
-    """End on Ctrl-C and SIGTERM alike: clean up, one line, exit status 130."""
+def _told_in_a_sentence(console: Console) -> Iterator[None]:
+    """End on errors, Ctrl-C and SIGTERM alike: clean up, one line; exit status 1, if interrupted 130."""
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     except KeyboardInterrupt as error:
         console.print("sapiens export: interrupted", markup=False)
         raise typer.Exit(_INTERRUPTED) from error
+    except ModuleNotFoundError as error:
+        console.print(_MISSING_EXTRA.format(name=error.name), markup=False)
+        raise typer.Exit(1) from error
+    except typer.Exit:  # a RuntimeError, like those of torch
+        raise
+    except (ValueError, OSError, RuntimeError) as error:
+        console.print(f"sapiens export: {error}", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -266,8 +247,10 @@ def _check_options(context: typer.Context, task: Task) -> None:
         raise typer.BadParameter(
             "give exactly one of --checkpoint FILE, --random-weights, and --size alone for published weights"
         )
-    if own and "mirror" in given:
-        raise typer.BadParameter("--mirror is for published weights, which --size alone asks for")
+    if own and (idle := given & {"mirror", "accept_licence"}):
+        raise typer.BadParameter(
+            f"--{min(idle).replace('_', '-')} is for published weights, which --size alone asks for"
+        )
     if "tensorrt_accelerator" in given and context.params["runtime"] != "onnx":
         raise typer.BadParameter("--tensorrt-accelerator is for --runtime onnx")
     described = given & {"size", "keypoints", "classes"}
@@ -286,15 +269,37 @@ def _variant(option: str, choice: str | None, variants: Mapping[str, VariantSpec
     raise typer.BadParameter(f"{option} must be one of {', '.join(variants)}, got {choice!r}")
 
 
+def _network_export(
+    weights: WeightOptions, repository: Path, options: EngineOptions, serving: Serving, console: Console
+) -> Export:
+    from sapiens_export.exporter import check_options, export_engine
+
+    check_options(options)
+    fetched = weights.fetched()
+    with console.status(f"loading the {weights.task.value} network") as status:
+        return export_engine(
+            weights.source(fetched),
+            repository,
+            options,
+            serving=serving,
+            on_step=lambda step: status.update(escape(step)),
+        )
+
+
 def _detector_export(
-    detector: str | None, repository: Path, options: EngineOptions, serving: Serving, status: Status
+    detector: str | None, repository: Path, options: EngineOptions, serving: Serving, console: Console
 ) -> Export:
     from sapiens_export.exporter import export_detector, install_hog_detector
 
     if detector not in (None, _HOG):
-        return export_detector(
-            detector, repository, options, serving=serving, on_step=lambda step: status.update(step)
-        )
+        with console.status("loading the detector") as status:
+            return export_detector(
+                detector,
+                repository,
+                options,
+                serving=serving,
+                on_step=lambda step: status.update(escape(step)),
+            )
     if options.licence is not None:
         raise ValueError(
             f"the built-in detector has OpenCV's licence, got --licence {options.licence}; leave it out"

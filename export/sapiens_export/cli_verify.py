@@ -35,7 +35,6 @@ def verify_command(
     """
     console = Console(stderr=True)
     try:
-        from sapiens_export.engines import default_device
         from sapiens_export.verify import engine_folders, verifications
     except ModuleNotFoundError as error:
         console.print(_MISSING_EXTRA.format(name=error.name), markup=False)
@@ -47,12 +46,10 @@ def verify_command(
         raise typer.Exit(1) from error
     with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
         outcomes = list(
-            progress.track(
-                verifications(folders, device or default_device()), total=len(folders), description="verify"
-            )
+            progress.track(verifications(folders, device), total=len(folders), description="verify")
         )
     if as_json:
-        typer.echo(json.dumps([outcome.to_json() for outcome in outcomes], indent=2))
+        typer.echo(json.dumps([outcome.to_json() for outcome in outcomes], indent=2, allow_nan=False))
     else:
         Console(soft_wrap=True).print(_table(outcomes))
     raise typer.Exit(0 if all(outcome.is_passed for outcome in outcomes) else 1)

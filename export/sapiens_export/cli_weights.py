@@ -54,9 +54,14 @@ class WeightOptions:
     @cached_property
     def published(self) -> ZooEntry | None:
         """The published weights that are asked for; None: others are."""
-        if self.checkpoint is not None or self.seed is not None or self.size is None:
+        if self.task is Task.DETECT or self.size is None or self.checkpoint or self.seed is not None:
             return None
         return zoo_entry(self.task, self.size, self.labels)
+
+    @property
+    def published_licence(self) -> str | None:
+        """The licence of the published weights; None: others are asked for."""
+        return self.published.licence if self.published else None
 
     def config(self) -> NetworkConfig | None:
         """Return the architecture, if it is said.

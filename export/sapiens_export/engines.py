@@ -21,8 +21,16 @@ class EngineUnavailableError(RuntimeError):
     """An engine cannot be built or run on this machine."""
 
 
-def default_device() -> str:
-    """Return the device at hand: the first NVIDIA GPU, else the CPU."""
+def default_device(runtime: Runtime) -> str:
+    """Return where engines of a runtime run on this machine: on the first NVIDIA GPU if they can.
+
+    Args:
+        runtime: What runs them.
+    """
+    if runtime == "onnx":
+        from sapiens_export.to_onnx import has_cuda  # here, because it loads onnxruntime
+
+        return "cuda" if torch.cuda.is_available() and has_cuda() else "cpu"
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -44,7 +52,7 @@ def engine_from_network(network: torch.nn.Module, device: str = "cpu") -> Engine
         with (
             torch.inference_mode(),
             torch.jit.optimized_execution(False),  # type: ignore[attr-defined]  # the plain executor, as served
-            torch.backends.cudnn.flags(allow_tf32=False),
+            torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False),
         ):
             outputs = network(torch.from_numpy(pixels).to(device))
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
@@ -69,6 +77,8 @@ def engine_from_file(runtime: Runtime, path: Path, device: str) -> Engine:
 
         return engine_from_onnx(path, device)
     if runtime == "tensorrt":
+        if device != "cuda":
+            raise EngineUnavailableError(f"a TensorRT engine runs on GPUs alone, got device {device!r}")
         from sapiens_export.to_tensorrt import engine_from_tensorrt
 
         return engine_from_tensorrt(path)

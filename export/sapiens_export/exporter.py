@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import cv2
+import torch
 
 from sapiens_core.families import FAMILIES
 from sapiens_core.labels import keypoint_set
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from torch import nn
 
     from sapiens_export.networks.config import DetectorConfig, NetworkConfig
-    from sapiens_export.parity import ParityReport
+    from sapiens_export.parity import ParityReport, Reference
     from sapiens_export.sources import Source
 
 UNTRAINED_LICENCE = "none: random weights"
 UNKNOWN_LICENCE = "unknown"
 HOG_LICENCE = "Apache-2.0: OpenCV"
-_DETECTOR_RUNTIMES = ("python", "torchscript")
+_TRACED_RUNTIMES = ("python", "torchscript")
 
 
 class ParityError(RuntimeError):
@@ -109,11 +109,9 @@ def export_engine(
         EngineUnavailableError: This machine cannot build the engine.
         ParityError: The engine differs from the network by more than the registry allows.
     """
-    config = source.config
-    sha256 = source.checkpoint_sha256
-    info = model_info(config, options, is_trained=sha256 is not None, checkpoint_sha256=sha256 or "")
+    config, sha256 = source.config, source.checkpoint_sha256
     check_options(options)
-    new = InstalledEngine(config, info, serving or Serving(), options.name)
+    info = model_info(config, options, is_trained=sha256 is not None, checkpoint_sha256=sha256 or "")
     flip_indices = _flip_indices(config) if options.flip_test else None
 
     def served(network: nn.Module, precision: Precision) -> nn.Module:
@@ -122,16 +120,13 @@ def export_engine(
             network, normalization, config.task, precision=precision, flip_indices=flip_indices
         ).eval()
 
-    facts = {**source.origin, **({} if source.seed is None else {"seed": source.seed})}
-    float32 = served(source.network, "float32")
-    return _install(
-        float32,
-        lambda: served(_optimized(source, info.precision), info.precision),
-        new,
-        repository,
-        on_step,
-        facts,
+    candidate = _Candidate(
+        InstalledEngine(config, info, serving or Serving(), options.name),
+        served(source.network, "float32"),
+        lambda: served(_optimized(source, info), info.precision),
+        {**source.origin, **({} if source.seed is None else {"seed": source.seed})},
     )
+    return _install(candidate, repository, on_step)
 
 
 def check_options(options: EngineOptions) -> None:
@@ -144,13 +139,13 @@ def check_options(options: EngineOptions) -> None:
     check_buildable(options.runtime, options.precision or default_precision(options.runtime))
 
 
-def _optimized(source: Source, precision: Precision) -> nn.Module:
+def _optimized(source: Source, info: ModelInfo) -> nn.Module:
     if isinstance(source.network, SapiensNetwork):
         return padded_heads(source.network)
-    if precision != "float32":
+    if info.precision != "float32" or info.runtime not in _TRACED_RUNTIMES:
         raise ValueError(
-            f"a TorchScript archive that is used as it is computes in float32, got precision {precision!r}; "
-            "export the original .pth file"
+            f"a TorchScript archive that is used as it is becomes a float32 engine of {_TRACED_RUNTIMES}, "
+            f"got {info.runtime} in {info.precision}; export the original .pth file"
         )
     return source.network
 
@@ -179,9 +174,9 @@ def export_detector(
     """
     from sapiens_export.networks.detectors import load_detector  # here, because it loads transformers
 
-    if options.runtime not in _DETECTOR_RUNTIMES:
+    if options.runtime not in _TRACED_RUNTIMES:
         raise ValueError(
-            f"runtime of a detector must be one of {_DETECTOR_RUNTIMES}, got {options.runtime!r}: PyTorch "
+            f"runtime of a detector must be one of {_TRACED_RUNTIMES}, got {options.runtime!r}: PyTorch "
             "cannot export these networks to ONNX; leave it out"
         )
     on_step(f"loading {detector}")
@@ -189,7 +184,7 @@ def export_detector(
     licence = options.licence or loaded.licence
     info = _detector_info(loaded.config, options, licence, file_sha256(loaded.weights))
     new = InstalledEngine(loaded.config, info, serving or Serving(), options.name)
-    return _install(loaded.network, lambda: loaded.network, new, repository, on_step)
+    return _install(_Candidate(new, loaded.network, lambda: loaded.network), repository, on_step)
 
 
 def install_hog_detector(
@@ -208,53 +203,72 @@ def install_hog_detector(
     return Export(tuple(models), info, parity=None)
 
 
-def _install(
-    float32: nn.Module,
-    engine_network: Callable[[], nn.Module],
-    new: InstalledEngine,
-    repository: Path,
-    on_step: Callable[[str], None],
-    facts: Mapping[str, object] = MappingProxyType({}),
-) -> Export:
-    config, info = new.config, new.info
-    allowed = limits(config.task, info.precision, untrained=info.untrained)
-    device, max_batch_size = default_device(), new.serving.max_batch_size
+@dataclass(frozen=True)
+class _Candidate:
+    """An engine before it is built.
+
+    Attributes:
+        new: What it will be.
+        float32: The network that it must equal, as it is served.
+        network: Makes the network that it is built from: in its precision, on the CPU.
+        facts: Entries of its manifest.
+    """
+
+    new: InstalledEngine
+    float32: nn.Module
+    network: Callable[[], nn.Module]
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+def _install(candidate: _Candidate, repository: Path, on_step: Callable[[str], None]) -> Export:
+    new, info = candidate.new, candidate.new.info
+    allowed = limits(new.config.task, info.precision, untrained=info.untrained)
     with staging_folder(repository) as folder:
         check_models(repository, new)
         engine, beside = folder / "engine", folder / "beside"
         engine.mkdir()
         beside.mkdir()
         on_step("asking the float32 network about the fixed images")
-        expected = reference(
-            config.task, engine_from_network(float32, device), config.input_hw, config.output_hw
-        )
+        expected = _reference(candidate)
         expected.save(beside / REFERENCE_FILE)
         on_step(f"building the {info.runtime} engine in {info.precision}")
-        built = build_engine(
-            engine_network().cpu(),
-            config,
-            engine,
-            runtime=info.runtime,
-            precision=info.precision,
-            max_batch_size=max_batch_size,
-        )
+        built = build_engine(candidate.network(), new.config, engine, info=info, serving=new.serving)
         on_step("comparing the engine with the float32 network")
-        file = engine / ENGINE_FILES[info.runtime]
-        report = parity(
-            engine_from_file(info.runtime, file, device),
-            expected,
-            allowed,
-            device=device_name(device),
-            max_batch_size=max_batch_size,
-        )
+        report = _compared(new, engine, expected, allowed)
         if not report.is_passed:
             raise ParityError(
                 f"engine must be close to the float32 network, got {report}; nothing was installed"
             )
         on_step(f"writing {repository}")
-        facts = {**facts, **built, "engine_sha256": file_sha256(file), "parity": report.to_json()}
+        hashes = {file.name: file_sha256(file) for file in sorted(engine.iterdir())}
+        facts = {**candidate.facts, **built, "engine_sha256": hashes, "parity": report.to_json()}
         models = write_models(repository, new, engine=engine, beside=beside, facts=facts)
     return Export(tuple(models), info, report, str(built.get("trtexec", "")))
+
+
+def _reference(candidate: _Candidate) -> Reference:
+    """Ask the float32 network on the device at hand, and leave that to the engine."""
+    config, device = candidate.new.config, default_device("python")
+    network = engine_from_network(candidate.float32, device)
+    expected = reference(config.task, network, config.input_hw, config.output_hw)
+    if device == "cuda":
+        candidate.float32.cpu()
+        torch.cuda.empty_cache()
+    return expected
+
+
+def _compared(
+    new: InstalledEngine, engine: Path, expected: Reference, allowed: Mapping[str, float]
+) -> ParityReport:
+    runtime = new.info.runtime
+    device = default_device(runtime)
+    return parity(
+        engine_from_file(runtime, engine / ENGINE_FILES[runtime], device),
+        expected,
+        allowed,
+        device=device_name(device),
+        max_batch_size=new.serving.max_batch_size,
+    )
 
 
 def _flip_indices(config: NetworkConfig) -> tuple[int, ...]:

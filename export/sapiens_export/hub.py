@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ from sapiens_export.zoo import HubFile
 _HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _REFUSALS = (401, 403)
+_XET_SWITCH = "HF_HUB_DISABLE_XET"
 
 
 class DownloadError(OSError):
@@ -120,6 +122,8 @@ def _fetched(file: HubFile, hub: Hub) -> Path:
     # Asked first, because the download retries for half a minute where there is no way to the hub at all.
     url = hf_hub_url(file.repository, file.path, endpoint=hub.endpoint)
     get_hf_file_metadata(url, token=hub.token, endpoint=hub.endpoint)
+    if _XET_SWITCH not in os.environ:
+        constants.HF_HUB_DISABLE_XET = True  # its client retries in silence for minutes where a way is barred
     return Path(
         hf_hub_download(
             file.repository, file.path, cache_dir=hub.cache, token=hub.token, endpoint=hub.endpoint
@@ -156,7 +160,7 @@ def _explained(file: HubFile, hub: Hub) -> Iterator[None]:
     """Turn what the hub's library raises into one sentence each."""
     try:
         yield
-    except (OSError, EntryNotFoundError, _HTTP_ERROR) as error:
+    except (OSError, RuntimeError, EntryNotFoundError, _HTTP_ERROR) as error:  # Runtime: of hf_xet
         reason = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else error
         raise DownloadError(_explanation(reason or error, file, hub)) from error
 

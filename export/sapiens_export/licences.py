@@ -116,6 +116,6 @@ def _accepted() -> list[str]:
         licences = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} must be a JSON list of licences: {error}; delete it") from error
-    if not isinstance(licences, list):
+    if not isinstance(licences, list) or not all(isinstance(licence, str) for licence in licences):
         raise ValueError(f"{path} must be a JSON list of licences, got {licences!r}; delete it")
     return licences

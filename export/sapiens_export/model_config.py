@@ -26,9 +26,9 @@ _BACKENDS: Mapping[Runtime, tuple[str, str]] = {  # and platforms
 }
 # The profiling executor recompiles at the first calls of every batch size.
 _LIBTORCH_PARAMETERS = {"INFERENCE_MODE": "true", "DISABLE_OPTIMIZED_EXECUTION": "true"}
-_PRECISION_MODES: Mapping[Precision, str] = {"float32": "FP32", "float16": "FP16", "bfloat16": "BF16"}
-# One path for all models: the files in it are named after network and GPU.
-_TENSORRT_CACHE = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": "/tmp/sapiens-tensorrt"}
+# Without its cache of engines, whose files are named after the shape of a network alone: another one's
+# weights would answer.
+_PRECISION_MODES: Mapping[Precision, str] = {"float32": "FP32", "float16": "FP16"}
 
 
 def model_configs(
@@ -142,8 +142,7 @@ def _engine(
         _add_parameters(message, _LIBTORCH_PARAMETERS)
     if runtime == "onnx" and serving.tensorrt_accelerator:
         accelerators = message.optimization.execution_accelerators.gpu_execution_accelerator
-        mode = {"precision_mode": _PRECISION_MODES[precision]}
-        accelerators.add(name="tensorrt", parameters=mode | _TENSORRT_CACHE)
+        accelerators.add(name="tensorrt", parameters={"precision_mode": _PRECISION_MODES[precision]})
     return message
 
 

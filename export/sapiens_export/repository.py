@@ -222,15 +222,39 @@ def installed_engine(folder: Path) -> InstalledEngine:
     Raises:
         ValueError: It is not what `write_models` wrote.
     """
-    path = folder / MANIFEST_FILE
-    manifest: dict[str, Any] = json.loads(path.read_text())
-    task = Task(manifest["task"])
-    network = {**manifest["network"], "input_hw": tuple(manifest["network"]["input_hw"])}
-    return InstalledEngine(
-        DetectorConfig(**network) if task is Task.DETECT else NetworkConfig(**{**network, "task": task}),
-        ModelInfo(**{field.name: manifest[field.name] for field in fields(ModelInfo)}),
-        Serving(**serving_values(manifest["serving"], str(path))),
-        manifest.get("name"),
+    manifest = read_manifest(folder)
+    try:
+        task = Task(manifest["task"])
+        network = {**manifest["network"], "input_hw": tuple(manifest["network"]["input_hw"])}
+        return InstalledEngine(
+            DetectorConfig(**network) if task is Task.DETECT else NetworkConfig(**{**network, "task": task}),
+            ModelInfo(**{field.name: manifest[field.name] for field in fields(ModelInfo)}),
+            Serving(**serving_values(manifest["serving"], str(folder / MANIFEST_FILE))),
+            manifest.get("name"),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise _foreign_manifest(folder, error) from error
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read all facts about an engine.
+
+    Raises:
+        ValueError: There is no manifest, or it is no JSON object.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _foreign_manifest(folder, error) from error
+    if not isinstance(manifest, dict):
+        raise _foreign_manifest(folder, TypeError(f"it is a {type(manifest).__name__}"))
+    return manifest
+
+
+def _foreign_manifest(folder: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{folder / MANIFEST_FILE} must be of this release of `sapiens export`, got {error!r}; export the "
+        "engine again, or remove its folder"
     )
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ALL_GPUS, NO_WARMUP = "all", "none"  # words for empty lists
+_MOST = 2**31 - 1  # that a model config can hold
 _POSITIVE = ("max_batch_size", "max_queue_size", "instances", "cpu_instances", "people_instances")
 
 
@@ -49,10 +50,12 @@ class Serving:
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:
-            _check_least(name, getattr(self, name), 1)
-        _check_least("queue_delay_us", self.queue_delay_us, 0)
-        if min(self.gpus, default=0) < 0 or _has_twins(self.gpus):
-            raise ValueError(f"gpus must be different ids from 0, got {list(self.gpus)}; name each GPU once")
+            _check_range(name, getattr(self, name), 1)
+        _check_range("queue_delay_us", self.queue_delay_us, 0)
+        for gpu in self.gpus:
+            _check_range("an id of gpus", gpu, 0)
+        if _has_twins(self.gpus):
+            raise ValueError(f"gpus must be different ids, got {list(self.gpus)}; name each GPU once")
         if _has_twins(self.warmup) or not all(1 <= size <= self.max_batch_size for size in self.warmup):
             raise ValueError(
                 f"warmup must be different batch sizes from 1 to max_batch_size, {self.max_batch_size}, "
@@ -60,9 +63,9 @@ class Serving:
             )
 
 
-def _check_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}; give a larger number")
+def _check_range(name: str, value: int, least: int) -> None:
+    if not least <= value <= _MOST:
+        raise ValueError(f"{name} must be from {least} to {_MOST}, got {value}; give a number between")
 
 
 def _has_twins(values: Sequence[int]) -> bool:
@@ -114,7 +117,7 @@ def read_serving(path: Path) -> dict[str, Any]:
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} must be a YAML file, got: {reason}; correct it") from error
     return serving_values({} if content is None else content, str(path))

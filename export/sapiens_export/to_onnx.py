@@ -13,7 +13,7 @@ import torch
 from sapiens_export.engines import EngineUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 OPSET = 22  # the first one with bfloat16 convolutions
 _LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 _BATCH = "batch"
+# By device, with options: float32 is what the manifest promises, and TF32 is less.
+_PROVIDERS: Mapping[str, tuple[str, dict[str, str]]] = {
+    "cpu": ("CPUExecutionProvider", {}),
+    "cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}),
+}
 
 
 def check_onnx_libraries() -> None:
@@ -51,9 +56,12 @@ def onnx_from_network(network: nn.Module, step: StepSpec, input_hw: tuple[int, i
         step: The engine's contract, which names the tensors.
         input_hw: Height and width of its input.
         path: File to write.
+
+    Raises:
+        EngineUnavailableError: PyTorch cannot export it.
     """
     pixels = torch.zeros(2, *input_hw, 3, dtype=torch.uint8)  # two: the exporter takes a one for a constant
-    with _quiet():
+    with _quiet(), _explained():
         program = torch.onnx.export(
             network,
             (pixels,),
@@ -83,25 +91,47 @@ def engine_from_onnx(path: Path, device: str = "cpu") -> Engine:
     check_onnx_libraries()
     import onnxruntime
 
-    provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[device]
-    if provider not in onnxruntime.get_available_providers():
-        raise EngineUnavailableError(
-            f"onnxruntime must have {provider}, got {onnxruntime.get_available_providers()}; "
-            "pip install onnxruntime-gpu in place of onnxruntime"
-        )
+    provider, options = _PROVIDERS[device]
     try:
-        session = onnxruntime.InferenceSession(path, providers=[provider])
-    except Exception as error:
+        session = onnxruntime.InferenceSession(path, providers=[(provider, options)])
+    except Exception as error:  # its errors have no other class in common
         raise EngineUnavailableError(
-            f"{path} must be an ONNX file that onnxruntime can run: {error}"
+            f"{path} must be an ONNX file that onnxruntime can run, got: {error}"
         ) from error
+    if session.get_providers()[0] != provider:  # it takes another one rather than fail
+        raise EngineUnavailableError(
+            f"onnxruntime must run with {provider}, got {session.get_providers()}; install onnxruntime-gpu "
+            "and its CUDA libraries in place of onnxruntime"
+        )
     (pixels_name,) = [tensor.name for tensor in session.get_inputs()]
 
     def run(pixels: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
-        outputs: Sequence[NDArray[Any]] = session.run(None, {pixels_name: pixels})
+        try:
+            outputs: Sequence[NDArray[Any]] = session.run(None, {pixels_name: pixels})
+        except Exception as error:
+            raise EngineUnavailableError(f"{path} must take {pixels.shape} pixels, got: {error}") from error
         return tuple(outputs)
 
     return run
+
+
+def has_cuda() -> bool:
+    """Return whether the onnxruntime that is installed is made for NVIDIA GPUs."""
+    check_onnx_libraries()
+    import onnxruntime
+
+    return _PROVIDERS["cuda"][0] in onnxruntime.get_available_providers()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except torch.onnx.errors.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise EngineUnavailableError(
+            f"the network must be one that PyTorch can export to ONNX, got: {reason}; use --runtime python"
+        ) from error
 
 
 @contextmanager

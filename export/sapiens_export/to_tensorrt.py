@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,9 @@ ELSEWHERE = (
     "run the same command where the engine will be served, in NVIDIA's container nvcr.io/nvidia/tensorrt of "
     "the release of its Triton, with pip install 'sapiens-triton[export]'"
 )
+
+
+_BFLOAT16_CAPABILITY = (8, 0)
 
 
 @dataclass(frozen=True)
@@ -115,23 +119,30 @@ def tensorrt_build(onnx_file: Path, precision: Precision, max_batch_size: int) -
     return TensorRTBuild(onnx_file, inputs, outputs, profiles, allows_tf32=precision != "float32")
 
 
-def check_tensorrt() -> None:
+def check_tensorrt(precision: Precision = "float32") -> None:
     """Refuse now what would fail after a long export.
 
+    Args:
+        precision: What an engine is to compute in.
+
     Raises:
-        EngineUnavailableError: TensorRT or a GPU is missing.
+        EngineUnavailableError: TensorRT or a GPU is missing, or the GPU does not know the precision.
     """
     try:
         import tensorrt
     except (ImportError, OSError) as error:
         raise EngineUnavailableError(
-            f"a TensorRT engine needs the package tensorrt of the server's version, got: {error}; "
-            f"{ELSEWHERE}, or export with --runtime onnx and build from that with the trtexec line it prints"
+            f"a TensorRT engine needs the package tensorrt of the server's version, got: {error}; {ELSEWHERE}"
         ) from error
     if not torch.cuda.is_available():
         raise EngineUnavailableError(
             f"a TensorRT engine is built on the kind of GPU that runs it, TensorRT {tensorrt.__version__} is "
             f"here but no GPU; {ELSEWHERE}"
+        )
+    if precision == "bfloat16" and torch.cuda.get_device_capability() < _BFLOAT16_CAPABILITY:
+        raise EngineUnavailableError(
+            f"bfloat16 needs a GPU of compute capability 8.0, got {torch.cuda.get_device_name()} of "
+            f"{_capability()}; add --precision float16"
         )
 
 
@@ -155,10 +166,10 @@ def plan_from_onnx(build: TensorRTBuild, path: Path) -> BuiltPlan:
     if not parser.parse_from_file(str(build.onnx)):
         reasons = "; ".join(parser.get_error(index).desc() for index in range(parser.num_errors))
         raise EngineUnavailableError(f"TensorRT {trt.__version__} must understand {build.onnx}: {reasons}")
+    _check_tensors(trt, network, build)
     config = _builder_config(trt, builder, build)
     timings = _timing_cache_file(trt.__version__)
-    cache = config.create_timing_cache(timings.read_bytes() if timings.is_file() else b"")
-    config.set_timing_cache(cache, ignore_mismatch=False)
+    cache = _timing_cache(config, timings)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineUnavailableError(
@@ -166,10 +177,8 @@ def plan_from_onnx(build: TensorRTBuild, path: Path) -> BuiltPlan:
             "the GPU's memory full? Try a smaller --max-batch-size"
         )
     path.write_bytes(plan)
-    if (measured := config.get_timing_cache()) is not None:  # None where TensorRT did not take the kept ones
-        _keep(measured.serialize(), timings)
-    major, minor = torch.cuda.get_device_capability()
-    return BuiltPlan(trt.__version__, torch.cuda.get_device_name(), f"{major}.{minor}")
+    _keep(cache.serialize(), timings)
+    return BuiltPlan(trt.__version__, torch.cuda.get_device_name(), _capability())
 
 
 def engine_from_tensorrt(path: Path) -> Engine:
@@ -228,6 +237,35 @@ def _builder_config(trt: Any, builder: Any, build: TensorRTBuild) -> Any:
     return config
 
 
+def _check_tensors(trt: Any, network: Any, build: TensorRTBuild) -> None:
+    """Refuse a network whose inputs and outputs TensorRT understands otherwise than the contract."""
+    kinds = {"UINT8": trt.DataType.UINT8, "INT32": trt.DataType.INT32}
+    kinds |= {"FLOAT16": trt.DataType.HALF, "FLOAT": trt.DataType.FLOAT}
+    tensors = [network.get_input(index) for index in range(network.num_inputs)]
+    tensors += [network.get_output(index) for index in range(network.num_outputs)]
+    seen = {tensor.name: tensor.dtype for tensor in tensors}
+    wanted = {name: kinds[kind] for name, kind in {**build.inputs, **build.outputs}.items()}
+    if seen != wanted:
+        raise EngineUnavailableError(
+            f"TensorRT {trt.__version__} must see {wanted} in {build.onnx}, got {seen}"
+        )
+
+
+def _timing_cache(config: Any, path: Path) -> Any:
+    """Return the kept timings in use, or empty ones where they are damaged or of another TensorRT."""
+    kept = path.read_bytes() if path.is_file() else b""
+    cache = config.create_timing_cache(kept)
+    if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+        cache = config.create_timing_cache(b"")
+        config.set_timing_cache(cache, ignore_mismatch=False)
+    return cache
+
+
+def _capability() -> str:
+    major, minor = torch.cuda.get_device_capability()
+    return f"{major}.{minor}"
+
+
 def _dims(tensor: Any) -> tuple[int, ...]:
     return tuple(dim.dim_value for dim in tensor.type.tensor_type.shape.dim)
 
@@ -249,7 +287,8 @@ def _timing_cache_file(version: str) -> Path:
 
 
 def _keep(timings: Any, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}")
-    unfinished.write_bytes(timings)
-    unfinished.replace(path)
+    with suppress(OSError):  # a folder that cannot be written to means that they are taken again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_bytes(timings)
+        unfinished.replace(path)

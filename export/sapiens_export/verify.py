@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sapiens_core.tasks import ENGINE_FILES, HOG_FAMILY
+from sapiens_core.tasks import ENGINE_FILES
 from sapiens_core.tolerances import limits
 from sapiens_export.checkpoints import file_sha256
-from sapiens_export.engines import device_name, engine_from_file
+from sapiens_export.engines import default_device, device_name, engine_from_file
 from sapiens_export.parity import REFERENCE_FILE, ParityReport, Reference, parity
-from sapiens_export.repository import MANIFEST_FILE, VERSION_FOLDER, InstalledEngine, installed_engine
+from sapiens_export.repository import (
+    MANIFEST_FILE,
+    VERSION_FOLDER,
+    InstalledEngine,
+    installed_engine,
+    read_manifest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,15 +29,15 @@ class Verification:
 
     Attributes:
         model: Its name in the repository.
-        runtime: What runs it.
-        precision: What it computes in.
+        runtime: What runs it; empty: its manifest does not tell.
+        precision: What it computes in; likewise.
         report: How far it is from the float32 network; None: it could not be compared.
         problem: Why not, or what is wrong with it; empty: nothing is.
     """
 
     model: str
-    runtime: str
-    precision: str
+    runtime: str = ""
+    precision: str = ""
     report: ParityReport | None = None
     problem: str = ""
 
@@ -48,13 +53,13 @@ class Verification:
 
 
 def engine_folders(repository: Path) -> list[Path]:
-    """Return the folders of a repository's engines that came from a network.
+    """Return the folders of a repository's engines, but for the built-in detector's, which is no network.
 
     Raises:
         ValueError: There is none.
     """
     manifests = sorted(repository.glob(f"*/{MANIFEST_FILE}"))
-    folders = [path.parent for path in manifests if json.loads(path.read_text())["family"] != HOG_FAMILY]
+    folders = [path.parent for path in manifests if not (path.parent / VERSION_FOLDER / "hog.py").is_file()]
     if not folders:
         raise ValueError(
             f"{repository} must have engines that `sapiens export` wrote from networks, got none; give the "
@@ -63,26 +68,28 @@ def engine_folders(repository: Path) -> list[Path]:
     return folders
 
 
-def verifications(folders: list[Path], device: str) -> Iterator[Verification]:
-    """Compare engines one after the other.
+def verifications(folders: list[Path], device: str | None) -> Iterator[Verification]:
+    """Compare engines one after the other; what is wrong with one is told, and the others go on.
 
     Args:
         folders: Of `engine_folders`.
-        device: "cpu" or "cuda".
+        device: "cpu" or "cuda"; None: where the engines run best on this machine.
     """
     for folder in folders:
-        engine = installed_engine(folder)
-        outcome = Verification(folder.name, engine.info.runtime, engine.info.precision)
+        outcome = Verification(folder.name)
         try:
-            yield replace(outcome, report=_report(folder, engine, device), problem=_changes(folder, engine))
+            engine = installed_engine(folder)
+            outcome = replace(outcome, runtime=engine.info.runtime, precision=engine.info.precision)
+            yield replace(outcome, report=_report(folder, engine, device), problem=_changes(folder))
         except (ValueError, OSError, RuntimeError) as error:  # torch raises RuntimeErrors for broken engines
-            yield replace(outcome, problem=f"{_engine_file(folder, engine)} cannot be compared: {error}")
+            yield replace(outcome, problem=f"{folder.name} cannot be compared: {error}")
 
 
-def _report(folder: Path, engine: InstalledEngine, device: str) -> ParityReport:
+def _report(folder: Path, engine: InstalledEngine, device: str | None) -> ParityReport:
     config, info = engine.config, engine.info
+    device = device or default_device(info.runtime)
     return parity(
-        engine_from_file(info.runtime, _engine_file(folder, engine), device),
+        engine_from_file(info.runtime, folder / VERSION_FOLDER / ENGINE_FILES[info.runtime], device),
         Reference.load(folder / REFERENCE_FILE, config.task, config.output_hw),
         limits(config.task, info.precision, untrained=info.untrained),
         device=device_name(device),
@@ -90,13 +97,17 @@ def _report(folder: Path, engine: InstalledEngine, device: str) -> ParityReport:
     )
 
 
-def _changes(folder: Path, engine: InstalledEngine) -> str:
-    path = _engine_file(folder, engine)
-    exported: str = json.loads((folder / MANIFEST_FILE).read_text())["engine_sha256"]
-    if file_sha256(path) == exported:
+def _changes(folder: Path) -> str:
+    """Say which of an engine's files are not those that were exported."""
+    exported = read_manifest(folder).get("engine_sha256")
+    if not isinstance(exported, dict):
+        return "the manifest tells no hashes of the engine's files; export it again"
+    version = folder / VERSION_FOLDER
+    changed = [
+        name
+        for name, sha256 in exported.items()
+        if not (version / name).is_file() or file_sha256(version / name) != sha256
+    ]
+    if not changed:
         return ""
-    return f"{path} is not the file that was exported; export it again"
-
-
-def _engine_file(folder: Path, engine: InstalledEngine) -> Path:
-    return folder / VERSION_FOLDER / ENGINE_FILES[engine.info.runtime]
+    return f"{', '.join(changed)} in {version} must be as exported; export the engine again"

@@ -24,6 +24,8 @@ ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
     # Instances are the parallelism of pre- and postprocessors.
     "OPENBLAS_NUM_THREADS": "1",
+    # A float32 engine computes in float32: without, several of NVIDIA's libraries round products to ten bits.
+    "NVIDIA_TF32_OVERRIDE": "0",
     # Callers get an answer about their bad images; the log need not hear of them.
     "OPENCV_LOG_LEVEL": "SILENT",
 }

@@ -115,6 +115,9 @@ class _Handler(BaseHTTPRequestHandler):
             "X-Linked-Etag": f'"{hashlib.sha256(content).hexdigest()}"',
             "X-Linked-Size": str(len(content)),
             "ETag": '"of-the-pointer"',
+            # That the file may also be had from a storage of another protocol, which here is not there.
+            "X-Xet-Hash": hashlib.sha256(content).hexdigest(),
+            "Link": f'<{self.state.url}/api/xet-read-token/main>; rel="xet-auth"',
             "Accept-Ranges": "bytes",
         }
         body = _damaged(content[start:], fault)

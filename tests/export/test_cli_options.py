@@ -166,3 +166,25 @@ def test_the_built_in_detector_keeps_its_licence(run):
     result = run("detect", "--licence", "mine")
     assert result.exit_code == 1
     assert "got --licence mine; leave it out" in " ".join(result.output.split())
+
+
+def test_consent_means_nothing_for_weights_at_hand(run):
+    result = run("depth", "--random-weights", "--size", "0.3b", "--accept-licence")
+    assert result.exit_code == 2
+    assert "--accept-licence is for published weights" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("option", [("--max-batch-size", "3000000000"), ("--gpus", "99999999999")])
+def test_numbers_that_no_config_can_hold_are_refused_first(option, run, network_file):
+    result = run("depth", "--random-weights", "--network", network_file, *option)
+    assert result.exit_code == 1
+    assert "must be from" in result.output
+
+
+def test_repositories_may_have_names_that_look_like_markup(network_file, tmp_path):
+    app = Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command()(export_command)
+    repository = tmp_path / "h[" / "x]"
+    options = ["depth", "--random-weights", "--network", network_file, "--repository", repository]
+    result = CliRunner().invoke(app, [str(option) for option in options])
+    assert result.exit_code == 0, result.output

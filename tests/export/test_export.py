@@ -53,7 +53,7 @@ def test_the_manifest_tells_where_the_engine_comes_from(run, checkpoint, network
     run("depth", "--checkpoint", checkpoint, "--network", network_file, "--repository", tmp_path)
     facts = manifest(tmp_path)
     assert facts["checkpoint_sha256"] == file_sha256(checkpoint)
-    assert facts["engine_sha256"] == file_sha256(tmp_path / ENGINE)
+    assert facts["engine_sha256"] == {"model.pt": file_sha256(tmp_path / ENGINE)}
     assert facts["licence"] == "unknown"
     assert "seed" not in facts
     assert facts["untrained"] is False

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from typer import Typer
 from typer.testing import CliRunner
 
+from sapiens_export.checkpoints import network_from_weights
 from sapiens_export.cli import export_command
 from sapiens_export.exporter import export_engine
 from sapiens_export.sources import source_from_seed
@@ -138,6 +139,28 @@ def test_a_hostile_file_is_refused_without_a_trace(make, golden_folder, tiny_net
     assert "Traceback" not in result.output
     assert not trap.exists()
     assert contents(repository.parent) == before
+
+
+def test_an_archive_that_is_used_as_it_is_becomes_no_onnx_engine(
+    golden_folder, tiny_network, network_file, tmp_path
+):
+    class Wrapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.wrapped = network_from_weights(tiny_network, depth_weights(golden_folder), "golden")
+
+        def forward(self, images):
+            return self.wrapped(images)
+
+    with pytest.warns(torch.jit.TracerWarning):
+        torch.jit.trace(Wrapped(), torch.zeros(1, 3, 64, 48)).save(tmp_path / "x.pt2")
+    app = Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command()(export_command)
+    options = ["depth", "--checkpoint", tmp_path / "x.pt2", "--network", network_file, "--runtime", "onnx"]
+    result = CliRunner().invoke(app, [str(option) for option in (*options, "--repository", tmp_path / "m")])
+    assert result.exit_code == 1, result.output
+    assert "becomes a float32 engine of" in " ".join(result.output.split())
+    assert not (tmp_path / "m").exists()
 
 
 def test_the_trap_would_have_shown(tmp_path):

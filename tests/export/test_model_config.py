@@ -107,16 +107,15 @@ def test_libtorch_uses_the_plain_executor():
     assert parameters == {"INFERENCE_MODE": "true", "DISABLE_OPTIMIZED_EXECUTION": "true"}
 
 
-@pytest.mark.parametrize(
-    ("precision", "mode"), [("float32", "FP32"), ("float16", "FP16"), ("bfloat16", "BF16")]
-)
+@pytest.mark.parametrize(("precision", "mode"), [("float32", "FP32"), ("float16", "FP16")])
 def test_onnx_runtime_may_compile_with_tensorrt_in_the_precision_of_the_engine(precision, mode):
     serving = Serving(tensorrt_accelerator=True)
     engine = configs("depth", serving, "onnx", precision=precision)["depth_engine"]
     (accelerator,) = engine.optimization.execution_accelerators.gpu_execution_accelerator
     assert accelerator.name == "tensorrt"
     assert accelerator.parameters["precision_mode"] == mode
-    assert accelerator.parameters["trt_engine_cache_enable"] == "1"
+    # A cache of engines would take networks of one shape for one network.
+    assert "trt_engine_cache_enable" not in accelerator.parameters
 
 
 @pytest.mark.parametrize("runtime", ["python", "torchscript", "tensorrt"])

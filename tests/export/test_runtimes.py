@@ -11,9 +11,11 @@ from sapiens_core.tasks import ENGINE_FILES, TASKS, Task
 from sapiens_core.tolerances import limits
 from sapiens_export.build import build_engine, check_buildable
 from sapiens_export.engines import EngineUnavailableError, engine_from_file, engine_from_network
+from sapiens_export.exporter import EngineOptions, model_info
 from sapiens_export.parity import parity, reference
+from sapiens_export.serving import Serving
 from sapiens_export.to_onnx import OPSET, onnx_from_network
-from sapiens_export.to_tensorrt import Profile, tensorrt_build
+from sapiens_export.to_tensorrt import Profile, _timing_cache, tensorrt_build
 
 NETWORKS = [task for task in Task if task is not Task.DETECT]
 BUILDS = [
@@ -34,8 +36,9 @@ def build(served, tmp_path):
     def built(network, runtime, precision):
         folder = tmp_path / "engine"
         folder.mkdir()
-        options = {"runtime": runtime, "precision": precision, "max_batch_size": 4}
-        facts = build_engine(served(network, precision), network.config, folder, **options)
+        options = EngineOptions(runtime=runtime, precision=precision)
+        info = model_info(network.config, options, is_trained=True)
+        facts = build_engine(served(network, precision), network.config, folder, info=info, serving=Serving())
         return folder / ENGINE_FILES[runtime], facts
 
     return built
@@ -132,6 +135,57 @@ def test_without_tensorrt_or_gpu_it_is_said_how_to_build():
 def test_onnxruntime_is_not_asked_for_what_it_cannot_compute():
     with pytest.raises(ValueError, match="float32 or float16, got bfloat16, for which onnxruntime has no"):
         check_buildable("onnx", "bfloat16")
+
+
+def test_comparing_leaves_the_libraries_of_the_gpu_on(tiny_weights, served):
+    seen = []
+
+    class Watching(torch.nn.Module):
+        def forward(self, pixels):
+            seen.append((torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32))
+            return pixels
+
+    engine_from_network(Watching())(np.zeros((1, 2, 2, 3), np.uint8))
+    assert seen == [(torch.backends.cudnn.enabled, False)]
+
+
+def test_an_onnx_engine_says_which_pixels_it_does_not_take(build, tiny_weights):
+    file, _ = build(tiny_weights(Task.DEPTH), "onnx", "float32")
+    with pytest.raises(EngineUnavailableError, match=r"model\.onnx must take \(1, 32, 48, 3\) pixels"):
+        engine_from_file("onnx", file, "cpu")(np.zeros((1, 32, 48, 3), np.uint8))
+
+
+def test_a_plan_is_not_run_on_the_cpu(tmp_path):
+    with pytest.raises(EngineUnavailableError, match="runs on GPUs alone, got device 'cpu'"):
+        engine_from_file("tensorrt", tmp_path / "model.plan", "cpu")
+
+
+class Timings:
+    """A builder's config that takes kept timings of its own release alone, like TensorRT's."""
+
+    def __init__(self):
+        self.cache = None
+
+    def create_timing_cache(self, kept):
+        return None if kept == b"damaged" else kept
+
+    def set_timing_cache(self, cache, ignore_mismatch):
+        assert ignore_mismatch is False
+        if cache == b"of another release":
+            return False
+        self.cache = cache
+        return True
+
+
+@pytest.mark.parametrize(
+    ("kept", "used"),
+    [(None, b""), (b"good", b"good"), (b"damaged", b""), (b"of another release", b"")],
+)
+def test_kept_timings_are_used_if_they_can_be(kept, used, tmp_path):
+    path, config = tmp_path / "x.timings", Timings()
+    if kept is not None:
+        path.write_bytes(kept)
+    assert _timing_cache(config, path) == used == config.cache
 
 
 def test_a_file_that_is_no_engine_is_an_error_of_its_library(tmp_path):

@@ -15,12 +15,12 @@ def file(tmp_path):
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"max_batch_size": 0}, "max_batch_size must be at least 1, got 0"),
-        ({"max_queue_size": -1}, "max_queue_size must be at least 1, got -1"),
-        ({"instances": 0}, "instances must be at least 1, got 0"),
-        ({"queue_delay_us": -5}, "queue_delay_us must be at least 0, got -5"),
-        ({"gpus": (0, -1)}, r"gpus must be different ids from 0, got [0, -1]"),
-        ({"gpus": (1, 1)}, r"gpus must be different ids from 0, got [1, 1]"),
+        ({"max_batch_size": 0}, "max_batch_size must be from 1 to 2147483647, got 0"),
+        ({"max_queue_size": -1}, "max_queue_size must be from 1 to 2147483647, got -1"),
+        ({"instances": 0}, "instances must be from 1 to 2147483647, got 0"),
+        ({"queue_delay_us": -5}, "queue_delay_us must be from 0 to 2147483647, got -5"),
+        ({"gpus": (0, -1)}, r"an id of gpus must be from 0 to 2147483647, got -1"),
+        ({"gpus": (1, 1)}, r"gpus must be different ids, got [1, 1]"),
         ({"warmup": (1, 8)}, "warmup must be different batch sizes from 1 to max_batch_size, 4, got [1, 8]"),
         ({"warmup": (0,)}, "from 1 to max_batch_size, 4, got [0]"),
         ({"warmup": (2, 2)}, "got [2, 2]"),

@@ -71,14 +71,14 @@ def test_an_engine_that_is_another_ones_fails(repository):
     result = verify(repository, "--json")
     assert result.exit_code == 1
     assert not outcomes(result)["depth_engine"]["report"]["is_passed"]
-    assert "is not the file that was exported" in outcomes(result)["depth_engine"]["problem"]
+    assert "model.pt in" in outcomes(result)["depth_engine"]["problem"]
     assert outcomes(result)["pose_engine"]["is_passed"]
 
 
 @pytest.mark.parametrize(
     ("file", "model", "message"),
     [
-        ("depth_engine/1/model.pt", "depth_engine", "model.pt"),
+        ("depth_engine/1/model.pt", "depth_engine", "depth_engine cannot be compared"),
         ("depth_onnx_engine/1/model.onnx", "depth_onnx_engine", "must be an ONNX file"),
         ("pose_engine/parity.npz", "pose_engine", "export the engine again"),
     ],
@@ -93,6 +93,26 @@ def test_what_is_missing_or_damaged_fails_alone(file, model, message, content, r
     seen = outcomes(result)
     assert message in seen[model]["problem"]
     assert [name for name, outcome in seen.items() if not outcome["is_passed"]] == [model]
+
+
+@pytest.mark.parametrize("content", [b"{}", b"[]", b'{"task": "depth"}', b"\xff", b"[" * 100_000], ids=repr)
+def test_a_manifest_of_another_release_fails_alone(content, repository):
+    (repository / "pose_engine" / "manifest.json").write_bytes(content)
+    result = verify(repository, "--json")
+    assert result.exit_code == 1
+    seen = outcomes(result)
+    assert "must be of this release of `sapiens export`" in seen["pose_engine"]["problem"]
+    assert seen["depth_engine"]["is_passed"]
+
+
+def test_weights_beside_an_onnx_file_are_checked_too(repository):
+    manifest = repository / "depth_onnx_engine" / "manifest.json"
+    facts = json.loads(manifest.read_text())
+    data = repository / "depth_onnx_engine" / "1" / "model.onnx.data"
+    data.write_bytes(b"weights")
+    facts["engine_sha256"]["model.onnx.data"] = "0" * 64
+    manifest.write_text(json.dumps(facts))
+    assert "model.onnx.data in" in outcomes(verify(repository, "--json"))["depth_onnx_engine"]["problem"]
 
 
 def test_a_folder_without_engines_is_named(tmp_path):
