@@ -32,6 +32,7 @@ lint: .venv/installed ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/basedpyright
 
 configs: .venv/installed ## write the committed model configs from the registry
 	$(BIN)/python -c 'from pathlib import Path; from sapiens_export.repository import write_released_configs as w; w(Path("model_repository"))'

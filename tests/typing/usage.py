@@ -1,0 +1,63 @@
+"""How people's programs use the SDK: type-checked, not run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, assert_type
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sapiens_client import (
+    Analysis,
+    DepthResult,
+    DetectionResult,
+    FeatureResult,
+    NormalResult,
+    PoseResult,
+    RequestTimeoutError,
+    Result,
+    SapiensClient,
+    SapiensError,
+    SegmentationResult,
+    Timing,
+)
+
+
+def every_task(image: NDArray[np.uint8]) -> None:
+    with SapiensClient("gpu-1:8001", timeout_s=10) as client:
+        assert_type(client.ready(), bool)
+        assert_type(client.depth(image), DepthResult)
+        assert_type(client.depth("photo.jpg", model="depth_2b").depth, NDArray[np.float32])
+        assert_type(client.normal(Path("photo.jpg")), NormalResult)
+        assert_type(client.seg(b"the bytes of a file"), SegmentationResult)
+        assert_type(client.pose(image, bboxes=[[1, 2, 3, 4]]), PoseResult)
+        assert_type(client.features(image), FeatureResult)
+        assert_type(client.detect(image), DetectionResult)
+        assert_type(client.people(image, whole_image_if_nobody=True), PoseResult)
+        assert_type(client.analyze(image, tasks=("depth", "seg")), Analysis)
+
+
+def results(client: SapiensClient) -> tuple[Path, ...]:
+    result: Result = client.depth("photo.jpg")
+    assert_type(result.timing, Timing)
+    assert_type(result.timing.total_s, float)
+    assert_type(result.model.licence, str)
+    assert_type(result.arrays(), dict[str, NDArray[Any]])
+    pose = client.pose("photo.jpg")
+    assert_type(pose.keypoints, NDArray[np.float32])
+    for person in pose.persons:
+        assert_type(person["left_elbow"].score, float)
+    assert_type(client.seg("photo.jpg").mask("Hair"), NDArray[np.bool_])
+    return result.save("depth.npz")
+
+
+def errors(client: SapiensClient) -> str:
+    try:
+        client.depth("photo.jpg")
+    except RequestTimeoutError as error:
+        timeout: TimeoutError = error
+        return str(timeout)
+    except SapiensError as error:
+        return str(error)
+    return ""
