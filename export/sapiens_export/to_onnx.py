@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 OPSET = 22  # the first one with bfloat16 convolutions
 _LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 _BATCH = "batch"
+_ERRORS = 3  # level of onnxruntime's log
 # By device, with options: float32 is what the manifest promises, and TF32 is less.
 _PROVIDERS: Mapping[str, tuple[str, dict[str, str]]] = {
     "cpu": ("CPUExecutionProvider", {}),
@@ -92,8 +93,10 @@ def engine_from_onnx(path: Path, device: str = "cpu") -> Engine:
     import onnxruntime
 
     provider, options = _PROVIDERS[device]
+    quiet = onnxruntime.SessionOptions()
+    quiet.log_severity_level = _ERRORS
     try:
-        session = onnxruntime.InferenceSession(path, providers=[(provider, options)])
+        session = onnxruntime.InferenceSession(path, quiet, providers=[(provider, options)])
     except Exception as error:  # its errors have no other class in common
         raise EngineUnavailableError(
             f"{path} must be an ONNX file that onnxruntime can run, got: {error}"
