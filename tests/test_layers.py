@@ -42,6 +42,7 @@ ALLOWED = {
     },
     "export/sapiens_export/cli_weights.py": {"sapiens_export", "sapiens_core", *COMMAND_LINE},
     "export/sapiens_export/plan.py": {"sapiens_export", "sapiens_core", "rich"},
+    "export/sapiens_export/cli_ends.py": COMMAND_LINE,
     "export/sapiens_export/cli_verify.py": {"sapiens_export", *COMMAND_LINE},
     "export/sapiens_export/cli.py": {"sapiens_export", "sapiens_core", *COMMAND_LINE},
     "export/sapiens_export/to_onnx.py": {"sapiens_export", "sapiens_core", "torch", "onnxruntime", *ARRAYS},

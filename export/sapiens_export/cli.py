@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import signal
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -15,18 +13,19 @@ from rich.table import Table
 from rich.text import Text
 
 from sapiens_core.tasks import TASKS, Precision, Preprocess, Runtime, Task
+from sapiens_export.cli_ends import interruptible, told_in_a_sentence
 from sapiens_export.cli_weights import WeightOptions
 from sapiens_export.serving import ALL_GPUS, NO_WARMUP, Serving, chosen_serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Mapping
+
+    from rich.status import Status
 
     from sapiens_core.tasks import VariantSpec
     from sapiens_export.exporter import EngineOptions, Export
 
-_MISSING_EXTRA = "sapiens export needs {name}: pip install 'sapiens-triton[export]'"
 _HOG = "hog"
-_INTERRUPTED = 128 + signal.SIGINT
 _MAX_SEED = 2**63 - 1
 _KEYPOINTS = {str(variant.num_outputs): variant for variant in TASKS[Task.POSE].variants}
 _CLASSES = {variant.labels: variant for variant in TASKS[Task.SEG].variants}
@@ -179,18 +178,20 @@ def export_command(
     ] = Serving.tensorrt_accelerator,
     plan: Annotated[
         bool,
-        typer.Option("--plan", help="Only say what would be done, with file sizes and GPU memory."),
+        typer.Option(
+            "--plan", help="Only say what would be done to a network, with file sizes and GPU memory."
+        ),
     ] = False,
 ) -> None:
     """Turn a checkpoint into an engine, verify it, and write a model repository that serves it.
 
     A repository with both a detector and a pose network also gets people_pose, which finds everybody's
-    keypoints.
+    keypoints. Exit status: 0 installed, 1 refused or failed, 2 wrong usage, 130 interrupted.
     """
     _check_options(context, task)
     variant = _variant("--keypoints", keypoints, _KEYPOINTS) or _variant("--classes", classes, _CLASSES)
-    console = Console(stderr=True)
-    with _told_in_a_sentence(console):
+    console = Console(stderr=True, highlight=False)
+    with interruptible(console), told_in_a_sentence(console):
         from sapiens_export.exporter import EngineOptions  # here, because it loads torch
 
         given = {name: value for name, value in context.params.items() if _is_given(context, name)}
@@ -209,32 +210,6 @@ def export_command(
             _report(_network_export(weights, repository, options, serving, console), repository, console)
 
 
-@contextmanager
-def _told_in_a_sentence(console: Console) -> Iterator[None]:
-    """End on errors, Ctrl-C and SIGTERM alike: clean up, one line; exit status 1, if interrupted 130."""
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        console.print("sapiens export: interrupted", markup=False)
-        raise typer.Exit(_INTERRUPTED) from error
-    except ModuleNotFoundError as error:
-        console.print(_MISSING_EXTRA.format(name=error.name), markup=False)
-        raise typer.Exit(1) from error
-    except typer.Exit:  # a RuntimeError, like those of torch
-        raise
-    except (ValueError, OSError, RuntimeError) as error:
-        console.print(f"sapiens export: {error}", markup=False, soft_wrap=True)
-        raise typer.Exit(1) from error
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(_signal: int, _frame: object) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # `timeout` may deliver it twice, also into the cleaning up
-    raise KeyboardInterrupt
-
-
 def _check_options(context: typer.Context, task: Task) -> None:
     """Refuse options that mean nothing for the task, or nothing together."""
     given = {name for name in context.params if _is_given(context, name)}
@@ -251,6 +226,8 @@ def _check_options(context: typer.Context, task: Task) -> None:
         raise typer.BadParameter(
             f"--{min(idle).replace('_', '-')} is for published weights, which --size alone asks for"
         )
+    if {"name", "people_instances"} <= given:
+        raise typer.BadParameter("--people-instances is for the pose network without a --name")
     if "tensorrt_accelerator" in given and context.params["runtime"] != "onnx":
         raise typer.BadParameter("--tensorrt-accelerator is for --runtime onnx")
     described = given & {"size", "keypoints", "classes"}
@@ -282,8 +259,15 @@ def _network_export(
             repository,
             options,
             serving=serving,
-            on_step=lambda step: status.update(escape(step)),
+            on_step=_teller(console, status),
         )
+
+
+def _teller(console: Console, status: Status) -> Callable[[str], None]:
+    """Return what tells the steps of an export: on a terminal the last one, elsewhere a line for each."""
+    if console.is_terminal:
+        return lambda step: status.update(escape(step))
+    return lambda step: console.print(step, markup=False, soft_wrap=True)
 
 
 def _detector_export(
@@ -298,7 +282,7 @@ def _detector_export(
                 repository,
                 options,
                 serving=serving,
-                on_step=lambda step: status.update(escape(step)),
+                on_step=_teller(console, status),
             )
     if options.licence is not None:
         raise ValueError(
@@ -313,15 +297,17 @@ def _detector_export(
 
 def _print_plan(weights: WeightOptions, options: EngineOptions, serving: Serving, repository: Path) -> None:
     from sapiens_export.exporter import model_info
-    from sapiens_export.plan import export_plan
+    from sapiens_export.plan import IN_THE_WAY, export_plan
 
     config, origin = weights.planned()
     info = model_info(config, options, is_trained=weights.seed is None)
-    plan = export_plan(config, info, serving, options.name, repository)
+    facts = {"weights": origin, **export_plan(config, info, serving, options.name, repository)}
     table = Table.grid(padding=(0, 2))
-    for about, fact in {"weights": origin, **plan}.items():
+    for about, fact in facts.items():
         table.add_row(about, Text(fact, overflow="fold"))
-    Console().print(table)
+    Console(highlight=False).print(table)
+    if IN_THE_WAY in facts:
+        raise typer.Exit(1)
 
 
 def _report(export: Export, repository: Path, console: Console) -> None:
@@ -330,7 +316,8 @@ def _report(export: Export, repository: Path, console: Console) -> None:
     if export.parity is not None:
         console.print(f"parity: {export.parity}", markup=False, soft_wrap=True)
     if export.trtexec:
-        console.print(f"to build a TensorRT engine elsewhere: {export.trtexec}", markup=False, soft_wrap=True)
+        words = "the same asked of TensorRT's own tool, whose plan is not installed"
+        console.print(f"{words}: {export.trtexec}", markup=False, soft_wrap=True)
     console.print(f"licence of the weights: {info.licence}", markup=False)
     if info.untrained:
         console.print("untrained: the weights are random and the results mean nothing", markup=False)

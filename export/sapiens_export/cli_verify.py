@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
+from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from sapiens_export.verify import Verification
@@ -29,25 +29,28 @@ def verify_command(
 ) -> None:
     """Run the engines of a repository on fixed images, and compare them with their float32 networks.
 
-    What the networks answered is kept beside the engines, so neither checkpoints nor the machine that
-    exported are needed. Exit status: 0 all engines are as close as they must be, 1 one is not, or cannot
-    run here.
+    The built-in detector has none to compare with. What the networks answered is kept beside the engines, so
+    neither checkpoints nor the machine that exported are needed. Exit status: 0 all engines are as close as
+    they must be, 1 one is not, or cannot run here.
     """
-    console = Console(stderr=True)
+    console = Console(stderr=True, highlight=False)
     try:
-        from sapiens_export.verify import engine_folders, verifications
+        from sapiens_export.engines import check_device
+        from sapiens_export.verify import engine_folders, incomplete_ensembles, verifications
     except ModuleNotFoundError as error:
         console.print(_MISSING_EXTRA.format(name=error.name), markup=False)
         raise typer.Exit(1) from error
     try:
+        check_device(device)
         folders = engine_folders(repository)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         console.print(f"sapiens verify: {error}", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
     with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
         outcomes = list(
             progress.track(verifications(folders, device), total=len(folders), description="verify")
         )
+    outcomes += incomplete_ensembles(repository)
     if as_json:
         typer.echo(json.dumps([outcome.to_json() for outcome in outcomes], indent=2, allow_nan=False))
     else:
@@ -56,7 +59,7 @@ def verify_command(
 
 
 def _table(outcomes: list[Verification]) -> Table:
-    table = Table("engine", "runtime", "precision", "device", "measures", "")
+    table = Table("model", "runtime", "precision", "device", "measures", Column("result", overflow="fold"))
     for outcome in outcomes:
         report = outcome.report
         table.add_row(

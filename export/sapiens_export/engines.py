@@ -34,6 +34,16 @@ def default_device(runtime: Runtime) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def check_device(device: str | None) -> None:
+    """Refuse a device that this machine has not.
+
+    Raises:
+        EngineUnavailableError: There is no NVIDIA GPU for "cuda".
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise EngineUnavailableError("device cuda must be a GPU that torch can use, got none; use cpu")
+
+
 def device_name(device: str) -> str:
     """Return what a report calls a device."""
     return torch.cuda.get_device_name() if device == "cuda" else device

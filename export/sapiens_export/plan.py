@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from sapiens_export.serving import Serving
 
 
+IN_THE_WAY = "in the way"
+
+
 def export_plan(
     config: NetworkConfig, info: ModelInfo, serving: Serving, name: str | None, repository: Path
 ) -> dict[str, str]:
@@ -32,7 +35,7 @@ def export_plan(
         repository: Folder of models, which need not exist.
 
     Returns:
-        Sentences by what they are about. "in the way" is among them if this machine cannot do it.
+        Sentences by what they are about. `IN_THE_WAY` is among them if this machine cannot do it.
 
     Raises:
         ValueError: The repository cannot take the network.
@@ -51,7 +54,7 @@ def export_plan(
     try:
         check_buildable(info.runtime, info.precision)
     except (ValueError, EngineUnavailableError) as error:
-        plan["in the way"] = str(error)
+        plan[IN_THE_WAY] = str(error)
     return plan
 
 

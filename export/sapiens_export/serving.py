@@ -96,7 +96,7 @@ def _numbers(name: str, text: str, empty: str) -> tuple[int, ...]:
         return ()
     parts = text.split(",")
     if not all(part.strip().isdecimal() for part in parts):
-        raise ValueError(f"--{name} must be numbers such as 0,1, or {empty}, got {text!r}; correct it")
+        raise ValueError(f"--{name} must be numbers such as 1,4, or {empty}, got {text!r}; correct it")
     return tuple(map(int, parts))
 
 
@@ -117,6 +117,8 @@ def read_serving(path: Path) -> dict[str, Any]:
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path} must be a YAML file that can be read, got: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} must be a YAML file, got: {reason}; correct it") from error

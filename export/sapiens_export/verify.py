@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,14 +59,26 @@ def engine_folders(repository: Path) -> list[Path]:
     Raises:
         ValueError: There is none.
     """
-    manifests = sorted(repository.glob(f"*/{MANIFEST_FILE}"))
-    folders = [path.parent for path in manifests if not (path.parent / VERSION_FOLDER / "hog.py").is_file()]
+    engines = sorted(path.parent for path in repository.glob("*_engine/config.pbtxt"))
+    folders = [folder for folder in engines if not (folder / VERSION_FOLDER / "hog.py").is_file()]
     if not folders:
         raise ValueError(
             f"{repository} must have engines that `sapiens export` wrote from networks, got none; give the "
             "folder of a model repository"
         )
     return folders
+
+
+def incomplete_ensembles(repository: Path) -> list[Verification]:
+    """Return the ensembles that lack a model that they are made of, which a server cannot load."""
+    outcomes = []
+    for path in sorted(repository.glob("*/config.pbtxt")):
+        steps = set(re.findall(r'model_name: "([^"]+)"', path.read_text(errors="replace")))
+        missing = sorted(step for step in steps if not (repository / step / "config.pbtxt").is_file())
+        if missing:
+            problem = f"it needs {', '.join(missing)}, not in {repository}; export the task again"
+            outcomes.append(Verification(path.parent.name, problem=problem))
+    return outcomes
 
 
 def verifications(folders: list[Path], device: str | None) -> Iterator[Verification]:
@@ -80,9 +93,10 @@ def verifications(folders: list[Path], device: str | None) -> Iterator[Verificat
         try:
             engine = installed_engine(folder)
             outcome = replace(outcome, runtime=engine.info.runtime, precision=engine.info.precision)
-            yield replace(outcome, report=_report(folder, engine, device), problem=_changes(folder))
+            _check_files(folder)
+            yield replace(outcome, report=_report(folder, engine, device))
         except (ValueError, OSError, RuntimeError) as error:  # torch raises RuntimeErrors for broken engines
-            yield replace(outcome, problem=f"{folder.name} cannot be compared: {error}")
+            yield replace(outcome, problem=str(error))
 
 
 def _report(folder: Path, engine: InstalledEngine, device: str | None) -> ParityReport:
@@ -97,17 +111,17 @@ def _report(folder: Path, engine: InstalledEngine, device: str | None) -> Parity
     )
 
 
-def _changes(folder: Path) -> str:
-    """Say which of an engine's files are not those that were exported."""
+def _check_files(folder: Path) -> None:
+    """Refuse an engine whose files are not those that were exported."""
     exported = read_manifest(folder).get("engine_sha256")
     if not isinstance(exported, dict):
-        return "the manifest tells no hashes of the engine's files; export it again"
-    version = folder / VERSION_FOLDER
-    changed = [
-        name
-        for name, sha256 in exported.items()
-        if not (version / name).is_file() or file_sha256(version / name) != sha256
-    ]
-    if not changed:
-        return ""
-    return f"{', '.join(changed)} in {version} must be as exported; export the engine again"
+        raise ValueError(
+            f"{folder / MANIFEST_FILE} must tell the hashes of its files; export the engine again"
+        )
+    files = {folder / VERSION_FOLDER / name: sha256 for name, sha256 in exported.items()}
+    for file, sha256 in files.items():
+        if not file.is_file() or file_sha256(file) != sha256:
+            seen = "another one" if file.is_file() else "none"
+            raise ValueError(
+                f"{file} must be the file that was exported, got {seen}; export the engine again"
+            )

@@ -110,7 +110,7 @@ def test_the_built_in_detector_is_the_default(options, run, tmp_path):
         (("detect", "--runtime", "torchscript"), "run by Python, got --runtime torchscript"),
         (("detect", "--tensorrt-accelerator"), "--tensorrt-accelerator is for --runtime onnx"),
         (("detect", "--name", "a_raw"), "name must be at most 40 small letters"),
-        (("detect", "--gpus", "first"), "--gpus must be numbers such as 0,1, or all, got 'first'"),
+        (("detect", "--gpus", "first"), "--gpus must be numbers such as 1,4, or all, got 'first'"),
         (
             ("detect", "--warmup", "8"),
             "warmup must be different batch sizes from 1 to max_batch_size, 4, got [8]",
@@ -188,3 +188,15 @@ def test_repositories_may_have_names_that_look_like_markup(network_file, tmp_pat
     options = ["depth", "--random-weights", "--network", network_file, "--repository", repository]
     result = CliRunner().invoke(app, [str(option) for option in options])
     assert result.exit_code == 0, result.output
+
+
+def test_people_are_posed_by_the_network_without_a_name(run):
+    result = run("pose", "--random-weights", "--size", "0.3b", "--name", "b", "--people-instances", "8")
+    assert result.exit_code == 2
+    assert "without a --name" in " ".join(result.output.split())
+
+
+def test_where_nobody_looks_at_a_terminal_every_step_is_a_line(run, network_file):
+    result = run("depth", "--random-weights", "--network", network_file)
+    assert "asking the float32 network about the fixed images\n" in result.output
+    assert "building the python engine in float32\n" in result.output

@@ -62,7 +62,8 @@ def test_a_flip_test_takes_the_memory_of_twice_the_images(plan):
 
 
 def test_what_cannot_be_built_here_is_said(plan):
-    _, facts = plan("depth", "--size", "0.3b", "--runtime", "onnx", "--precision", "bfloat16")
+    result, facts = plan("depth", "--size", "0.3b", "--runtime", "onnx", "--precision", "bfloat16")
+    assert result.exit_code == 1
     assert facts["in the way"].startswith("precision of an ONNX engine must be float32 or float16")
 
 

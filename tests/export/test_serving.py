@@ -83,5 +83,5 @@ def test_lists_are_flags_with_commas():
 
 @pytest.mark.parametrize("text", ["", "0,", "a", "0-1", "-1"])
 def test_lists_of_something_else_are_refused(text):
-    with pytest.raises(ValueError, match=f"--gpus must be numbers such as 0,1, or all, got '{text}'"):
+    with pytest.raises(ValueError, match=f"--gpus must be numbers such as 1,4, or all, got '{text}'"):
         chosen_serving({"gpus": text}, None)

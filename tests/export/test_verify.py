@@ -8,9 +8,11 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from sapiens_core.tasks import Task
+from sapiens_export.checkpoints import file_sha256
 from sapiens_export.cli_verify import verify_command
 from sapiens_export.exporter import EngineOptions, export_engine, install_hog_detector
-from sapiens_export.sources import Source
+from sapiens_export.repository import installed_engine
+from sapiens_export.sources import Source, source_from_seed
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +44,12 @@ def outcomes(result):
     return {outcome["model"]: outcome for outcome in json.loads(result.stdout)}
 
 
+def export_of_another_seed(repository):
+    network = installed_engine(repository / "depth_engine").config
+    export_engine(source_from_seed(network, 7), repository.parent / "other")
+    return repository.parent / "other" / "depth_engine" / "1" / "model.pt"
+
+
 def test_engines_pass_without_their_checkpoints(repository):
     result = verify(repository, "--json")
     assert result.exit_code == 0, result.output
@@ -60,26 +68,20 @@ def test_people_get_a_table(repository):
 
 
 def test_an_engine_that_is_another_ones_fails(repository):
-    other = repository / "depth_engine" / "1" / "model.pt"
-    manifest = json.loads((repository / "depth_engine" / "manifest.json").read_text())
-    network = {**manifest["network"], "task": Task.DEPTH, "input_hw": tuple(manifest["network"]["input_hw"])}
-    from sapiens_export.networks.config import NetworkConfig
-    from sapiens_export.sources import source_from_seed
-
-    export_engine(source_from_seed(NetworkConfig(**network), 7), repository.parent / "other")
-    shutil.copyfile(repository.parent / "other" / "depth_engine" / "1" / "model.pt", other)
+    shutil.copyfile(export_of_another_seed(repository), repository / "depth_engine" / "1" / "model.pt")
     result = verify(repository, "--json")
     assert result.exit_code == 1
-    assert not outcomes(result)["depth_engine"]["report"]["is_passed"]
-    assert "model.pt in" in outcomes(result)["depth_engine"]["problem"]
+    assert (
+        "must be the file that was exported, got another one" in outcomes(result)["depth_engine"]["problem"]
+    )
     assert outcomes(result)["pose_engine"]["is_passed"]
 
 
 @pytest.mark.parametrize(
     ("file", "model", "message"),
     [
-        ("depth_engine/1/model.pt", "depth_engine", "depth_engine cannot be compared"),
-        ("depth_onnx_engine/1/model.onnx", "depth_onnx_engine", "must be an ONNX file"),
+        ("depth_engine/1/model.pt", "depth_engine", "must be the file that was exported"),
+        ("depth_onnx_engine/1/model.onnx", "depth_onnx_engine", "must be the file that was exported"),
         ("pose_engine/parity.npz", "pose_engine", "export the engine again"),
     ],
 )
@@ -112,7 +114,28 @@ def test_weights_beside_an_onnx_file_are_checked_too(repository):
     data.write_bytes(b"weights")
     facts["engine_sha256"]["model.onnx.data"] = "0" * 64
     manifest.write_text(json.dumps(facts))
-    assert "model.onnx.data in" in outcomes(verify(repository, "--json"))["depth_onnx_engine"]["problem"]
+    assert "model.onnx.data must be" in outcomes(verify(repository, "--json"))["depth_onnx_engine"]["problem"]
+
+
+def test_an_engine_that_computes_something_else_fails_by_its_measures(repository):
+    """Its files are those that the manifest tells."""
+    other = export_of_another_seed(repository)
+    shutil.copyfile(other, repository / "depth_engine" / "1" / "model.pt")
+    manifest = repository / "depth_engine" / "manifest.json"
+    facts = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**facts, "engine_sha256": {"model.pt": file_sha256(other)}}))
+    outcome = outcomes(verify(repository, "--json"))["depth_engine"]
+    assert (outcome["problem"], outcome["report"]["is_passed"]) == ("", False)
+
+
+def test_what_no_server_could_load_is_told(repository):
+    shutil.rmtree(repository / "depth_engine")
+    (repository / "pose_engine" / "manifest.json").unlink()
+    result = verify(repository, "--json")
+    assert result.exit_code == 1
+    seen = outcomes(result)
+    assert "it needs depth_engine" in seen["depth"]["problem"]
+    assert "manifest.json must be of this release" in seen["pose_engine"]["problem"]
 
 
 def test_a_folder_without_engines_is_named(tmp_path):

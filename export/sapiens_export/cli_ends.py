@@ -1,0 +1,55 @@
+"""How the command ends when it does not end well."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console
+
+_MISSING_EXTRA = "sapiens export needs {name}: pip install 'sapiens-triton[export]'"
+_INTERRUPTED = 128 + signal.SIGINT
+
+
+@contextmanager
+def interruptible(console: Console) -> Iterator[None]:
+    """End on errors, Ctrl-C and SIGTERM alike: clean up, one line; exit status 1, if interrupted 130."""
+    interruptions: list[int] = []
+
+    def interrupt(number: int, _frame: object) -> NoReturn:
+        interruptions.append(number)
+        signal.signal(number, signal.SIG_IGN)  # `timeout` may deliver it twice, also into the cleaning up
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except (KeyboardInterrupt, Exception) as error:  # torch makes an error of its own of an interruption
+        if not interruptions:
+            raise
+        console.print("sapiens export: interrupted", markup=False)
+        raise typer.Exit(_INTERRUPTED) from error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def told_in_a_sentence(console: Console) -> Iterator[None]:
+    """End on errors with one line and exit status 1."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        console.print(_MISSING_EXTRA.format(name=error.name), markup=False)
+        raise typer.Exit(1) from error
+    except typer.Exit:  # a RuntimeError, like those of torch
+        raise
+    except (ValueError, OSError, RuntimeError) as error:
+        console.print(f"sapiens export: {error}", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
