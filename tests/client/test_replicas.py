@@ -25,7 +25,8 @@ def test_what_failed_is_chosen_only_when_there_is_nothing_else(replicas):
     replicas.give_back(failed)
     others = {replicas.take([]) for _ in range(6)}
     assert failed not in others
-    assert replicas.has_other([]) and not replicas.has_other(others)
+    assert replicas.has_other([])
+    assert not replicas.has_other(others)
     for replica in others:
         replicas.set_aside(replica)
     assert replicas.take(others) is failed
