@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from sapiens_client.deadline import Deadline
-from sapiens_client.transport import Transport
+from sapiens_client.tensors import TensorClient
 from sapiens_server import serve
 
 PREPROCESS = Path(__file__).parents[1] / "model_repository" / "dense_preprocess"
@@ -60,7 +60,7 @@ def write_chains(repository: Path) -> None:
         write_model(repository / f"chain_{len(models)}", ensemble)
 
 
-def hop_ms(transport: Transport, num_bytes: int, rounds: int) -> float:
+def hop_ms(transport: TensorClient, num_bytes: int, rounds: int) -> float:
     """Return the time of one hop, from interleaved calls and their lower quartiles."""
     payload = np.zeros(num_bytes, np.uint8)
     times: dict[str, list[float]] = {"chain_1": [], "chain_3": []}
@@ -96,7 +96,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_chains(Path(folder))
         with serve(folder, grpc_port=0) as server:
-            transport = Transport(server.grpc_url)
+            transport = TensorClient(server.grpc_url)
             for name, num_bytes in PAYLOADS.items():
                 print(f"one hop, {name}: {hop_ms(transport, num_bytes, rounds):.2f} ms")
     with tempfile.TemporaryDirectory() as folder:

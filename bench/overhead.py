@@ -37,7 +37,7 @@ from measure import Sample, load, process_tree, summary
 from torch import nn
 
 from sapiens_client.deadline import Deadline
-from sapiens_client.transport import Transport
+from sapiens_client.tensors import TensorClient
 from sapiens_core.image_codec import decode_bgr
 from sapiens_core.postprocess.depth import image_depth
 from sapiens_core.preprocess import dense_pixels
@@ -125,12 +125,12 @@ class InProcess:
         self._child.wait()
 
 
-def request(transport: Transport, model: str, output: str, **arrays: np.ndarray) -> np.ndarray:
+def request(transport: TensorClient, model: str, output: str, **arrays: np.ndarray) -> np.ndarray:
     """Call a model the way the SDK does and return one of its outputs."""
     return transport.infer(model, arrays, [output], Deadline.after(60)).arrays[output]
 
 
-def client_side(transport: Transport, image: np.ndarray) -> np.ndarray:
+def client_side(transport: TensorClient, image: np.ndarray) -> np.ndarray:
     """Do everything but the network at the client."""
     decoded = decode_bgr(image)
     depth_map = request(transport, "depth_engine", "depth_map", pixels=dense_pixels(decoded, INPUT_HW))
@@ -138,7 +138,7 @@ def client_side(transport: Transport, image: np.ndarray) -> np.ndarray:
 
 
 def served_contenders(
-    task: Task, transport: Transport, image: np.ndarray
+    task: Task, transport: TensorClient, image: np.ndarray
 ) -> dict[str, Callable[[], np.ndarray]]:
     """Return one call of every contender that uses the server."""
     output = TASKS[task].outputs[0].name
@@ -157,7 +157,7 @@ class Bench:
     task: Task
     contenders: Mapping[str, Callable[[int, int], Sample]]
     url: str
-    transport: Transport
+    transport: TensorClient
     image: np.ndarray
 
 
@@ -170,7 +170,7 @@ def prepared(task: Task, network: str, jpeg: bytes) -> Iterator[Bench]:
         image_file.write_bytes(jpeg)
         image = np.frombuffer(jpeg, np.uint8)
         with serve(repository, grpc_port=0) as server:
-            transports = [Transport(server.grpc_url) for _ in range(max(CONCURRENCIES))]
+            transports = [TensorClient(server.grpc_url) for _ in range(max(CONCURRENCIES))]
             calls = [served_contenders(task, transport, image) for transport in transports]
             pids = [os.getpid(), *process_tree(server.pid)]
             child = InProcess(repository / f"{task.value}_engine" / "1" / ENGINE_FILES["python"], image_file)

@@ -1,8 +1,10 @@
 """Python SDK of Sapiens on Triton."""
 
 from sapiens_client.analysis import Analysis
+from sapiens_client.async_client import AsyncSapiensClient
 from sapiens_client.client import SapiensClient
 from sapiens_client.errors import (
+    AuthenticationError,
     ClientClosedError,
     ImageNotFoundError,
     ImageReadError,
@@ -13,15 +15,22 @@ from sapiens_client.errors import (
     SapiensError,
     ServerOverloadedError,
     ServerUnavailableError,
+    TLSError,
 )
+from sapiens_client.options import ClientOptions
 from sapiens_client.results import Result, Timing
 from sapiens_client.results_dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
 from sapiens_client.results_people import DetectionResult, Keypoint, Person, PoseResult
+from sapiens_client.security import TLS
 from sapiens_core.model_info import ModelInfo
 
 __all__ = [
+    "TLS",
     "Analysis",
+    "AsyncSapiensClient",
+    "AuthenticationError",
     "ClientClosedError",
+    "ClientOptions",
     "DepthResult",
     "DetectionResult",
     "FeatureResult",
@@ -42,5 +51,6 @@ __all__ = [
     "SegmentationResult",
     "ServerOverloadedError",
     "ServerUnavailableError",
+    "TLSError",
     "Timing",
 ]

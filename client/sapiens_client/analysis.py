@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from sapiens_client.errors import InferenceError, InvalidInputError, ModelNotServedError, SapiensError
+from sapiens_client.flows import Flow, Together
 from sapiens_client.questions import QUESTIONS, AnalysisTask, dense_results
 from sapiens_client.results import Result
 from sapiens_client.results_dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
@@ -108,7 +108,7 @@ def checked_tasks(tasks: Iterable[str]) -> tuple[AnalysisTask, ...]:
     return tuple(map(AnalysisTask, names))
 
 
-def analyze(session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...]) -> Analysis:
+def analyze(session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...]) -> Flow[Analysis]:
     """Ask for all tasks at the same time, for those that one ensemble answers together in one request.
 
     Args:
@@ -116,30 +116,26 @@ def analyze(session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...]) -
         upload: The image.
         tasks: What to ask for.
     """
-    groups = _groups(session, upload, tasks)
-    threads = ThreadPoolExecutor(len(groups))
-    try:
-        answers: dict[str, Result | SapiensError] = {}
-        for group in [threads.submit(_answers, session, upload, group) for group in groups]:
-            answers.update(group.result())
-    finally:
-        threads.shutdown(wait=False, cancel_futures=True)  # after an interrupt nobody waits for the answers
+    groups = yield from _groups(session, upload, tasks)
+    answers: dict[str, Result | SapiensError] = {}
+    for some in (yield Together([_answers(session, upload, group) for group in groups])):
+        answers.update(some)
     return Analysis({task: answers[task] for task in tasks})
 
 
 def _groups(
     session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...]
-) -> list[tuple[AnalysisTask, ...]]:
+) -> Flow[list[tuple[AnalysisTask, ...]]]:
     together = tuple(task for task in tasks if task in _ANSWERED_TOGETHER)
-    if len(together) < 2 or not _is_served(session, upload, HUMAN):
+    if len(together) < 2 or not (yield from _is_served(session, upload, HUMAN)):
         together = ()
     alone = ((task,) for task in tasks if task not in together)
     return [group for group in (together, *alone) if group]
 
 
-def _is_served(session: Session, upload: Upload, model: str) -> bool:
+def _is_served(session: Session, upload: Upload, model: str) -> Flow[bool]:
     try:
-        session.served_model(model, upload.deadline)
+        yield from session.served_model(model, upload.deadline)
     except SapiensError:  # what else may be wrong, each task will tell
         return False
     return True
@@ -147,22 +143,25 @@ def _is_served(session: Session, upload: Upload, model: str) -> bool:
 
 def _answers(
     session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...]
-) -> dict[str, Result | SapiensError]:
-    if len(tasks) == 1:
-        return {tasks[0]: _answer(session, upload, tasks[0])}
-    kinds = {Task(task): QUESTIONS[task].kind for task in tasks}
-    try:
-        results = dense_results(Call(session, upload), HUMAN, kinds)
-    except (InferenceError, ModelNotServedError):
-        # One engine's failure is the whole ensemble's; asked alone, the others answer.
-        return {task: _answer(session, upload, task) for task in tasks}
-    except SapiensError as error:
-        return dict.fromkeys(tasks, error)
-    return {task: results[Task(task)] for task in tasks}
+) -> Flow[dict[str, Result | SapiensError]]:
+    if len(tasks) > 1:
+        kinds = {Task(task): QUESTIONS[task].kind for task in tasks}
+        try:
+            results = yield from dense_results(Call(session, upload), HUMAN, kinds)
+        except (InferenceError, ModelNotServedError):
+            pass  # one engine's failure is the whole ensemble's; asked alone, the others answer
+        except SapiensError as error:
+            return dict.fromkeys(tasks, error)
+        else:
+            return {task: results[Task(task)] for task in tasks}
+    answers: dict[str, Result | SapiensError] = {}
+    for task in tasks:
+        answers[task] = yield from _answer(session, upload, task)
+    return answers
 
 
-def _answer(session: Session, upload: Upload, task: AnalysisTask) -> Result | SapiensError:
+def _answer(session: Session, upload: Upload, task: AnalysisTask) -> Flow[Result | SapiensError]:
     try:
-        return QUESTIONS[task].ask(Call(session, upload))
+        return (yield from QUESTIONS[task].ask(Call(session, upload)))
     except SapiensError as error:
         return error

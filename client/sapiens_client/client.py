@@ -2,51 +2,76 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from sapiens_client.analysis import Analysis, analyze, checked_tasks
 from sapiens_client.deadline import Deadline
+from sapiens_client.options import DEFAULTS, ClientOptions
 from sapiens_client.questions import dense_result, detection_result, people_result, pose_result
 from sapiens_client.results_dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
-from sapiens_client.session import Call, Session, Upload
+from sapiens_client.session import Call, Session
+from sapiens_client.settings import checked_settings
 from sapiens_core.tasks import HUMAN_TASKS, Task
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from sapiens_client.flows import Flow
     from sapiens_client.images import ImageLike
     from sapiens_client.results_people import DetectionResult, PoseResult
+    from sapiens_client.security import TLS, Token
 
-DEFAULT_URL = "localhost:8001"
+R = TypeVar("R")
 
 
 class SapiensClient:
-    """A client of one server; any number of threads may share it.
+    """A client of one server, or of several with the same models; any number of threads may share it.
 
-    What the server's models are is asked for once and kept until the server is found absent: take a new
-    client after it got others while nobody called.
+    A request that fails because a server went away, stops, or is full is sent again, to another server where
+    there is one, within the deadline of the call; a bad image or a wrong token is not. Each retry is a line
+    of the logger `sapiens_client`. What the models are is asked for once and kept until a server is found
+    absent: take a new client after the servers got others while nobody called.
 
     Args:
-        url: `host:port` of the server's gRPC service, or another gRPC target such as `dns:///host:port`;
-            reached without any HTTP proxy. None: what SAPIENS_URL says, else localhost:8001.
-        timeout_s: How long each call may take, unless it says otherwise. [s]
+        url: `host:port` of the server's gRPC service; several of them, as a sequence or with commas between;
+            `dns:///host:port` for all addresses of a name, looked up again every few seconds; or another gRPC
+            target such as `unix:/path`. Reached without any HTTP proxy. None: what SAPIENS_URL says, else
+            localhost:8001.
+        timeout_s: How long each call may take with all its retries, unless it says otherwise. [s]
+        tls: True encrypts and trusts public authorities; a TLS(...) names others, or a client certificate.
+        token: Sent as "Bearer TOKEN" in the headers `authorization` and `triton-grpc-protocol-authorization`,
+            the one for proxies, the other for Triton's `--grpc-restricted-protocol`. A function is asked for
+            the token of every request.
+        headers: Further headers of every request.
+        options: The rarer choices: retries, pings, how often names are looked up.
 
     Raises:
-        InvalidInputError: The URL is no address or of another protocol, or the timeout is not positive.
+        InvalidInputError: An address is none or of another protocol, the timeout is not positive, a
+            certificate cannot be read, or a token or headers would travel to another machine without TLS.
 
     Example:
         >>> with SapiensClient("gpu-1:8001") as client:
         ...     client.depth("photo.jpg").save("depth.png")
     """
 
-    def __init__(self, url: str | None = None, *, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        url: str | Sequence[str] | None = None,
+        *,
+        timeout_s: float = 60.0,
+        tls: bool | TLS = False,
+        token: Token | None = None,
+        headers: Mapping[str, str] | None = None,
+        options: ClientOptions = DEFAULTS,
+    ) -> None:
+        from sapiens_client.transport import Transport  # here, because it loads gRPC
+
         Deadline.after(timeout_s)  # refuses a bad timeout now, not at the first call
-        if url is None:
-            url = os.environ.get("SAPIENS_URL") or DEFAULT_URL
+        settings = checked_settings(url, tls, token, headers, options)
         self._timeout_s = timeout_s
-        self._session = Session(url)
+        self._session = Session(settings)
+        self._transport = Transport(settings)
 
     def __enter__(self) -> Self:
         return self
@@ -55,16 +80,16 @@ class SapiensClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; calls under way and later ones end with a ClientClosedError."""
-        self._session.close()
+        """Close the connections; calls under way and later ones end with a ClientClosedError."""
+        self._transport.close()
 
     def ready(self, *, timeout_s: float = 5.0) -> bool:
-        """Return whether the server answers and all its models are loaded; False when there is no server.
+        """Return whether a server answers and all its models are loaded; False when there is none.
 
         Args:
             timeout_s: How long to wait for the answer. [s]
         """
-        return self._session.is_ready(Deadline.after(timeout_s))
+        return self._transport.run(self._session.is_ready(Deadline.after(timeout_s)))
 
     def depth(
         self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
@@ -83,13 +108,14 @@ class SapiensClient:
         Raises:
             InvalidInputError: The image cannot be used; the server's reason, if it was the one to find out.
             ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
-            ServerUnavailableError: No server answers at the URL.
+            ServerUnavailableError: No server answers, or its certificate is not trusted (TLSError).
+            AuthenticationError: The server wants another token or header.
             ServerOverloadedError: The server's queues are full.
             RequestTimeoutError: No answer in time.
             ModelNotServedError: The server does not serve depth, or not by that model.
             InferenceError: The server failed to compute the answer.
         """
-        return dense_result(self._call(image, timeout_s), Task.DEPTH, DepthResult, model)
+        return self._ask(image, timeout_s, lambda call: dense_result(call, Task.DEPTH, DepthResult, model))
 
     def normal(
         self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
@@ -108,13 +134,14 @@ class SapiensClient:
         Raises:
             InvalidInputError: The image cannot be used; the server's reason, if it was the one to find out.
             ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
-            ServerUnavailableError: No server answers at the URL.
+            ServerUnavailableError: No server answers, or its certificate is not trusted (TLSError).
+            AuthenticationError: The server wants another token or header.
             ServerOverloadedError: The server's queues are full.
             RequestTimeoutError: No answer in time.
             ModelNotServedError: The server does not serve normal, or not by that model.
             InferenceError: The server failed to compute the answer.
         """
-        return dense_result(self._call(image, timeout_s), Task.NORMAL, NormalResult, model)
+        return self._ask(image, timeout_s, lambda call: dense_result(call, Task.NORMAL, NormalResult, model))
 
     def seg(
         self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
@@ -133,13 +160,16 @@ class SapiensClient:
         Raises:
             InvalidInputError: The image cannot be used; the server's reason, if it was the one to find out.
             ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
-            ServerUnavailableError: No server answers at the URL.
+            ServerUnavailableError: No server answers, or its certificate is not trusted (TLSError).
+            AuthenticationError: The server wants another token or header.
             ServerOverloadedError: The server's queues are full.
             RequestTimeoutError: No answer in time.
             ModelNotServedError: The server does not serve segmentation, or not by that model.
             InferenceError: The server failed to compute the answer.
         """
-        return dense_result(self._call(image, timeout_s), Task.SEG, SegmentationResult, model)
+        return self._ask(
+            image, timeout_s, lambda call: dense_result(call, Task.SEG, SegmentationResult, model)
+        )
 
     def features(
         self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
@@ -158,13 +188,16 @@ class SapiensClient:
         Raises:
             InvalidInputError: The image cannot be used; the server's reason, if it was the one to find out.
             ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
-            ServerUnavailableError: No server answers at the URL.
+            ServerUnavailableError: No server answers, or its certificate is not trusted (TLSError).
+            AuthenticationError: The server wants another token or header.
             ServerOverloadedError: The server's queues are full.
             RequestTimeoutError: No answer in time.
             ModelNotServedError: The server does not serve features, or not by that model.
             InferenceError: The server failed to compute the answer.
         """
-        return dense_result(self._call(image, timeout_s), Task.FEATURES, FeatureResult, model)
+        return self._ask(
+            image, timeout_s, lambda call: dense_result(call, Task.FEATURES, FeatureResult, model)
+        )
 
     def pose(
         self,
@@ -191,13 +224,14 @@ class SapiensClient:
         Raises:
             InvalidInputError: The image or a box cannot be used; the server's reason, if it found out.
             ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
-            ServerUnavailableError: No server answers at the URL.
+            ServerUnavailableError: No server answers, or its certificate is not trusted (TLSError).
+            AuthenticationError: The server wants another token or header.
             ServerOverloadedError: The server's queues are full.
             RequestTimeoutError: No answer in time.
             ModelNotServedError: The server does not serve pose, or not by that model.
             InferenceError: The server failed to compute the answer.
         """
-        return pose_result(self._call(image, timeout_s), bboxes, model)
+        return self._ask(image, timeout_s, lambda call: pose_result(call, bboxes, model))
 
     def detect(
         self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
@@ -216,13 +250,14 @@ class SapiensClient:
         Raises:
             InvalidInputError: The image cannot be used; the server's reason, if it was the one to find out.
             ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
-            ServerUnavailableError: No server answers at the URL.
+            ServerUnavailableError: No server answers, or its certificate is not trusted (TLSError).
+            AuthenticationError: The server wants another token or header.
             ServerOverloadedError: The server's queues are full.
             RequestTimeoutError: No answer in time.
             ModelNotServedError: The server does not serve detection, or not by that model.
             InferenceError: The server failed to compute the answer.
         """
-        return detection_result(self._call(image, timeout_s), model)
+        return self._ask(image, timeout_s, lambda call: detection_result(call, model))
 
     def people(
         self, image: ImageLike, *, whole_image_if_nobody: bool = False, timeout_s: float | None = None
@@ -242,14 +277,16 @@ class SapiensClient:
         Raises:
             InvalidInputError: The image cannot be used; the server's reason, if it was the one to find out.
             ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
-            ServerUnavailableError: No server answers at the URL.
+            ServerUnavailableError: No server answers, or its certificate is not trusted (TLSError).
+            AuthenticationError: The server wants another token or header.
             ServerOverloadedError: The server's queues are full.
             RequestTimeoutError: No answer in time.
             ModelNotServedError: The server does not serve detection and pose together.
             InferenceError: The server failed to compute the answer.
         """
-        call = self._call(image, timeout_s)
-        return people_result(call, whole_image_if_nobody=whole_image_if_nobody)
+        return self._ask(
+            image, timeout_s, lambda call: people_result(call, whole_image_if_nobody=whole_image_if_nobody)
+        )
 
     def analyze(
         self,
@@ -279,10 +316,8 @@ class SapiensClient:
             ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
         """
         chosen = checked_tasks(tasks)
-        return analyze(self._session, self._upload(image, timeout_s), chosen)
+        return self._ask(image, timeout_s, lambda call: analyze(call.session, call.upload, chosen))
 
-    def _call(self, image: ImageLike, timeout_s: float | None) -> Call:
-        return Call(self._session, self._upload(image, timeout_s))
-
-    def _upload(self, image: ImageLike, timeout_s: float | None) -> Upload:
-        return Upload.of(image, self._timeout_s if timeout_s is None else timeout_s)
+    def _ask(self, image: ImageLike, timeout_s: float | None, ask: Callable[[Call], Flow[R]]) -> R:
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        return self._transport.run(self._session.about(image, timeout_s, ask))

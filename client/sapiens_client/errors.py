@@ -5,6 +5,8 @@ SapiensError
 ├── ImageReadError           OSError              an image file cannot be read
 │   └── ImageNotFoundError   FileNotFoundError    there is no such file
 ├── ServerUnavailableError   ConnectionError      no Triton server answers at the address
+│   └── TLSError             ConnectionError      client and server do not agree on certificates
+├── AuthenticationError      PermissionError      the server wants another token or header
 ├── ServerOverloadedError    ConnectionError      the server's queues are full
 ├── RequestTimeoutError      TimeoutError         no answer before the deadline
 ├── ModelNotServedError      LookupError          the server has no such model
@@ -16,7 +18,17 @@ from __future__ import annotations
 
 
 class SapiensError(Exception):
-    """Root of all errors that the SDK raises."""
+    """Root of all errors that the SDK raises.
+
+    Attributes:
+        url: Address of the server asked last; None where none was asked.
+        attempts: How often the request was sent, to whichever server.
+        request_id: What the server's log calls the request; None where the error is not about one.
+    """
+
+    url: str | None = None
+    attempts: int = 0
+    request_id: str | None = None
 
 
 class InvalidInputError(SapiensError, ValueError):
@@ -33,6 +45,14 @@ class ImageNotFoundError(ImageReadError, FileNotFoundError):
 
 class ServerUnavailableError(SapiensError, ConnectionError):
     """No Triton server answers at the address."""
+
+
+class TLSError(ServerUnavailableError):
+    """Client and server do not agree on encryption or certificates."""
+
+
+class AuthenticationError(SapiensError, PermissionError):
+    """The server wants a token or a header that it did not get, or got otherwise."""
 
 
 class ServerOverloadedError(SapiensError, ConnectionError):

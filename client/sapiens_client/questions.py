@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from sapiens_client.errors import InvalidInputError
+from sapiens_client.flows import Flow
 from sapiens_client.labels import keypoints_of
 from sapiens_client.results import Result
 from sapiens_client.results_dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
@@ -58,7 +59,7 @@ class AnalysisTask(StrEnum):
     PEOPLE = "people"
 
 
-def dense_results(call: Call, ensemble: str, kinds: Mapping[Task, Callable[..., R]]) -> dict[Task, R]:
+def dense_results(call: Call, ensemble: str, kinds: Mapping[Task, Callable[..., R]]) -> Flow[dict[Task, R]]:
     """Ask one ensemble for the arrays of some tasks.
 
     Args:
@@ -66,16 +67,18 @@ def dense_results(call: Call, ensemble: str, kinds: Mapping[Task, Callable[..., 
         ensemble: Its name.
         kinds: What to make of the array of each task.
     """
-    models = {task: call.served_model(task).info for task in kinds}
+    models: dict[Task, ModelInfo] = {}
+    for task in kinds:
+        models[task] = (yield from call.served_model(task)).info
     tensors = {task: TASKS[task].outputs[0] for task in kinds}
-    arrays = call.ask(ensemble, tensors.values())
+    arrays = yield from call.ask(ensemble, tensors.values())
     return {
         task: kind(**{tensors[task].name: _of_one_image(arrays, tensors[task])}, **call.origin(models[task]))
         for task, kind in kinds.items()
     }
 
 
-def dense_result(call: Call, task: Task, kind: Callable[..., R], model: str | None = None) -> R:
+def dense_result(call: Call, task: Task, kind: Callable[..., R], model: str | None = None) -> Flow[R]:
     """Ask for the one array of a task.
 
     Args:
@@ -84,20 +87,21 @@ def dense_result(call: Call, task: Task, kind: Callable[..., R], model: str | No
         kind: What to make of the array.
         model: Name of the ensemble; None: that of the task.
     """
-    served, tensor = _served(call, task, model), TASKS[task].outputs[0]
-    array = _of_one_image(call.ask(served.name, [tensor]), tensor)
+    tensor = TASKS[task].outputs[0]
+    served = yield from _served(call, task, model)
+    array = _of_one_image((yield from call.ask(served.name, [tensor])), tensor)
     return kind(**{tensor.name: array}, **call.origin(served.info))
 
 
-def _served(call: Call, task: Task, model: str | None) -> ServedModel:
+def _served(call: Call, task: Task, model: str | None) -> Flow[ServedModel]:
     if model is None:
-        return call.served_model(task)
-    served = call.served_model(model)
+        return (yield from call.served_model(task))
+    served = yield from call.served_model(model)
     served.check_answers(task)
     return served
 
 
-def pose_result(call: Call, bboxes: ArrayLike | None = None, model: str | None = None) -> PoseResult:
+def pose_result(call: Call, bboxes: ArrayLike | None = None, model: str | None = None) -> Flow[PoseResult]:
     """Ask for the keypoints of persons, as many at a time as the server takes.
 
     Args:
@@ -109,15 +113,16 @@ def pose_result(call: Call, bboxes: ArrayLike | None = None, model: str | None =
         InvalidInputError: `bboxes` cannot be boxes of persons.
     """
     boxes = None if bboxes is None else checked_bboxes(bboxes)
-    served = _served(call, Task.POSE, model)
+    served = yield from _served(call, Task.POSE, model)
     if boxes is None:
-        return _pose(call, served.info, call.ask(served.name, _POSE_OUTPUTS))
+        return _pose(call, served.info, (yield from call.ask(served.name, _POSE_OUTPUTS)))
     parts = [_no_persons(num_keypoints=served.output_dims[KEYPOINTS.name][1])]
-    max_boxes = call.served_model(TASKS[Task.POSE].preprocess.name).number("max_batch_size")
+    preprocess = yield from call.served_model(TASKS[Task.POSE].preprocess.name)
+    max_boxes = preprocess.number("max_batch_size")
     for start in range(0, len(boxes), max_boxes):
         some = boxes[start : start + max_boxes]
         try:
-            parts.append(call.ask(served.name, _POSE_OUTPUTS, **{BBOXES.name: some}))
+            parts.append((yield from call.ask(served.name, _POSE_OUTPUTS, **{BBOXES.name: some})))
         except InvalidInputError as error:
             if len(some) == len(boxes):
                 raise
@@ -126,27 +131,28 @@ def pose_result(call: Call, bboxes: ArrayLike | None = None, model: str | None =
     return _pose(call, served.info, arrays)
 
 
-def people_result(call: Call, *, whole_image_if_nobody: bool = False) -> PoseResult:
+def people_result(call: Call, *, whole_image_if_nobody: bool = False) -> Flow[PoseResult]:
     """Ask for the persons in the image and their keypoints.
 
     Args:
         call: About which image.
         whole_image_if_nobody: Take the whole image for a person where nobody is found.
     """
-    model = call.served_model(PEOPLE_POSE.name).info
+    model = (yield from call.served_model(PEOPLE_POSE.name)).info
     option = {WHOLE_IMAGE_IF_NOBODY.name: np.array([bool(whole_image_if_nobody)])}
-    return _pose(call, model, call.ask(PEOPLE_POSE.name, (*_POSE_OUTPUTS, BBOX_SCORES), **option))
+    arrays = yield from call.ask(PEOPLE_POSE.name, (*_POSE_OUTPUTS, BBOX_SCORES), **option)
+    return _pose(call, model, arrays)
 
 
-def detection_result(call: Call, model: str | None = None) -> DetectionResult:
+def detection_result(call: Call, model: str | None = None) -> Flow[DetectionResult]:
     """Ask for the boxes of the persons in the image.
 
     Args:
         call: About which image.
         model: Name of the ensemble; None: that of the task.
     """
-    served = _served(call, Task.DETECT, model)
-    arrays = call.ask(served.name, (DETECTED_BBOXES, DETECTED_SCORES))
+    served = yield from _served(call, Task.DETECT, model)
+    arrays = yield from call.ask(served.name, (DETECTED_BBOXES, DETECTED_SCORES))
     return DetectionResult(
         bboxes=arrays[DETECTED_BBOXES.name], scores=arrays[DETECTED_SCORES.name], **call.origin(served.info)
     )
@@ -178,11 +184,11 @@ class Question:
 
     Attributes:
         kind: Class of the result.
-        ask: A call to the result.
+        ask: A call to the flow that ends with the result.
     """
 
     kind: type[Result]
-    ask: Callable[[Call], Result]
+    ask: Callable[[Call], Flow[Result]]
 
 
 def _dense_question(task: Task, kind: type[Result]) -> Question:

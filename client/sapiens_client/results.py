@@ -33,6 +33,7 @@ class Timing:
         request_s: From sending these bytes to having the result's arrays, in all requests of the call. [s]
         request_bytes: Size of the requests.
         response_bytes: Size of the replies.
+        attempts: How often requests for inference were sent; more than there were requests after failures.
     """
 
     total_s: float
@@ -40,6 +41,7 @@ class Timing:
     request_s: float
     request_bytes: int
     response_bytes: int
+    attempts: int = 1
 
 
 class Origin(TypedDict):

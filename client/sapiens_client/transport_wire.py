@@ -1,4 +1,4 @@
-"""Triton's inference messages to and from bytes, without copying the tensors in them.
+"""Triton's messages to and from bytes, without copying the tensors in them.
 
 The generated classes copy a tensor when a message is filled or read, and once more when it is serialised or
 parsed; each copy of some megabytes is paid in page faults. With the tensors' fields written and read here, a
@@ -11,8 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse
+from tritonclient.grpc.service_pb2 import (
+    ModelConfigRequest,
+    ModelConfigResponse,
+    ModelInferRequest,
+    ModelInferResponse,
+)
 from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
+
+from sapiens_client.served_model import ServedModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,15 +29,26 @@ _VARINT, _LENGTH_DELIMITED = 0, 2
 _FIXED_SIZES = {1: 8, 5: 4}
 
 
-def encoded_request(model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> bytes:
+def encoded_request(
+    model: str,
+    inputs: Mapping[str, NDArray[Any]],
+    outputs: Sequence[str],
+    *,
+    request_id: str = "",
+    timeout_s: float | None = None,
+) -> bytes:
     """Serialise a `ModelInferRequest`.
 
     Args:
         model: Name of the model.
         inputs: Input tensors by name, of any shape and any dtype but strings. Copied once, into the result.
         outputs: Names of the output tensors wanted.
+        request_id: What the server's log calls the request.
+        timeout_s: How long the answer is of use; queues may drop the request after that. None: any time.
     """
-    message = ModelInferRequest(model_name=model)
+    message = ModelInferRequest(model_name=model, id=request_id)
+    if timeout_s is not None:
+        message.parameters["timeout"].int64_param = max(1, int(timeout_s * 1e6))
     for name, array in inputs.items():
         message.inputs.add(name=name, datatype=np_to_triton_dtype(array.dtype), shape=array.shape)
     for name in outputs:
@@ -40,6 +58,31 @@ def encoded_request(model: str, inputs: Mapping[str, NDArray[Any]], outputs: Seq
     for array in inputs.values():
         parts += [key, _varint(array.nbytes), np.ascontiguousarray(array)]
     return b"".join(parts)
+
+
+def encoded_config_request(model: str) -> bytes:
+    """Serialise a `ModelConfigRequest`."""
+    return bytes(ModelConfigRequest(name=model).SerializeToString())
+
+
+def served_model(reply: bytes, model: str, url: str) -> ServedModel:
+    """Read a serialised `ModelConfigResponse`.
+
+    Args:
+        reply: Its bytes.
+        model: Name of the model.
+        url: Where it is served.
+
+    Raises:
+        Exception: The bytes are no such message.
+    """
+    config = ModelConfigResponse.FromString(reply).config
+    return ServedModel(
+        name=model,
+        url=url,
+        parameters={name: value.string_value for name, value in config.parameters.items()},
+        output_dims={output.name: tuple(output.dims) for output in config.output},
+    )
 
 
 def decoded_reply(reply: bytes) -> dict[str, NDArray[Any]]:

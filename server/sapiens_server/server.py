@@ -31,6 +31,10 @@ _KILLED_TIMEOUT_S = 5.0
 _POLL_S = 0.05
 _LAST_LINES = 10
 _STORAGE = re.compile("(s3|gs|as)://")
+# Without its consent tritonserver cuts connections whose client pings to find out whether it hangs; the SDK
+# pings every 10 s.
+_CONSENT_TO_PINGS = "--grpc-http2-min-recv-ping-interval-without-data=5000"
+_LISTENING = "Started GRPCInferenceService"  # what it writes once all models are loaded
 # What to do about a failure, by a part of the server's words for it.
 _ADVICE = {
     "unable to find backend library for backend": (
@@ -51,11 +55,14 @@ class ServerOptions:
             folder's changes ("poll"). Clients that may load models may run code on the server.
         startup_timeout_s: How long loading may take.
         expose_bundled: Let the bundled server listen beyond loopback, although one request can crash it.
+        arguments: More of tritonserver's command line, e.g. ("--grpc-use-ssl=true", ...); of a flag that is
+            given twice the later one counts. Whoever may list processes can read it.
     """
 
     model_control: ModelControl = "none"
     startup_timeout_s: float = 120.0
     expose_bundled: bool = False
+    arguments: tuple[str, ...] = ()
 
 
 _DEFAULTS = ServerOptions()
@@ -141,10 +148,11 @@ class RunningServer:
     def __exit__(self, *_exception: object) -> None:
         self.stop()
 
-    def _wait_until_ready(self, addresses: Addresses, timeout_s: float) -> None:
+    def _wait_until_ready(self, addresses: Addresses, options: ServerOptions) -> None:
+        timeout_s = options.startup_timeout_s
         deadline = time.monotonic() + timeout_s
         stubs = StubWatch(self.pid)
-        while not addresses.are_ready(self._claim.prefix):
+        while not self._is_ready(addresses, is_guarded=bool(options.arguments)):
             if self._has_ended():
                 self._end()
                 raise self._start_error(f", but ended with {self._exit_status()}")
@@ -155,6 +163,12 @@ class RunningServer:
                     f" within {timeout_s:g} s, but did not; allow more with --startup-timeout"
                 )
             time.sleep(_POLL_S)
+
+    def _is_ready(self, addresses: Addresses, *, is_guarded: bool) -> bool:
+        """Ask the server, or read its log where it may want certificates or tokens of whoever asks."""
+        if is_guarded:
+            return any(_LISTENING in line for line in self._log.lines())
+        return addresses.are_ready(self._claim.prefix)
 
     def _start_error(self, what: str) -> ServerStartError:
         reasons = "; ".join(failure_reasons(self._log.lines()))
@@ -239,13 +253,15 @@ def serve(
             f"--id={claim.prefix}",
             f"--exit-timeout-secs={_EXIT_TIMEOUT_S}",
             f"--backend-config=python,shm-region-prefix-name={claim.prefix}",
+            _CONSENT_TO_PINGS,
             *addresses.arguments(),
+            *options.arguments,
         ]
         process = launch(installation, arguments, claim)
     loaded = () if options.model_control == "explicit" else models
     server = RunningServer(process, claim, addresses, loaded, on_log)
     try:
-        server._wait_until_ready(addresses, options.startup_timeout_s)
+        server._wait_until_ready(addresses, options)
     except BaseException:
         server._end()
         raise

@@ -109,15 +109,29 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     They are all the models but `pose`, as contracted, and `crowded` with room for one waiting request.
     """
     repository = tmp_path_factory.mktemp("repository")
-    for name, text in STAND_INS.items():
+    write_stand_ins(repository, STAND_INS)
+    with serve(repository, grpc_port=0) as server:
+        yield server.grpc_url
+
+
+def write_stand_ins(repository: Path, configs: dict[str, str]) -> None:
+    for name, text in configs.items():
         version = repository / name / "1"
         version.mkdir(parents=True)
         (repository / name / "config.pbtxt").write_text(f'name: "{name}"\n{text}')
-        if name != "depth":
+        if "ensemble_scheduling" not in text:
             source = "stand_in_people.py" if name in ("detect", "people_pose") else "stand_in_model.py"
             shutil.copy(Path(__file__).with_name(source), version / "model.py")
-    with serve(repository, grpc_port=0) as server:
-        yield server.grpc_url
+
+
+@pytest.fixture(scope="session")
+def replicated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository to serve several times: `normal`, and `depth` with room for one waiting request."""
+    repository = tmp_path_factory.mktemp("replicated")
+    write_stand_ins(
+        repository, {"normal": STAND_INS["normal"], "depth": config(DEPTH, MODEL, CPU, IMPATIENT_QUEUE)}
+    )
+    return repository
 
 
 @pytest.fixture

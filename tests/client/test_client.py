@@ -21,7 +21,7 @@ from sapiens_client import (
     SapiensClient,
     ServerUnavailableError,
 )
-from sapiens_client.server_url import checked_url
+from sapiens_client.server_url import checked_targets
 
 
 def expected_depth(image: np.ndarray) -> np.ndarray:
@@ -116,7 +116,7 @@ def test_a_timeout_must_be_a_positive_number_of_seconds(client, photo, timeout_s
         *("", " ", "localhost", "localhost:", ":8001", "localhost:0", "127.0.0.1:99999", "localhost:http"),
         *("http://localhost:8001", "https://localhost", "grpc://localhost:8001", "HTTP://x:1", "x:1/v2"),
         *("localhost:8001\n", " localhost:8001", "local host:8001", "dns:///x:1\n", "::1:8001", "dns:"),
-        *(8001, b"localhost:8001", ("localhost", 8001)),
+        *("dns:///localhost", "dns:///localhost:0", 8001, b"localhost:8001", ()),
     ],
 )
 def test_a_url_that_is_no_address_is_refused(wrong_url):
@@ -132,7 +132,20 @@ def test_a_url_that_is_no_address_is_refused(wrong_url):
     ],
 )
 def test_a_url_is_host_and_port_or_a_target_of_grpc(right_url):
-    assert checked_url(right_url) == right_url
+    assert [target.url for target in checked_targets(right_url)] == [right_url]
+
+
+@pytest.mark.parametrize("several", ["a:1,b:2", "a:1, b:2 ", ["a:1", "b:2"], ("a:1", "b:2", "a:1")])
+def test_several_servers_are_a_sequence_or_have_commas_between_them(several):
+    assert [target.url for target in checked_targets(several)] == ["a:1", "b:2"]
+
+
+@pytest.mark.parametrize(
+    "wrong", ["a:1,", "a:1,,b:2", "a:1,http://b:2", ["a:1", ""], ["a:1", 8001], ["a:1,b:2"]]
+)
+def test_one_wrong_address_among_several_is_refused(wrong):
+    with pytest.raises(InvalidInputError, match="url must be host:port"):
+        SapiensClient(wrong)
 
 
 def test_without_a_server_calls_fail_at_once(dead_url, photo):

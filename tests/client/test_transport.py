@@ -23,31 +23,51 @@ from sapiens_client import (
 )
 from sapiens_client.deadline import Deadline
 from sapiens_client.images import encoded_image
+from sapiens_client.options import ClientOptions
+from sapiens_client.served_model import ServedModel
 from sapiens_client.session import Session
+from sapiens_client.settings import checked_settings
 from sapiens_client.transport import Transport
 
 
+class Asker:
+    """Asks what the client's methods do not; tries once unless told otherwise."""
+
+    def __init__(self, url: str, max_attempts: int = 1) -> None:
+        settings = checked_settings(url, False, None, None, ClientOptions(max_attempts=max_attempts))
+        self.session, self.transport = Session(settings), Transport(settings)
+
+    def served_model(self, model: str, timeout_s: float = 20) -> ServedModel:
+        return self.transport.run(self.session.served_model(model, Deadline.after(timeout_s)))
+
+    def infer(self, model: str, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        reply = self.transport.run(self.session.infer(model, inputs, ["depth"], Deadline.after(20)))
+        return reply.arrays["depth"]
+
+    def is_ready(self) -> bool:
+        return self.transport.run(self.session.is_ready(Deadline.after(20)))
+
+
 @pytest.fixture
-def transport(url) -> Iterator[Transport]:
-    transport = Transport(url)
-    yield transport
-    transport.close()
+def transport(url) -> Iterator[Asker]:
+    asker = Asker(url)
+    yield asker
+    asker.transport.close()
 
 
-def infer(transport: Transport, model: str, image: np.ndarray) -> np.ndarray:
-    inputs = {"image": np.frombuffer(encoded_image(image), np.uint8)}
-    return transport.infer(model, inputs, ["depth"], Deadline.after(20)).arrays["depth"]
+def infer(asker: Asker, model: str, image: np.ndarray) -> np.ndarray:
+    return asker.infer(model, {"image": encoded_image(image)})
 
 
 def test_a_model_that_is_not_served_is_named(transport, photo):
     with pytest.raises(ModelNotServedError, match=r"'pose'.* not found.*sapiens export"):
         infer(transport, "pose", photo)
     with pytest.raises(ModelNotServedError, match=r"'pose'.* not found.*sapiens export"):
-        transport.served_model("pose", Deadline.after(20))
+        transport.served_model("pose")
 
 
 def test_a_model_that_was_not_exported_says_what_to_do(transport):
-    crowded = transport.served_model("crowded", Deadline.after(20))
+    crowded = transport.served_model("crowded")
     with pytest.raises(ModelNotServedError, match=r"'crowded'.*parameters.*sapiens export"):
         _ = crowded.info
     with pytest.raises(ModelNotServedError, match=r"'crowded'.*'max_batch_size'.*got ''.*sapiens export"):
@@ -55,14 +75,14 @@ def test_a_model_that_was_not_exported_says_what_to_do(transport):
 
 
 def test_a_models_config_tells_origin_and_shapes(transport):
-    people = transport.served_model("people_pose", Deadline.after(20))
+    people = transport.served_model("people_pose")
     assert (people.info.labels, people.info.untrained) == ("coco", True)
     assert people.output_dims["keypoints"] == (-1, 17, 2)
 
 
 def test_wrong_inputs_are_the_callers_fault(transport):
     with pytest.raises(InvalidInputError, match=r"^expected 1 inputs but got 0"):
-        transport.infer("depth", {}, ["depth"], Deadline.after(20))
+        transport.infer("depth", {})
 
 
 def test_an_answer_without_the_output_is_an_error(transport, unanswered_image):
@@ -128,10 +148,10 @@ def output(datatype: str, shape: list[int], content: bytes) -> bytes:
 )
 def test_a_reply_that_cannot_be_read_is_an_error_of_the_tree(reply, photo):
     with service(ModelInfer=lambda _: reply) as url:
-        transport = Transport(url)
+        asker = Asker(url)
         with pytest.raises(InferenceError, match=f"^{url} .*'depth', got {len(reply)} bytes"):
-            infer(transport, "depth", photo)
-        transport.close()
+            infer(asker, "depth", photo)
+        asker.transport.close()
 
 
 def test_a_proxy_is_not_asked(url, dead_url):
@@ -153,27 +173,26 @@ def test_nobody_waits_for_what_another_thread_asked():
         return config_reply()
 
     with service(ModelConfig=answer) as url, ThreadPoolExecutor(1) as threads:
-        session = Session(url)
-        patient = threads.submit(session.served_model, "depth", Deadline.after(20))
+        asker = Asker(url)
+        patient = threads.submit(asker.served_model, "depth")
         time.sleep(0.2)
         started_s = time.monotonic()
         with pytest.raises(RequestTimeoutError, match=r"within 0\.3 s"):
-            session.served_model("depth", Deadline.after(0.3))
+            asker.served_model("depth", timeout_s=0.3)
         assert time.monotonic() - started_s < 0.6
-        assert session.served_model("depth", Deadline.after(20)) is patient.result()
-        session.close()
+        assert asker.served_model("depth") is patient.result()
+        asker.transport.close()
 
 
 def test_models_of_a_server_that_went_away_are_asked_for_again():
     with service(ModelConfig=lambda _: config_reply(size="0.3b")) as url:
-        session = Session(url)
-        assert session.served_model("depth", Deadline.after(20)).parameters == {"size": "0.3b"}
+        asker = Asker(url, max_attempts=4)
+        assert asker.served_model("depth").parameters == {"size": "0.3b"}
     with pytest.raises(ServerUnavailableError):
-        session.infer("depth", {}, ["depth"], Deadline.after(20))
+        asker.infer("depth", {})
     with service(int(url.rpartition(":")[2]), ModelConfig=lambda _: config_reply(size="2b")):
-        time.sleep(0.3)  # until gRPC connects again
-        assert session.served_model("depth", Deadline.after(20)).parameters == {"size": "2b"}
-    assert not session.is_ready(Deadline.after(20))
+        assert asker.served_model("depth").parameters == {"size": "2b"}
+    assert not asker.is_ready()
     with pytest.raises(ServerUnavailableError):
-        session.served_model("depth", Deadline.after(20))
-    session.close()
+        asker.served_model("depth")
+    asker.transport.close()

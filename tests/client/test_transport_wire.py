@@ -30,6 +30,12 @@ def test_a_request_is_the_message_that_the_generated_classes_write(num_bytes):
     assert (request.model_name, [each.name for each in request.outputs]) == ("depth", ["depth"])
 
 
+def test_a_request_tells_its_id_and_how_long_its_answer_is_of_use():
+    request = ModelInferRequest.FromString(encoded_request("m", {}, [], request_id="7", timeout_s=1.5))
+    assert (request.id, request.parameters["timeout"].int64_param) == ("7", 1_500_000)
+    assert not ModelInferRequest.FromString(encoded_request("m", {}, [])).parameters
+
+
 def test_an_array_with_gaps_is_sent_in_order():
     array = np.arange(12, dtype=np.int32).reshape(3, 4)[:, ::2]
     request = ModelInferRequest.FromString(encoded_request("m", {"x": array}, []))

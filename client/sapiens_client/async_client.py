@@ -1,0 +1,176 @@
+"""The client for event loops: one method per task."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from sapiens_client.analysis import Analysis, analyze, checked_tasks
+from sapiens_client.client import SapiensClient
+from sapiens_client.deadline import Deadline
+from sapiens_client.options import DEFAULTS, ClientOptions
+from sapiens_client.questions import dense_result, detection_result, people_result, pose_result
+from sapiens_client.results_dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
+from sapiens_client.session import Call, Session
+from sapiens_client.settings import checked_settings
+from sapiens_core.tasks import HUMAN_TASKS, Task
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from sapiens_client.flows import Flow
+    from sapiens_client.images import ImageLike
+    from sapiens_client.results_people import DetectionResult, PoseResult
+    from sapiens_client.security import TLS, Token
+
+R = TypeVar("R")
+C = TypeVar("C", bound=type)
+
+
+def _documented_as(twin: type) -> Callable[[C], C]:
+    """Give methods the docstrings that their twins in another class have."""
+
+    def documented(cls: C) -> C:
+        for name, method in inspect.getmembers(cls, inspect.isfunction):
+            if not name.startswith("_"):
+                method.__doc__ = getattr(twin, name).__doc__
+        return cls
+
+    return documented
+
+
+@_documented_as(SapiensClient)
+class AsyncSapiensClient:
+    """A `SapiensClient` whose methods are awaited; any number of tasks of one event loop may share it.
+
+    Arguments, results and errors are those of `SapiensClient`. Files are read and images are encoded on other
+    threads; a call that is cancelled is cancelled on the server too.
+
+    Example:
+        >>> async with AsyncSapiensClient("gpu-1:8001") as client:
+        ...     (await client.depth("photo.jpg")).save("depth.png")
+    """
+
+    def __init__(
+        self,
+        url: str | Sequence[str] | None = None,
+        *,
+        timeout_s: float = 60.0,
+        tls: bool | TLS = False,
+        token: Token | None = None,
+        headers: Mapping[str, str] | None = None,
+        options: ClientOptions = DEFAULTS,
+    ) -> None:
+        from sapiens_client.transport_async import AsyncTransport  # here, because it loads gRPC
+
+        Deadline.after(timeout_s)  # refuses a bad timeout now, not at the first call
+        settings = checked_settings(url, tls, token, headers, options)
+        self._timeout_s = timeout_s
+        self._session = Session(settings)
+        self._transport = AsyncTransport(settings)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; calls under way and later ones end with a ClientClosedError."""
+        await self._transport.close()
+
+    async def ready(self, *, timeout_s: float = 5.0) -> bool:
+        """Return whether a server answers and all its models are loaded; False when there is none."""
+        return await self._transport.run(self._session.is_ready(Deadline.after(timeout_s)))
+
+    async def depth(
+        self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
+    ) -> DepthResult:
+        """Estimate the relative depth of every pixel."""
+        return await self._ask(
+            image, timeout_s, lambda call: dense_result(call, Task.DEPTH, DepthResult, model)
+        )
+
+    async def normal(
+        self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
+    ) -> NormalResult:
+        """Estimate the surface normal of every pixel."""
+        return await self._ask(
+            image, timeout_s, lambda call: dense_result(call, Task.NORMAL, NormalResult, model)
+        )
+
+    async def seg(
+        self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
+    ) -> SegmentationResult:
+        """Find the body part or garment that every pixel belongs to."""
+        return await self._ask(
+            image, timeout_s, lambda call: dense_result(call, Task.SEG, SegmentationResult, model)
+        )
+
+    async def features(
+        self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
+    ) -> FeatureResult:
+        """Compute the features of the pretrained backbone."""
+        return await self._ask(
+            image, timeout_s, lambda call: dense_result(call, Task.FEATURES, FeatureResult, model)
+        )
+
+    async def pose(
+        self,
+        image: ImageLike,
+        bboxes: ArrayLike | None = None,
+        *,
+        model: str | None = None,
+        timeout_s: float | None = None,
+    ) -> PoseResult:
+        """Find the keypoints of persons whose boxes are known."""
+        return await self._ask(image, timeout_s, lambda call: pose_result(call, bboxes, model))
+
+    async def detect(
+        self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
+    ) -> DetectionResult:
+        """Find the boxes of the persons in an image."""
+        return await self._ask(image, timeout_s, lambda call: detection_result(call, model))
+
+    async def people(
+        self, image: ImageLike, *, whole_image_if_nobody: bool = False, timeout_s: float | None = None
+    ) -> PoseResult:
+        """Find the persons in an image, and their keypoints."""
+        return await self._ask(
+            image, timeout_s, lambda call: people_result(call, whole_image_if_nobody=whole_image_if_nobody)
+        )
+
+    async def analyze(
+        self,
+        image: ImageLike,
+        tasks: Iterable[str] = tuple(map(str, HUMAN_TASKS)),
+        *,
+        timeout_s: float | None = None,
+    ) -> Analysis:
+        """Ask for several tasks at the same time.
+
+        The image is read and encoded once. Depth, normals and segmentation also travel and are resized once,
+        where the server has the ensemble `human`; each of the other tasks is a request of its own.
+
+        Args:
+            image: Path of an image file, its bytes, a PIL image, or an (H, W, 3) uint8 array in RGB order.
+                Photographs are turned upright as their EXIF orientation says.
+            tasks: Names of methods: "depth", "normal", "seg", "pose" (the whole image as one person),
+                "features", "detect", "people".
+            timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
+
+        Returns:
+            The result of every task, or the SapiensError that it raised: a task that fails does not take the
+            others with it. `analysis.depth` is the result of `depth`, or raises its error.
+
+        Raises:
+            InvalidInputError: There is no such task, or the image is none.
+            ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
+        """
+        chosen = checked_tasks(tasks)
+        return await self._ask(image, timeout_s, lambda call: analyze(call.session, call.upload, chosen))
+
+    async def _ask(self, image: ImageLike, timeout_s: float | None, ask: Callable[[Call], Flow[R]]) -> R:
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        return await self._transport.run(self._session.about(image, timeout_s, ask))

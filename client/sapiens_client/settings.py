@@ -1,0 +1,72 @@
+"""What a client is told about servers, checked before anything is sent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sapiens_client.errors import InvalidInputError
+from sapiens_client.security import TLS, Identity, Pems, Token, check_privacy, read_pems
+from sapiens_client.server_url import Target, checked_targets
+
+if TYPE_CHECKING:
+    from sapiens_client.options import ClientOptions
+
+DEFAULT_URL = "localhost:8001"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What sessions and transports need to know.
+
+    Attributes:
+        targets: Where servers are.
+        identity: What tells them who asks.
+        pems: Certificates and key; None: connections are not encrypted.
+        server_name: Name in the server's certificate; None: that of the address.
+        options: The rarer choices.
+    """
+
+    targets: tuple[Target, ...]
+    identity: Identity
+    pems: Pems | None
+    server_name: str | None
+    options: ClientOptions
+
+
+def checked_settings(
+    url: str | Sequence[str] | None,
+    tls: bool | TLS,
+    token: Token | None,
+    headers: Mapping[str, str] | None,
+    options: ClientOptions,
+) -> Settings:
+    """Check what a client was given, and read its certificates.
+
+    Args:
+        url: Addresses; None: those in SAPIENS_URL, else localhost:8001.
+        tls: Whether to encrypt, or how.
+        token: What to send as "Bearer TOKEN".
+        headers: What else to send.
+        options: The rarer choices.
+
+    Raises:
+        InvalidInputError: One of them cannot be used, or secrets would travel in the open.
+    """
+    if url is None:
+        url = os.environ.get("SAPIENS_URL") or DEFAULT_URL
+    if not isinstance(tls, bool | TLS):
+        raise InvalidInputError(f"tls must be True, False or a TLS(...), got {type(tls).__name__}")
+    chosen = TLS() if tls is True else tls or None
+    settings = Settings(
+        targets=checked_targets(url),
+        identity=Identity(token, headers),
+        pems=read_pems(chosen) if chosen else None,
+        server_name=chosen.server_name if chosen else None,
+        options=options,
+    )
+    if chosen is None:
+        check_privacy(settings.targets, settings.identity)
+    return settings

@@ -1,0 +1,114 @@
+"""Runs flows on an event loop: one gRPC channel per replica."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+import grpc.aio
+
+from sapiens_client.failures import CLOSED
+from sapiens_client.flows import Flow, HangUp, RpcFailure, Send, Sleep, Spawn, Step, Together, Work
+from sapiens_client.transport_channel import SERVICE, channel_credentials, channel_options
+
+if TYPE_CHECKING:
+    from sapiens_client.replicas import Replica
+    from sapiens_client.settings import Settings
+
+R = TypeVar("R")
+
+
+class AsyncTransport:
+    """The channels of one client; any number of tasks of one event loop may share it.
+
+    Args:
+        settings: How to reach servers.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._credentials = channel_credentials(settings)
+        self._channels: dict[Replica, grpc.aio.Channel] = {}
+        self._background: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+
+    async def close(self) -> None:
+        """Close the channels; calls that are under way end with a ClientClosedError."""
+        self._is_closed = True
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        while self._channels:
+            _, channel = self._channels.popitem()
+            await channel.close(None)
+
+    async def run(self, flow: Flow[R]) -> R:
+        """Do what a flow asks for, and return its result."""
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    result = await self._done(step)
+                except BaseException as error:  # noqa: BLE001  also a cancellation: the flow has to tidy up
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(result)
+        except StopIteration as end:
+            result_of_flow: R = end.value
+            return result_of_flow
+
+    async def _done(self, step: Step) -> Any:
+        match step:
+            case Send():
+                return await self._sent(step)
+            case Sleep():
+                await asyncio.sleep(step.seconds)
+            case Work():
+                return await asyncio.to_thread(step.function)
+            case Together():
+                return await self._all_done(step)
+            case Spawn():
+                task = asyncio.create_task(self.run(step.flow))
+                self._background.add(task)
+                task.add_done_callback(self._background.discard)
+            case HangUp():
+                if (channel := self._channels.pop(step.replica, None)) is not None:
+                    await channel.close(None)
+        return None
+
+    async def _sent(self, send: Send) -> bytes:
+        method: Any = self._channel(send.replica).unary_unary(SERVICE + send.method, None, None)
+        try:
+            return bytes(await method(send.message, timeout=send.timeout_s, metadata=send.metadata))
+        except grpc.aio.AioRpcError as error:
+            code = CLOSED if self._is_closed else error.code().name
+            raise RpcFailure(code, error.details() or "") from error
+        except grpc.aio.UsageError as error:  # how grpc refuses a channel that is closed
+            raise RpcFailure(CLOSED, str(error)) from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if not self._is_closed or (task is not None and task.cancelling()):
+                raise
+            raise RpcFailure(CLOSED, "it was closed") from error
+
+    def _channel(self, replica: Replica) -> grpc.aio.Channel:
+        if self._is_closed:
+            raise RpcFailure(CLOSED, "it is closed")
+        if (known := self._channels.get(replica)) is not None:
+            return known
+        options = channel_options(self._settings, replica)
+        if self._credentials is None:
+            channel = grpc.aio.insecure_channel(replica.address, options)
+        else:
+            channel = grpc.aio.secure_channel(replica.address, self._credentials, options)
+        self._channels[replica] = channel
+        return channel
+
+    async def _all_done(self, together: Together) -> list[Any]:
+        tasks = [asyncio.create_task(self.run(flow)) for flow in together.flows]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()

@@ -1,0 +1,150 @@
+"""Certificates, tokens and headers, with a real server that wants them."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sapiens_client import TLS, AuthenticationError, InvalidInputError, SapiensClient, TLSError
+from sapiens_server import ServerOptions, serve
+
+SECRET = "s3cret-token"
+RESTRICTED = f"--grpc-restricted-protocol=inference,model-config:authorization=Bearer {SECRET}"
+
+
+def openssl(folder: Path, *arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory) -> Path:
+    """A folder with authorities `ca` and `other`, and certificates `server`, `client` by `ca`."""
+    folder = tmp_path_factory.mktemp("pki")
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    for name in ("ca", "other"):
+        files = ("-keyout", f"{name}.key", "-out", f"{name}.crt")
+        openssl(folder, "req", "-x509", *key, *files, "-days", "2", "-subj", f"/CN={name}")
+    for name, alternative in (("server", "IP:127.0.0.1,DNS:gpu.example"), ("client", "DNS:client")):
+        (folder / f"{name}.ext").write_text(f"subjectAltName={alternative}")
+        openssl(folder, "req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        signed = (
+            "-CA",
+            "ca.crt",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-days",
+            "2",
+            "-extfile",
+            f"{name}.ext",
+        )
+        openssl(folder, "x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.crt")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tls_url(replicated, pki) -> Iterator[str]:
+    """The address of a server that wants client certificates and a token."""
+    arguments = (
+        "--grpc-use-ssl=true",
+        "--grpc-use-ssl-mutual=true",
+        f"--grpc-server-cert={pki / 'server.crt'}",
+        f"--grpc-server-key={pki / 'server.key'}",
+        f"--grpc-root-cert={pki / 'ca.crt'}",
+        RESTRICTED,
+    )
+    with serve(replicated, grpc_port=0, options=ServerOptions(arguments=arguments)) as server:
+        yield server.grpc_url
+
+
+@pytest.fixture(scope="module")
+def restricted_url(replicated) -> Iterator[str]:
+    options = ServerOptions(arguments=(RESTRICTED,))
+    with serve(replicated, grpc_port=0, options=options) as server:
+        yield server.grpc_url
+
+
+def mutual(pki: Path, **changes: object) -> TLS:
+    files = {
+        "root_certificates": pki / "ca.crt",
+        "client_certificate": pki / "client.crt",
+        "client_key": (pki / "client.key").read_bytes(),
+    }
+    return TLS(**{**files, **changes})
+
+
+def test_certificates_and_token_open_the_door(tls_url, pki, photo):
+    with SapiensClient(tls_url, tls=mutual(pki, server_name="gpu.example"), token=lambda: SECRET) as client:
+        assert client.ready()
+        assert client.normal(photo).timing.attempts == 1
+
+
+def test_every_mistake_about_certificates_is_named_and_sent_once(tls_url, restricted_url, pki, photo):
+    nobody = {"client_certificate": None, "client_key": None}
+    mistakes = [
+        (tls_url, False, "hung up .* pass tls if"),
+        (tls_url, mutual(pki, **nobody), "hung up .* client certificate that it accepts"),
+        (tls_url, mutual(pki, root_certificates=pki / "other.crt"), "VERIFY_FAILED.*root_certificates"),
+        (tls_url, mutual(pki, server_name="else.example"), "Hostname.*server_name"),
+        (tls_url, mutual(pki, client_key=pki / "server.key"), "fit together"),
+        (restricted_url, mutual(pki), "must speak TLS"),
+    ]
+    for url, tls, sentence in mistakes:
+        with SapiensClient(url, tls=tls) as client, pytest.raises(TLSError, match=sentence) as caught:
+            client.normal(photo)
+        assert (caught.value.attempts, caught.value.url) == (1, url)
+
+
+@pytest.mark.parametrize(
+    ("token", "sentence"), [(None, "no token was sent"), ("wr0ng-token", "not the right one")]
+)
+def test_a_wrong_token_is_an_error_of_its_own_and_sent_once(restricted_url, photo, token, sentence, caplog):
+    caplog.set_level(logging.DEBUG)
+    with (
+        SapiensClient(restricted_url, token=token) as client,
+        pytest.raises(AuthenticationError, match=f"authorization.*{sentence}") as caught,
+    ):
+        client.normal(photo)
+    assert caught.value.attempts == 1
+    assert "wr0ng" not in caplog.text + str(caught.value)
+
+
+def test_the_right_token_or_tritons_own_header_is_accepted(restricted_url, photo):
+    header = {"Triton-Grpc-Protocol-Authorization": f"Bearer {SECRET}"}
+    with SapiensClient(restricted_url, token=SECRET) as client:
+        client.normal(photo)
+    with SapiensClient(restricted_url, headers=header) as client:
+        client.normal(photo)
+
+
+@pytest.mark.parametrize(
+    "secret", [{"token": SECRET}, {"headers": {"x-key": SECRET}}], ids=["token", "header"]
+)
+def test_secrets_do_not_leave_this_machine_in_the_open(secret):
+    for url in ("gpu-1:8001", ["localhost:8001", "10.0.0.1:8001"], "dns:///gpu:8001"):
+        with pytest.raises(InvalidInputError, match=r"must travel encrypted .*; pass tls") as caught:
+            SapiensClient(url, **secret)
+        assert SECRET not in str(caught.value)
+    for url in ("localhost:8001", "127.0.0.2:1", "[::1]:8001", "unix:/run/triton"):
+        SapiensClient(url, **secret).close()
+
+
+@pytest.mark.parametrize("wrong", [{"token": SECRET + "\n"}, {"headers": {"x-key": SECRET + "\n"}}])
+def test_what_cannot_be_sent_is_refused_without_being_shown(wrong):
+    with pytest.raises(InvalidInputError, match="printable ASCII") as caught:
+        SapiensClient("localhost:8001", **wrong)
+    assert SECRET not in str(caught.value)
+
+
+def test_certificates_are_read_when_the_client_is_made(pki):
+    with pytest.raises(InvalidInputError, match=r"root_certificates .* got '/no/ca\.crt': No such file"):
+        SapiensClient(tls=TLS("/no/ca.crt"))
+    with pytest.raises(InvalidInputError, match="root_certificates must be PEM"):
+        SapiensClient(tls=TLS(b"junk"))
+    with pytest.raises(InvalidInputError, match="given together, got only client_key"):
+        TLS(client_key=b"")
+    assert "PRIVATE KEY" not in repr(mutual(pki))
