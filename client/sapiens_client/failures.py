@@ -34,16 +34,18 @@ CLOSED = "CLOSED"  # no status of gRPC: this client itself was closed
 class Remedy(Enum):
     """What may help."""
 
-    NONE = auto()  # every replica would answer the same
-    ELSEWHERE = auto()  # this replica is gone: leave it alone until it says that it is ready
-    ASK_WHETHER_READY = (
-        auto()
-    )  # gone if it says that it is not ready, else every replica would answer the same
-    LATER = auto()  # another replica may have room, else this one in a while
-    ONCE_ELSEWHERE = auto()  # the deadline may have room for one more queue
-    REST = (
-        auto()
-    )  # one of its processes is dead, although it says that it is ready: leave it alone for longer
+    # Every replica would answer the same.
+    NONE = auto()
+    # This replica is gone: leave it alone until it says that it is ready.
+    ELSEWHERE = auto()
+    # Gone if it says that it is not ready, else every replica would answer the same.
+    ASK_WHETHER_READY = auto()
+    # Another replica may have room, else this one in a while.
+    LATER = auto()
+    # The deadline may have room for one more queue.
+    ONCE_ELSEWHERE = auto()
+    # One of its processes is dead, although it says that it is ready: leave it alone for longer.
+    REST = auto()
 
 
 @dataclass(frozen=True)

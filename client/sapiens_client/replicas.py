@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sapiens_client.server_url import Target
 
-
 _FIRST_REST_S = 1.0
 _MAX_REST_S = 60.0
 _IDLE_AFTER_S = 5.0
@@ -29,7 +28,7 @@ class Replica:
         is_aside: Whether it failed and has not said since that it is ready.
         is_probed: Whether somebody asks it again and again.
         is_listed: Whether it is still among the addresses.
-    num_rests: How often in a row it had to rest although it said that it was ready.
+        num_rests: How often in a row it had to rest although it said that it was ready.
         rests_until_s: Until when it is not even asked, on the clock of `time.monotonic`.
     """
 
