@@ -182,7 +182,9 @@ def _step(
 ) -> pb.ModelConfig:
     message = pb.ModelConfig(name=step.name, backend="python")
     _add_tensors(message, step.inputs, step.outputs, config, shows_batch=not is_batching)
-    message.dynamic_batching.default_queue_policy.max_queue_size = serving.max_queue_size
+    policy = message.dynamic_batching.default_queue_policy
+    policy.max_queue_size = serving.max_queue_size
+    policy.allow_timeout_override = True  # nobody waits any more for a request that is past its deadline
     return message
 
 
