@@ -1,6 +1,7 @@
 """Python SDK of Sapiens on Triton."""
 
 from sapiens_client.analysis import Analysis
+from sapiens_client.bulk_items import Item
 from sapiens_client.client import SapiensClient
 from sapiens_client.errors import (
     ClientClosedError,
@@ -29,6 +30,7 @@ __all__ = [
     "ImageReadError",
     "InferenceError",
     "InvalidInputError",
+    "Item",
     "Keypoint",
     "ModelInfo",
     "ModelNotServedError",
