@@ -26,6 +26,8 @@ ALLOWED = {
     "core/sapiens_core/torchscript_engine.py": {"sapiens_core", "triton_python_backend_utils", "torch"},
     "client/sapiens_client": {"sapiens_client", "sapiens_core", "numpy", "PIL"},
     "client/sapiens_client/transport": {"sapiens_client", "sapiens_core", "numpy", "tritonclient", "grpc"},
+    "client/sapiens_client/progress.py": {"rich"},
+    "client/sapiens_client/cli_run.py": {"sapiens_client", "sapiens_core", "typer"},
     "client/sapiens_client/cli.py": {
         "sapiens_client",
         "sapiens_core",

@@ -2,6 +2,7 @@
 
 from sapiens_client.analysis import Analysis
 from sapiens_client.async_client import AsyncSapiensClient
+from sapiens_client.bulk_items import Item
 from sapiens_client.client import SapiensClient
 from sapiens_client.errors import (
     AuthenticationError,
@@ -38,6 +39,7 @@ __all__ = [
     "ImageReadError",
     "InferenceError",
     "InvalidInputError",
+    "Item",
     "Keypoint",
     "ModelInfo",
     "ModelNotServedError",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Self, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, Unpack, overload
 
 from sapiens_client.analysis import Analysis, analyze, checked_tasks
+from sapiens_client.bulk_tasks import MapOptions, task_items_async
 from sapiens_client.client import SapiensClient
 from sapiens_client.deadline import Deadline
 from sapiens_client.options import DEFAULTS, ClientOptions
@@ -19,13 +20,18 @@ from sapiens_core.tasks import HUMAN_TASKS, Task
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from sapiens_client.bulk_items import Item
     from sapiens_client.flows import Flow
     from sapiens_client.images import ImageLike
+    from sapiens_client.results import Result
     from sapiens_client.results_people import DetectionResult, PoseResult
     from sapiens_client.security import TLS, Token
 
 R = TypeVar("R")
 C = TypeVar("C", bound=type)
+
+Images: TypeAlias = "Iterable[ImageLike] | AsyncIterable[ImageLike]"
+Items: TypeAlias = "AsyncGenerator[Item[R], None]"
 
 
 def _documented_as(twin: type) -> Callable[[C], C]:
@@ -170,6 +176,36 @@ class AsyncSapiensClient:
         """
         chosen = checked_tasks(tasks)
         return await self._ask(image, timeout_s, lambda call: analyze(call.session, call.upload, chosen))
+
+    @overload
+    def map(
+        self, task: Literal["depth"], images: Images, **options: Unpack[MapOptions]
+    ) -> Items[DepthResult]: ...
+    @overload
+    def map(
+        self, task: Literal["normal"], images: Images, **options: Unpack[MapOptions]
+    ) -> Items[NormalResult]: ...
+    @overload
+    def map(
+        self, task: Literal["seg"], images: Images, **options: Unpack[MapOptions]
+    ) -> Items[SegmentationResult]: ...
+    @overload
+    def map(
+        self, task: Literal["features"], images: Images, **options: Unpack[MapOptions]
+    ) -> Items[FeatureResult]: ...
+    @overload
+    def map(
+        self, task: Literal["detect"], images: Images, **options: Unpack[MapOptions]
+    ) -> Items[DetectionResult]: ...
+    @overload
+    def map(
+        self, task: Literal["pose", "people"], images: Images, **options: Unpack[MapOptions]
+    ) -> Items[PoseResult]: ...
+    @overload
+    def map(self, task: str, images: Images, **options: Unpack[MapOptions]) -> Items[Result]: ...
+    def map(self, task: str, images: Images, **options: Unpack[MapOptions]) -> Items[Any]:
+        """Ask about many images, several at a time."""
+        return task_items_async(self, task, images, **options)
 
     async def _ask(self, image: ImageLike, timeout_s: float | None, ask: Callable[[Call], Flow[R]]) -> R:
         timeout_s = self._timeout_s if timeout_s is None else timeout_s

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from functools import wraps
 from importlib.metadata import version
+from inspect import Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
-from sapiens_client.cli_files import image_paths, output_names
-from sapiens_client.client import SapiensClient
-from sapiens_client.errors import ModelNotServedError, SapiensError, ServerUnavailableError
-from sapiens_client.questions import QUESTIONS, AnalysisTask
+from sapiens_client.cli_files import image_files
+from sapiens_client.cli_run import Job, Settings, run
+from sapiens_client.errors import SapiensError
+from sapiens_client.questions import AnalysisTask
 from sapiens_client.saving import Format
 from sapiens_core.tasks import HUMAN_TASKS
-
-if TYPE_CHECKING:
-    from sapiens_client.results import Result
-    from sapiens_client.saving import ImageId
-    from sapiens_core.model_info import ModelInfo
 
 _BOX_NUMBERS = 4
 
@@ -33,9 +26,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-Answers: TypeAlias = "Mapping[str, Result | SapiensError]"
-Ask: TypeAlias = "Callable[[SapiensClient, Path], Answers]"
 
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files, or folders of images.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
@@ -58,6 +48,11 @@ Formats = Annotated[
         + "; ".join(f"{form.value}: {form.content} ({form.suffix})" for form in Format),
     ),
 ]
+Concurrency = Annotated[int, typer.Option(min=1, help="How many images to ask about at a time.")]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Leave out images whose results are there, as far as their names tell."),
+]
 
 _ABOUT: Mapping[AnalysisTask, str] = {
     AnalysisTask.DEPTH: "Estimate the relative depth of every pixel of IMAGES.",
@@ -71,27 +66,11 @@ _ABOUT: Mapping[AnalysisTask, str] = {
 
 _RULES = """
 
-Writes NAME_TASK.png and the like, and prints the path of each file written.
-A bad image is reported and left out; without a server everything stops.
+Writes photo.jpg_TASK.png and the like, and prints the path of each file written; several folders have their
+results apart. A bad image is reported and left out; without a server everything stops. Files bear their names
+once they are complete: after an interruption the same command with --resume goes on.
 Exit status: 0 all done, 1 something failed, 2 wrong usage, 130 interrupted.
 """
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What a command was told.
-
-    Attributes:
-        title: What the progress bar calls it.
-        tasks: What is asked about every image.
-        ask: How.
-        formats: What is written.
-    """
-
-    title: str
-    tasks: Sequence[AnalysisTask]
-    ask: Ask
-    formats: Sequence[Format]
 
 
 def main() -> None:
@@ -132,35 +111,59 @@ def _options(
     pass
 
 
-def _add_task(task: AnalysisTask) -> None:
-    def command(
-        images: Images,
-        *,
-        model: Model = None,
-        output: Output = Path("out"),
-        url: Url = None,
-        timeout_s: Timeout = 60.0,
-        formats: Formats,
-    ) -> None:
-        job = _Job(
-            task, [task], lambda client, path: {task: getattr(client, task)(path, model=model)}, formats
-        )
-        _run(job, image_paths(images), output, url, timeout_s)
-
-    app.command(task.value, help=_ABOUT[task] + _RULES)(command)
-
-
-def _people(
-    images: Images,
+def _settings(
     *,
     output: Output = Path("out"),
     url: Url = None,
     timeout_s: Timeout = 60.0,
     formats: Formats,
+    concurrency: Concurrency = 4,
+    resume: Resume = False,
+) -> Settings:
+    return Settings(
+        output=output,
+        url=url,
+        timeout_s=timeout_s,
+        formats=formats,
+        concurrency=concurrency,
+        resume=resume,
+    )
+
+
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace a command's parameter `settings` by the options that make them."""
+    own, shared = (dict(signature(each, eval_str=True).parameters) for each in (command, _settings))
+    del own["settings"]
+
+    @wraps(command)
+    def joined(**options: object) -> None:
+        settings = {name: options.pop(name) for name in shared}
+        command(**options, settings=_settings(**settings))  # type: ignore[arg-type]  # typer checked them
+
+    parameters = [*own.values(), *shared.values()]
+    joined.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
+    joined.__annotations__ = {each.name: each.annotation for each in parameters}
+    return joined
+
+
+def _add_task(task: AnalysisTask) -> None:
+    def command(images: Images, *, model: Model = None, settings: Settings) -> None:
+        run(
+            Job(task, [task], lambda client, path: {task: getattr(client, task)(path, model=model)}),
+            images,
+            settings,
+        )
+
+    app.command(task.value, help=_ABOUT[task] + _RULES)(_with_settings(command))
+
+
+def _people(
+    images: Images,
+    *,
+    settings: Settings,
 ) -> None:
     task = AnalysisTask.PEOPLE
-    job = _Job(task, [task], lambda client, path: {task: client.people(path)}, formats)
-    _run(job, image_paths(images), output, url, timeout_s)
+    run(Job(task, [task], lambda client, path: {task: client.people(path)}), images, settings)
 
 
 def _bbox(text: str) -> tuple[float, ...]:
@@ -185,18 +188,17 @@ def _pose(
         ),
     ] = None,
     model: Model = None,
-    output: Output = Path("out"),
-    url: Url = None,
-    timeout_s: Timeout = 60.0,
-    formats: Formats,
+    settings: Settings,
 ) -> None:
-    paths = image_paths(images)
     boxes = [_bbox(text) for text in bboxes] if bboxes else None
-    if boxes and len(paths) > 1:
-        raise typer.BadParameter(f"--bbox is for a single image, got {len(paths)}; ask for one at a time")
+    if boxes and (number := sum(1 for _ in image_files(images))) > 1:
+        raise typer.BadParameter(f"--bbox is for a single image, got {number}; ask for one at a time")
     task = AnalysisTask.POSE
-    job = _Job(task, [task], lambda client, path: {task: client.pose(path, boxes, model=model)}, formats)
-    _run(job, paths, output, url, timeout_s)
+    run(
+        Job(task, [task], lambda client, path: {task: client.pose(path, boxes, model=model)}),
+        images,
+        settings,
+    )
 
 
 def _analyze(
@@ -211,104 +213,17 @@ def _analyze(
             help="What to ask about every image; may be repeated.",
         ),
     ],
-    output: Output = Path("out"),
-    url: Url = None,
-    timeout_s: Timeout = 60.0,
-    formats: Formats,
+    settings: Settings,
 ) -> None:
-    job = _Job("analyze", tasks, lambda client, path: client.analyze(path, tasks), formats)
-    _run(job, image_paths(images), output, url, timeout_s)
+    run(Job("analyze", tasks, lambda client, path: client.analyze(path, tasks)), images, settings)
 
 
 _COMMANDS = {AnalysisTask.POSE: _pose, AnalysisTask.PEOPLE: _people}
 for _task in AnalysisTask:
     if _task in _COMMANDS:
-        app.command(_task.value, help=_ABOUT[_task] + _RULES)(_COMMANDS[_task])
+        app.command(_task.value, help=_ABOUT[_task] + _RULES)(_with_settings(_COMMANDS[_task]))
     else:
         _add_task(_task)
-app.command("analyze", help="Ask for several tasks about IMAGES at the same time." + _RULES)(_analyze)
-
-
-def _run(job: _Job, paths: Sequence[Path], folder: Path, url: str | None, timeout_s: float) -> None:
-    _check_formats(job)
-    folder.mkdir(parents=True, exist_ok=True)
-    with SapiensClient(url, timeout_s=timeout_s) as client:
-        num_failed = _save_all(job, client, paths, folder)
-    if num_failed:
-        typer.echo(f"{num_failed} of {len(paths)} images failed", err=True)
-        raise typer.Exit(1)
-
-
-def _check_formats(job: _Job) -> None:
-    for task in job.tasks:
-        offered = QUESTIONS[task].kind.writers
-        if missing := [form.value for form in job.formats if form not in offered]:
-            raise typer.BadParameter(
-                f"--format of {task.value} must be one of {', '.join(offered)}, got {', '.join(missing)}"
-            )
-
-
-def _save_all(job: _Job, client: SapiensClient, paths: Sequence[Path], folder: Path) -> int:
-    """Return how many images failed, wholly or in one task."""
-    failed: set[Path] = set()
-    introduced: set[ModelInfo] = set()
-    names = output_names(paths)
-    with _progress() as progress:
-        for path, name in progress.track(list(zip(paths, names, strict=True)), description=job.title):
-            for task, answer in _answers(job, client, path):
-                try:
-                    stem = str(folder / f"{name}_{task}")
-                    files = _saved(answer, stem, job.formats, _image_id(name), introduced)
-                except (ServerUnavailableError, ModelNotServedError):
-                    raise
-                except (SapiensError, OSError) as error:
-                    typer.echo(f"{path}: {error}", err=True)
-                    failed.add(path)
-                    continue
-                for file in files:
-                    typer.echo(file)
-    return len(failed)
-
-
-def _answers(job: _Job, client: SapiensClient, path: Path) -> Iterable[tuple[str, Result | SapiensError]]:
-    try:
-        return job.ask(client, path).items()
-    except SapiensError as error:
-        return [(job.title, error)]
-
-
-def _saved(
-    answer: Result | SapiensError,
-    stem: str,
-    formats: Iterable[Format],
-    image_id: ImageId,
-    introduced: set[ModelInfo],
-) -> list[Path]:
-    """Return the files that an answer was written to."""
-    if isinstance(answer, SapiensError):
-        raise answer
-    files = [file for form in formats for file in answer.save(stem + form.suffix, image_id=image_id)]
-    _introduce(answer.model, introduced)
-    return files
-
-
-def _image_id(name: str) -> ImageId:
-    """Return the number that names an image file in COCO, else its name."""
-    return int(name) if name.isdecimal() else name
-
-
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    # Paths go above the bar where standard output is the terminal too, else where it is sent.
-    return Progress(console=console, disable=not console.is_terminal, redirect_stdout=sys.stdout.isatty())
-
-
-def _introduce(model: ModelInfo, introduced: set[ModelInfo]) -> None:
-    """Tell once where a model comes from."""
-    if model in introduced:
-        return
-    introduced.add(model)
-    words = f"{model.task} by {model.family} {model.size}, licence of the weights: {model.licence}"
-    typer.echo(words, err=True)
-    if model.untrained:
-        typer.echo("the served model is untrained (random weights): its results mean nothing", err=True)
+app.command("analyze", help="Ask for several tasks about IMAGES at the same time." + _RULES)(
+    _with_settings(_analyze)
+)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Self, TypeVar
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, Unpack, overload
 
 from sapiens_client.analysis import Analysis, analyze, checked_tasks
+from sapiens_client.bulk_tasks import MapOptions, task_items
 from sapiens_client.deadline import Deadline
 from sapiens_client.options import DEFAULTS, ClientOptions
 from sapiens_client.questions import dense_result, detection_result, people_result, pose_result
@@ -17,12 +18,17 @@ from sapiens_core.tasks import HUMAN_TASKS, Task
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from sapiens_client.bulk_items import Item
     from sapiens_client.flows import Flow
     from sapiens_client.images import ImageLike
+    from sapiens_client.results import Result
     from sapiens_client.results_people import DetectionResult, PoseResult
     from sapiens_client.security import TLS, Token
 
 R = TypeVar("R")
+
+Images: TypeAlias = "Iterable[ImageLike]"
+Items: TypeAlias = "Generator[Item[R], None, None]"
 
 
 class SapiensClient:
@@ -317,6 +323,59 @@ class SapiensClient:
         """
         chosen = checked_tasks(tasks)
         return self._ask(image, timeout_s, lambda call: analyze(call.session, call.upload, chosen))
+
+    @overload
+    def map(
+        self, task: Literal["depth"], images: Images, **options: Unpack[MapOptions]
+    ) -> Items[DepthResult]: ...
+    @overload
+    def map(
+        self, task: Literal["normal"], images: Images, **options: Unpack[MapOptions]
+    ) -> Items[NormalResult]: ...
+    @overload
+    def map(
+        self, task: Literal["seg"], images: Images, **options: Unpack[MapOptions]
+    ) -> Items[SegmentationResult]: ...
+    @overload
+    def map(
+        self, task: Literal["features"], images: Images, **options: Unpack[MapOptions]
+    ) -> Items[FeatureResult]: ...
+    @overload
+    def map(
+        self, task: Literal["detect"], images: Images, **options: Unpack[MapOptions]
+    ) -> Items[DetectionResult]: ...
+    @overload
+    def map(
+        self, task: Literal["pose", "people"], images: Images, **options: Unpack[MapOptions]
+    ) -> Items[PoseResult]: ...
+    @overload
+    def map(self, task: str, images: Images, **options: Unpack[MapOptions]) -> Items[Result]: ...
+    def map(self, task: str, images: Images, **options: Unpack[MapOptions]) -> Items[Any]:
+        """Ask about many images, several at a time.
+
+        Images are read when it is their turn, and no more results are kept than stated under `concurrency`.
+        Closing the iterator, or leaving the loop over it, stops everything without waiting.
+
+        Args:
+            task: Name of the method to ask with. `pose` takes the whole images as persons.
+            images: As the methods take them; may be a generator, which is closed in the end.
+            options: `concurrency=8`: how many to ask about at a time; at most twice as many are under way or
+                kept. `ordered=True`: items come in the order of the images, else as they are ready.
+                `on_error="raise"`: the first error ends everything; "yield": it stands in its item.
+                `progress=False`: whether to draw a bar on a terminal. `model=None`, `timeout_s=None`: as for
+                the methods, for every image.
+
+        Returns:
+            One item per image: `item.index`, `item.image` (its path), `item.result`, `item.error`.
+
+        Raises:
+            InvalidInputError: There is no such task, or an option cannot be used.
+
+        Example:
+            >>> for item in client.map("seg", Path("photos").glob("*.jpg"), progress=True):
+            ...     item.result.save(f"out/{item.index}.ids.png")
+        """
+        return task_items(self, task, images, **options)
 
     def _ask(self, image: ImageLike, timeout_s: float | None, ask: Callable[[Call], Flow[R]]) -> R:
         timeout_s = self._timeout_s if timeout_s is None else timeout_s

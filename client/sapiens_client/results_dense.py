@@ -13,7 +13,7 @@ from sapiens_client.coco import CocoSegmentation, Rle, class_rles
 from sapiens_client.errors import InvalidInputError
 from sapiens_client.labels import classes_of, index_of
 from sapiens_client.results import Result, drawn
-from sapiens_client.saving import COCO, ONE_ARRAY, Format, ImageId, Writer, write_ids, write_png16
+from sapiens_client.saving import COCO, ONE_ARRAY, Format, ImageId, Writer, write_exr, write_ids, write_png16
 from sapiens_core.tasks import PATCH_SIZE
 
 if TYPE_CHECKING:
@@ -36,7 +36,11 @@ class DepthResult(Result):
     depth: NDArray[np.float32] = field(repr=False)
 
     writers: ClassVar[Mapping[Format, Writer]] = MappingProxyType(
-        {**ONE_ARRAY, Format.PNG16: lambda result, path, _: write_png16(result.depth, path)}
+        {
+            **ONE_ARRAY,
+            Format.PNG16: lambda result, path, _: write_png16(result.depth, path),
+            Format.EXR: lambda result, path, _: write_exr({"Y": result.depth}, path),
+        }
     )
 
     @property
@@ -93,7 +97,14 @@ class NormalResult(Result):
 
     normals: NDArray[np.float32] = field(repr=False)
 
-    writers: ClassVar[Mapping[Format, Writer]] = ONE_ARRAY
+    writers: ClassVar[Mapping[Format, Writer]] = MappingProxyType(
+        {
+            **ONE_ARRAY,
+            Format.EXR: lambda result, path, _: write_exr(
+                dict(zip("RGB", np.moveaxis(result.normals, 2, 0), strict=True)), path
+            ),
+        }
+    )
 
     @property
     def image_hw(self) -> tuple[int, int]:

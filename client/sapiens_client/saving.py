@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 import numpy as np
 
 from sapiens_client.errors import InvalidInputError
+from sapiens_client.exr import exr
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,21 +34,24 @@ class Format(StrEnum):
     Attributes:
         suffix: How the file's name ends.
         content: What is in it, in a few words.
+        beside: How the names of further files end that belong to it.
     """
 
     suffix: str
     content: str
+    beside: tuple[str, ...]
 
-    def __new__(cls, value: str, suffix: str, content: str) -> Format:
+    def __new__(cls, value: str, suffix: str, content: str, *beside: str) -> Format:
         """Attach the facts to the name."""
         member = str.__new__(cls, value)
-        member._value_, member.suffix, member.content = value, suffix, content
+        member._value_, member.suffix, member.content, member.beside = value, suffix, content, beside
         return member
 
     PICTURE = "picture", ".png", "picture"
     NPY = "npy", ".npy", "the array as it is"
     NPZ = "npz", ".npz", "all arrays by name"
-    PNG16 = "png16", ".16.png", "16 bit, with scale and offset in a .json beside it"
+    PNG16 = "png16", ".16.png", "16 bit, with scale and offset in a .json beside it", ".16.json"
+    EXR = "exr", ".exr", "OpenEXR, 32-bit floats"
     IDS = "ids", ".ids.png", "8-bit class ids"
     JSON = "json", ".json", "COCO results"
 
@@ -121,9 +125,18 @@ def write_png16(values: NDArray[np.float32], path: Path) -> tuple[Path, ...]:
     scale = (highest - lowest) / _MAX_UINT16 or 1.0
     levels = np.rint((values.astype(np.float64) - lowest) / scale).astype(np.uint16)
     sidecar = path.with_suffix(".json")
-    _write(_json_line({"scale": scale, "offset": lowest}), sidecar)
-    _write(png(PIL.Image.fromarray(levels)), path)
+    with _new_file(path) as picture, _new_file(sidecar) as facts:
+        picture.write(png(PIL.Image.fromarray(levels)))
+        facts.write(_json_line({"scale": scale, "offset": lowest}))
+        # An older picture goes first and the new one comes last: at no time one stands beside foreign facts.
+        Path(os.path.realpath(path)).unlink(missing_ok=True)
     return path, sidecar
+
+
+def write_exr(channels: Mapping[str, NDArray[np.float32]], path: Path) -> tuple[Path, ...]:
+    """Write (H, W) float32 channels by name as OpenEXR."""
+    _write(exr(channels), path)
+    return (path,)
 
 
 def _json_line(content: Any) -> bytes:

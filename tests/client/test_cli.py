@@ -15,9 +15,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from sapiens_client import InvalidInputError
 from sapiens_client.cli import app
-from sapiens_client.cli_files import image_paths, output_names
 
 SAPIENS = [sys.executable, "-c", "from sapiens_client.cli import main; main()"]
 
@@ -55,36 +53,10 @@ def photos(tmp_path, photo, encode) -> Path:
     return folder
 
 
-def test_a_folder_stands_for_its_images_in_order(photos):
-    assert image_paths([photos]) == [photos / "a.JPG", photos / "b.png"]
-
-
-def test_every_image_counts_once(photos):
-    assert image_paths([photos / "b.png", photos, photos / "b.png"]) == [photos / "b.png", photos / "a.JPG"]
-
-
-def test_a_folder_without_images_is_an_error(tmp_path):
-    with pytest.raises(InvalidInputError, match=r"JPEG, .* got none in '.*test_a_folder"):
-        image_paths([tmp_path])
-
-
-@pytest.mark.parametrize(
-    ("paths", "names"),
-    [
-        (["x/a.jpg", "x/b.jpg"], ["a", "b"]),
-        (["a.jpg", "b.png", "a.png"], ["a.jpg", "b", "a.png"]),
-        (["x/a.jpg", "y/a.jpg", "z/a.jpg"], ["a.jpg", "a.jpg_2", "a.jpg_3"]),
-        (["a.jpg.png", "x/a.jpg", "y/a.jpg"], ["a.jpg", "a.jpg_2", "a.jpg_3"]),
-    ],
-)
-def test_no_result_overwrites_another(paths, names):
-    assert output_names([Path(path) for path in paths]) == names
-
-
 def test_every_image_gets_its_picture_and_the_user_a_warning(sapiens, photos, tmp_path):
     done = sapiens("depth", photos)
-    assert (done.returncode, done.stdout.split()) == (0, ["out/a_depth.png", "out/b_depth.png"])
-    with Image.open(tmp_path / "out" / "a_depth.png") as picture:
+    assert (done.returncode, done.stdout.split()) == (0, ["out/a.JPG_depth.png", "out/b.png_depth.png"])
+    with Image.open(tmp_path / "out" / "a.JPG_depth.png") as picture:
         assert picture.size == (90, 120)
     assert done.stderr.count("licence of the weights: CC-BY-NC-4.0") == 1
     assert done.stderr.count("untrained") == 1
@@ -94,20 +66,20 @@ def test_formats_may_be_combined(sapiens, photos, tmp_path):
     done = sapiens("depth", photos / "b.png", "-o", "new/folder", "--format", "npy", "--format", "png16")
     assert done.returncode == 0
     written = sorted(path.name for path in (tmp_path / "new" / "folder").iterdir())
-    assert written == ["b_depth.16.json", "b_depth.16.png", "b_depth.npy"]
-    assert np.load(tmp_path / "new/folder/b_depth.npy").shape == (120, 90)
+    assert written == ["b.png_depth.16.json", "b.png_depth.16.png", "b.png_depth.npy"]
+    assert np.load(tmp_path / "new/folder/b.png_depth.npy").shape == (120, 90)
 
 
 def test_a_bad_image_is_reported_and_the_others_are_done(sapiens, photos):
     (photos / "aa.png").write_bytes(b"no image")
     done = sapiens("depth", photos, photos / "missing.jpg")
-    assert (done.returncode, done.stdout.split()) == (1, ["out/a_depth.png", "out/b_depth.png"])
+    assert (done.returncode, done.stdout.split()) == (1, ["out/a.JPG_depth.png", "out/b.png_depth.png"])
     failures = [line for line in done.stderr.splitlines() if line.startswith(str(photos))]
     assert [line.partition(": image ")[0] for line in failures] == [
         str(photos / "aa.png"),
         str(photos / "missing.jpg"),
     ]
-    assert done.stderr.endswith("2 of 4 images failed\n")
+    assert done.stderr.endswith("\n2 done, 0 skipped, 2 failed\n")
     assert "Traceback" not in done.stderr
 
 
@@ -127,6 +99,10 @@ def test_a_wrong_option_is_one_line(sapiens, photos, arguments):
     assert done.stderr.startswith("error: ")
 
 
+def test_no_concurrency_is_wrong_usage(sapiens, photos):
+    assert sapiens("depth", photos, "--concurrency", "0").returncode == 2
+
+
 def test_an_unknown_option_is_wrong_usage(sapiens):
     assert sapiens("depth", "--colour", "red").returncode == 2
 
@@ -135,7 +111,7 @@ def test_paths_go_to_standard_output_also_when_a_bar_is_on_the_terminal(sapiens,
     controller, terminal = pty.openpty()
     done = sapiens("depth", photos, stderr=terminal)
     os.close(terminal)
-    assert done.stdout.split() == ["out/a_depth.png", "out/b_depth.png"]
+    assert done.stdout.split() == ["out/a.JPG_depth.png", "out/b.png_depth.png"]
     assert b"100%" in os.read(controller, 10_000)
     os.close(controller)
 
@@ -152,12 +128,17 @@ def test_ctrl_c_ends_cleanly(url, photos, slow_image):
         _, words = process.communicate(timeout=10)
     assert process.returncode == 130
     assert b"Traceback" not in words
+    assert words.endswith(
+        b"2 done, 0 skipped, 0 failed; interrupted, the same command with --resume goes on\n"
+    )
+    written = sorted(path.name for path in (photos.parent / "out").iterdir())
+    assert written == ["a.JPG_depth.png", "b.png_depth.png"]
 
 
 @pytest.mark.parametrize("task", ["normal", "seg", "features", "detect", "people"])
 def test_every_task_has_its_command(invoke, photos, tmp_path, task):
     done = invoke(task, photos, "--format", "picture", "--format", "npz")
-    names = [f"{name}_{task}.{suffix}" for name in "ab" for suffix in ("png", "npz")]
+    names = [f"{name}_{task}.{suffix}" for name in ("a.JPG", "b.png") for suffix in ("png", "npz")]
     assert (done.exit_code, done.stdout.split()) == (0, [f"out/{name}" for name in names])
     assert done.stderr.count("licence of the weights") == 1
     assert {path.name for path in (tmp_path / "out").iterdir()} == {*names}
@@ -166,15 +147,17 @@ def test_every_task_has_its_command(invoke, photos, tmp_path, task):
 def test_coco_results_carry_the_number_or_name_of_the_image(invoke, photos, tmp_path):
     (photos / "b.png").rename(photos / "000139.png")
     assert invoke("people", photos, "--format", "json").exit_code == 0
-    results = [json.loads((tmp_path / "out" / f"{name}_people.json").read_text()) for name in ("000139", "a")]
-    assert [(len(people), people[0]["image_id"]) for people in results] == [(9, 139), (9, "a")]
+    results = [
+        json.loads((tmp_path / "out" / f"{name}_people.json").read_text()) for name in ("000139.png", "a.JPG")
+    ]
+    assert [(len(people), people[0]["image_id"]) for people in results] == [(9, 139), (9, "a.JPG")]
     assert len(results[0][0]["keypoints"]) == 51
 
 
 def test_class_ids_are_a_format_of_their_own(invoke, photos, tmp_path):
     done = invoke("seg", photos / "b.png", "--format", "ids", "--format", "json")
-    assert done.stdout.split() == ["out/b_seg.ids.png", "out/b_seg.json"]
-    with Image.open(tmp_path / "out/b_seg.ids.png") as ids:
+    assert done.stdout.split() == ["out/b.png_seg.ids.png", "out/b.png_seg.json"]
+    with Image.open(tmp_path / "out/b.png_seg.ids.png") as ids:
         assert (ids.mode, ids.size) == ("L", (90, 120))
 
 
@@ -188,8 +171,8 @@ def test_a_format_that_the_task_does_not_have_is_wrong_usage(invoke, photos, tas
 def test_pose_takes_boxes_for_a_single_image(invoke, pose_url, photos, tmp_path):
     boxes = ["--bbox", "5,5,60,100", "--bbox", "-10,0,50.5,90"]
     done = invoke("pose", photos / "b.png", *boxes, "--format", "npz", "--url", pose_url)
-    assert (done.exit_code, done.stdout.split()) == (0, ["out/b_pose.npz"])
-    with np.load(tmp_path / "out/b_pose.npz") as arrays:
+    assert (done.exit_code, done.stdout.split()) == (0, ["out/b.png_pose.npz"])
+    with np.load(tmp_path / "out/b.png_pose.npz") as arrays:
         assert arrays["bboxes"].tolist() == [[5, 5, 60, 100], [-10, 0, 50.5, 90]]
 
 
@@ -204,7 +187,7 @@ def test_wrong_boxes_are_wrong_usage(invoke, photos, box, words):
 
 def test_analyze_writes_what_each_task_says(invoke, photos):
     done = invoke("analyze", photos / "b.png", "--task", "seg", "--task", "depth", "--task", "people")
-    written = ["out/b_seg.png", "out/b_depth.png", "out/b_people.png"]
+    written = ["out/b.png_seg.png", "out/b.png_depth.png", "out/b.png_people.png"]
     assert (done.exit_code, done.stdout.split()) == (0, written)
     assert done.stderr.count("licence of the weights") == 3
 
@@ -214,7 +197,7 @@ def test_analyze_keeps_the_answers_beside_a_failing_task(invoke, photos, failing
     done = invoke("analyze", photos, "--task", "depth", "--task", "normal")
     assert (done.exit_code, len(done.stdout.split())) == (1, 5)
     assert f"{photos / 'c.png'}: " in done.stderr
-    assert done.stderr.endswith("1 of 3 images failed\n")
+    assert done.stderr.endswith("\n2 done, 0 skipped, 1 failed\n")
 
 
 def test_analyze_stops_where_a_task_is_not_served(sapiens, photos):

@@ -73,3 +73,22 @@ def test_cocos_tools_evaluate_the_keypoints(make_pose):
     evaluation.accumulate()
     evaluation.summarize()
     assert evaluation.stats[0] == pytest.approx(1)
+
+
+def test_cocos_tools_evaluate_the_boxes(detections):
+    truth = coco.COCO()
+    truth.dataset = {
+        "info": {},
+        "images": [{"id": 139}],
+        "categories": [{"id": 1}],
+        "annotations": [
+            {"id": index, "image_id": 139, "category_id": 1, "iscrowd": 0, "area": 5000, "bbox": each["bbox"]}
+            for index, each in enumerate(detections.to_coco(image_id=139), start=1)
+        ],
+    }
+    truth.createIndex()
+    evaluation = cocoeval.COCOeval(truth, truth.loadRes(detections.to_coco(image_id=139)), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1)

@@ -88,7 +88,16 @@ def test_results_cannot_be_changed(result):
         result.depth = result.depth + 1
 
 
-FORMATS = ["depth.png", "depth.npy", "depth.npz", "depth.16.png"]
+FORMATS = ["depth.png", "depth.npy", "depth.npz", "depth.16.png", "depth.exr"]
+
+
+def test_an_interruption_between_picture_and_facts_leaves_no_picture_with_foreign_facts(result, tmp_path):
+    path, sidecar = result.save(tmp_path / "depth.16.png")
+    sidecar.unlink()
+    sidecar.mkdir()  # taking the name of the facts fails then
+    with pytest.raises(IsADirectoryError):
+        dataclasses.replace(result, depth=2 * result.depth).save(path)
+    assert [*tmp_path.iterdir()] == [sidecar]
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sapiens_client import (
     Analysis,
+    AsyncSapiensClient,
     DepthResult,
     DetectionResult,
     FeatureResult,
@@ -50,6 +51,26 @@ def results(client: SapiensClient) -> tuple[Path, ...]:
         assert_type(person["left_elbow"].score, float)
     assert_type(client.seg("photo.jpg").mask("Hair"), NDArray[np.bool_])
     return result.save("depth.npz")
+
+
+def many_images(client: SapiensClient, paths: list[Path], task: str) -> None:
+    assert_type(next(client.map("depth", paths)).result, DepthResult)
+    assert_type(next(client.map("normal", paths)).result, NormalResult)
+    assert_type(next(client.map("seg", paths, ordered=False)).result, SegmentationResult)
+    assert_type(next(client.map("features", paths)).result, FeatureResult)
+    assert_type(next(client.map("detect", paths)).result, DetectionResult)
+    assert_type(next(client.map("pose", paths)).result, PoseResult)
+    assert_type(next(client.map("people", paths)).result, PoseResult)
+    assert_type(next(client.map(task, paths, progress=True)).result, Result)
+    assert_type(next(client.map("depth", paths, on_error="yield")).error, SapiensError | None)
+
+
+async def on_an_event_loop(image: NDArray[np.uint8], paths: list[Path]) -> None:
+    async with AsyncSapiensClient(["gpu-1:8001", "gpu-2:8001"], token="secret", tls=True) as client:
+        assert_type(await client.depth(image), DepthResult)
+        assert_type(await client.analyze(image, tasks=("depth", "seg")), Analysis)
+        async for item in client.map("seg", paths, on_error="yield"):
+            assert_type(item.result, SegmentationResult)
 
 
 def errors(client: SapiensClient) -> str:

@@ -1,0 +1,184 @@
+"""What the commands that ask about images have in common: ask, save, count, and go on another time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import typer
+
+from sapiens_client.bulk import mapped
+from sapiens_client.cli_files import ImageFile, check_images, image_files
+from sapiens_client.client import SapiensClient
+from sapiens_client.errors import ModelNotServedError, SapiensError, ServerUnavailableError
+from sapiens_client.progress import progress_bar
+from sapiens_client.questions import QUESTIONS, AnalysisTask
+
+if TYPE_CHECKING:
+    from sapiens_client.results import Result
+    from sapiens_client.saving import Format
+    from sapiens_core.model_info import ModelInfo
+
+Answers: TypeAlias = "Mapping[str, Result | SapiensError]"
+Ask: TypeAlias = "Callable[[SapiensClient, Path], Answers]"
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a command asks.
+
+    Attributes:
+        title: What the progress bar calls it.
+        tasks: What is asked about every image.
+        ask: How.
+    """
+
+    title: str
+    tasks: Sequence[AnalysisTask]
+    ask: Ask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a command does it.
+
+    Attributes:
+        output: Folder for the results.
+        url: Of the server; None: the client's default.
+        timeout_s: How long one image may take. [s]
+        formats: What is written about every task.
+        concurrency: How many images are asked about at a time.
+        resume: Leave out images whose results are there.
+    """
+
+    output: Path
+    url: str | None
+    timeout_s: float
+    formats: Sequence[Format]
+    concurrency: int
+    resume: bool
+
+
+def run(job: Job, images: Sequence[Path], settings: Settings) -> None:
+    """Ask about images and save the answers; ends with a line that counts them.
+
+    Raises:
+        InvalidInputError: The images cannot be told apart by name.
+        SapiensError: No server, or it does not serve the task.
+        OSError: The folder for results cannot be made.
+        typer.Exit: Something failed, or was interrupted.
+    """
+    _check_formats(job, settings.formats)
+    check_images(images)
+    settings.output.mkdir(parents=True, exist_ok=True)
+    with SapiensClient(settings.url, timeout_s=settings.timeout_s) as client:
+        work = _Run(job, settings, client)
+        try:
+            work.save_all(images)
+        except KeyboardInterrupt:
+            typer.echo(f"{work.summary}; interrupted, the same command with --resume goes on", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except SapiensError:
+            if work.has_begun:
+                typer.echo(f"{work.summary}; the same command with --resume goes on", err=True)
+            raise
+    typer.echo(work.summary, err=True)
+    if work.num_failed:
+        raise typer.Exit(1)
+
+
+def _check_formats(job: Job, formats: Sequence[Format]) -> None:
+    for task in job.tasks:
+        offered = QUESTIONS[task].kind.writers
+        if missing := [form.value for form in formats if form not in offered]:
+            raise typer.BadParameter(
+                f"--format of {task.value} must be one of {', '.join(offered)}, got {', '.join(missing)}"
+            )
+
+
+class _Run:
+    def __init__(self, job: Job, settings: Settings, client: SapiensClient) -> None:
+        self._job = job
+        self._settings = settings
+        self._client = client
+        self._introduced: set[ModelInfo] = set()
+        self._num_done = self._num_skipped = self.num_failed = 0
+
+    @property
+    def summary(self) -> str:
+        """How many images came to what."""
+        return f"{self._num_done} done, {self._num_skipped} skipped, {self.num_failed} failed"
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether an image came to anything."""
+        return self._num_done + self._num_skipped + self.num_failed > 0
+
+    def save_all(self, images: Sequence[Path]) -> None:
+        """Ask on several threads, save on this one: whoever interrupts it interrupts no other writer."""
+        with progress_bar() as bar:
+            total = None if bar.disable else sum(1 for _ in image_files(images))
+            row = bar.add_task(self._job.title, total=total)
+            wanted = self._wanted(images, lambda: bar.advance(row))
+            with closing(mapped(self._asked, wanted, concurrency=self._settings.concurrency)) as items:
+                for item in items:
+                    self._save(*item.result)
+                    bar.advance(row)
+
+    def _wanted(self, images: Sequence[Path], advance: Callable[[], None]) -> Iterator[ImageFile]:
+        settings = self._settings
+        for image in image_files(images):
+            if settings.resume and image.is_done(settings.output, self._job.tasks, settings.formats):
+                self._num_skipped += 1
+                advance()
+            else:
+                yield image
+
+    def _asked(self, image: ImageFile) -> tuple[ImageFile, Answers]:
+        try:
+            return image, self._job.ask(self._client, image.path)
+        except SapiensError as error:
+            return image, {self._job.title: error}
+
+    def _save(self, image: ImageFile, answers: Answers) -> None:
+        """Write what was answered and report what was not; images count as failed also for one task."""
+        has_failed = False
+        for task, answer in answers.items():
+            try:
+                files = self._saved(image, task, answer)
+            except (ServerUnavailableError, ModelNotServedError):
+                raise
+            except (SapiensError, OSError) as error:
+                typer.echo(f"{image.path}: {error}", err=True)
+                has_failed = True
+                continue
+            for file in files:
+                typer.echo(file)
+        self.num_failed += has_failed
+        self._num_done += not has_failed
+
+    def _saved(self, image: ImageFile, task: str, answer: Result | SapiensError) -> list[Path]:
+        if isinstance(answer, SapiensError):
+            raise answer
+        files: list[Path] = []
+        for form in self._settings.formats:
+            path = image.result(self._settings.output, task, form.suffix)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files += answer.save(path, image_id=image.image_id)
+        self._introduce(answer.model)
+        return files
+
+    def _introduce(self, model: ModelInfo) -> None:
+        """Tell once where a model comes from."""
+        if model in self._introduced:
+            return
+        self._introduced.add(model)
+        words = f"{model.task} by {model.family} {model.size}, licence of the weights: {model.licence}"
+        typer.echo(words, err=True)
+        if model.untrained:
+            typer.echo("the served model is untrained (random weights): its results mean nothing", err=True)
