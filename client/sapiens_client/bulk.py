@@ -5,13 +5,15 @@ while none is ready. With a concurrency of c at most c images are asked about at
 order of the images: 2c) are taken and not handed back, however slow the reader or a single image is.
 
 Who stops early, by `break`, an error or Ctrl-C, waits for nothing: what was not started is dropped. Calls
-under way on threads end by their own deadline, or when their client is closed, and do not keep Python
-from exiting; calls in tasks are cancelled.
+under way on threads end by their own deadline, or when their client is closed, and keep Python for two
+seconds at most from exiting; calls in tasks are cancelled.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
+import time
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -26,12 +28,15 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 from sapiens_client.bulk_items import Item, Limits, OnError, Outcome, Window
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+EXIT_PATIENCE_S = 2.0
 
 
 def mapped(
@@ -166,28 +171,39 @@ class _Threads(Generic[T, R]):
         self._ask = ask
         self._limits = limits
         self._questions: SimpleQueue[_Question[T] | None] = SimpleQueue()
-        self._num_threads = 0
+        self._threads: list[Thread] = []
         self._is_over = Event()
+        _CREWS.add(self)
 
     def __enter__(self) -> _Threads[T, R]:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        self.dismiss()
+
+    def dismiss(self) -> None:
+        """Start nothing more; threads end with the call that they are in."""
         self._is_over.set()
         with suppress(Empty):
             while True:
                 self._questions.get_nowait()  # threads that still ask must not keep these images alive
-        for _ in range(self._num_threads):
+        for _ in self._threads:
             self._questions.put(None)
+
+    def join(self, until_s: float) -> None:
+        """Wait for the threads until then, on the clock of `time.monotonic`."""
+        for thread in self._threads:
+            thread.join(max(0.0, until_s - time.monotonic()))
 
     def take(self, source: Iterator[T], window: Window[R]) -> bool:
         """Have the next image asked about; False: there is none."""
         for image in source:
             self._questions.put(_Question(window.next_index(), image))
-            if self._num_threads < self._limits.concurrency:
-                self._num_threads += 1
+            if len(self._threads) < self._limits.concurrency:
                 # A daemon: the executors of the standard library are waited for when the interpreter exits.
-                Thread(target=self._work, name=f"sapiens-{self._num_threads}", daemon=True).start()
+                thread = Thread(target=self._work, name=f"sapiens-{len(self._threads)}", daemon=True)
+                thread.start()
+                self._threads.append(thread)
             return True
         return False
 
@@ -217,6 +233,23 @@ class _Threads(Generic[T, R]):
             return Outcome(index, Item.of(index, image, self._ask(image)))
         except BaseException as error:  # noqa: BLE001  whoever iterates gets it
             return Outcome.of_error(index, image, error, self._limits.on_error)
+
+
+_CREWS: WeakSet[_Threads[Any, Any]] = WeakSet()
+
+
+@atexit.register
+def _await_last_calls() -> None:
+    """Let threads end by themselves: those that Python ends inside gRPC's C++ code may abort the process.
+
+    It runs after whatever was registered later to make the calls end.
+    """
+    crews = [*_CREWS]
+    for crew in crews:
+        crew.dismiss()
+    until_s = time.monotonic() + EXIT_PATIENCE_S
+    for crew in crews:
+        crew.join(until_s)
 
 
 class _Tasks(Generic[T, R]):
