@@ -112,7 +112,8 @@ def _normal_map(brightness: NDArray[np.float32], _: Networks) -> NDArray[np.floa
     height, width = brightness.shape
     y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
     slope_y, slope_x = np.gradient(brightness) if min(height, width) > 1 else (0 * y, 0 * x)
-    return np.stack([x - slope_x, y - slope_y, np.full_like(x, -1)]).astype(np.float32)
+    normals: NDArray[np.float32] = np.stack([x - slope_x, y - slope_y, 0 * x - 1]).astype(np.float32)
+    return normals
 
 
 def _logits(brightness: NDArray[np.float32], networks: Networks) -> NDArray[np.float16]:

@@ -65,10 +65,13 @@ def checked_inputs(request: Any, model: FakeModel) -> dict[str, NDArray[Any]]:
     _check_number(set(given), model, prefix)
     if unknown := [name for name in given if name not in known]:
         raise invalid(f"unexpected inference input '{unknown[0]}' for model '{model.name}'")
-    return {
+    arrays = {
         tensor.name: _array(tensor, contents[tensor.name], known[tensor.name], model, prefix)
         for tensor in request.inputs
     }
+    if any(tensor.name not in arrays for tensor in model.inputs if not tensor.is_optional):
+        raise _deadlock(request, model)  # optional ones made up for their number
+    return arrays
 
 
 def wanted_outputs(request: Any, model: FakeModel) -> list[str]:
@@ -83,11 +86,15 @@ def wanted_outputs(request: Any, model: FakeModel) -> list[str]:
     for name in wanted:
         takers = [step for step in model.steps if name in {tensor.name for tensor in step.inputs}]
         if takers and not any(_contributes(step.outputs, wanted, every) for step in takers):
-            raise invalid(
-                f"in ensemble '{model.name}', [request id: {request.id or UNKNOWN_ID}] unexpected deadlock, "
-                "at least one output is not set while no more ensemble steps can be made"
-            )
+            raise _deadlock(request, model)
     return wanted
+
+
+def _deadlock(request: Any, model: FakeModel) -> RefusedError:
+    return invalid(
+        f"in ensemble '{model.name}', [request id: {request.id or UNKNOWN_ID}] unexpected deadlock, at least "
+        "one output is not set while no more ensemble steps can be made"
+    )
 
 
 def _contributes(tensors: Iterable[TensorSpec], wanted: Collection[str], every: Collection[str]) -> bool:

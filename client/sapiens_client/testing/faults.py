@@ -33,7 +33,7 @@ class Fault(Enum):
         QUEUE_TIMEOUT: The request has waited too long.
         DEAD_STUB: A process of the Python backend has ended.
         INTERNAL: The network raised an error.
-        NOT_READY: The server starts or ends.
+        UNAVAILABLE: The server starts or ends.
         EXITING: The server ends.
         NO_VERSIONS: The server ends, and the model is gone already.
         UNKNOWN_MODEL: There is no such model.
@@ -41,10 +41,10 @@ class Fault(Enum):
     """
 
     QUEUE_FULL = (grpc.StatusCode.UNAVAILABLE, "{in}[request id: {id}] Exceeds maximum queue size")
-    QUEUE_TIMEOUT = (grpc.StatusCode.UNAVAILABLE, "{in}[request id: {id}] Request timeout expired")
+    QUEUE_TIMEOUT = (grpc.StatusCode.UNAVAILABLE, "{in}Request timeout expired")
     DEAD_STUB = (grpc.StatusCode.INTERNAL, "{in}Stub process '{step}_0_0' is not healthy.")
     INTERNAL = (grpc.StatusCode.INTERNAL, "{in}RuntimeError: the network fell over")
-    NOT_READY = (grpc.StatusCode.UNAVAILABLE, "Server not ready")
+    UNAVAILABLE = (grpc.StatusCode.UNAVAILABLE, "Server not ready")
     EXITING = (grpc.StatusCode.UNAVAILABLE, "Server exiting")
     NO_VERSIONS = (
         grpc.StatusCode.NOT_FOUND,

@@ -103,7 +103,7 @@ class FakeService:
         if request.method in ("ServerLive", "ServerReady"):
             return Fault.EXITING.error()
         if request.method in ("ModelReady", "RepositoryIndex"):
-            return Fault.NOT_READY.error()
+            return Fault.UNAVAILABLE.error()
         fault = Fault.NO_VERSIONS if request.model in self._models else Fault.UNKNOWN_MODEL
         return fault.error(request.model)
 
