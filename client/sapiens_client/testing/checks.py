@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,10 +50,7 @@ def checked_inputs(request: Any, model: FakeModel) -> dict[str, NDArray[Any]]:
     Raises:
         RefusedError: Inputs are missing, unknown, or of another type or shape than the model takes.
     """
-    known, prefix = (
-        {tensor.name: tensor for tensor in model.inputs},
-        f"[request id: {request.id or UNKNOWN_ID}] ",
-    )
+    prefix = f"[request id: {request.id or UNKNOWN_ID}] "
     given = [tensor.name for tensor in request.inputs]
     contents = dict(zip(given, request.raw_input_contents, strict=False))
     if missing := [name for name in given if name not in contents]:
@@ -63,12 +61,16 @@ def checked_inputs(request: Any, model: FakeModel) -> dict[str, NDArray[Any]]:
         raise invalid(f"{prefix}input '{twins[0]}' already exists in request")
     _check_outputs((tensor.name for tensor in request.outputs), model)
     _check_number(set(given), model, prefix)
+    known = {tensor.name: tensor for tensor in model.inputs}
     if unknown := [name for name in given if name not in known]:
         raise invalid(f"unexpected inference input '{unknown[0]}' for model '{model.name}'")
-    arrays = {
-        tensor.name: _array(tensor, contents[tensor.name], known[tensor.name], model, prefix)
-        for tensor in request.inputs
-    }
+    arrays = {}
+    for tensor in request.inputs:
+        content = contents[tensor.name]
+        _check_tensor(tensor, len(content), known[tensor.name], model, prefix)
+        arrays[tensor.name] = np.frombuffer(content, triton_to_np_dtype(tensor.datatype)).reshape(
+            tensor.shape
+        )
     if any(tensor.name not in arrays for tensor in model.inputs if not tensor.is_optional):
         raise _deadlock(request, model)  # optional ones made up for their number
     return arrays
@@ -129,26 +131,28 @@ def _quoted(names: Iterable[str]) -> str:
     return ",".join(f"'{name}'" for name in names)
 
 
-def _array(tensor: Any, content: bytes, spec: TensorSpec, model: FakeModel, prefix: str) -> NDArray[Any]:
+def _check_tensor(tensor: Any, num_bytes: int, spec: TensorSpec, model: FakeModel, prefix: str) -> None:
     shape, expected = list(tensor.shape), model.shape(spec)
     where = f"for input '{spec.name}' for model '{model.name}'"
     dtype = triton_to_np_dtype(tensor.datatype)
     if tensor.datatype != spec.dtype:
+        kind = "<invalid>" if dtype is None else tensor.datatype
         raise invalid(
-            f"{prefix}inference input '{spec.name}' data-type is "
-            f"'{'<invalid>' if dtype is None else tensor.datatype}', "
-            f"but model '{model.name}' expects '{spec.dtype}'"
+            f"{prefix}inference input '{spec.name}' data-type is '{kind}', but model '{model.name}' expects "
+            f"'{spec.dtype}'"
         )
     if min(shape, default=0) < 0:
         raise invalid(f"{prefix}All input dimensions should be specified {where}, got {_dims(shape)}")
-    if len(shape) != len(expected) or any(
-        side not in (-1, given) for side, given in zip(expected, shape, strict=True)
-    ):
+    if not _fits(shape, expected):
         raise invalid(f"{prefix}unexpected shape {where}. Expected {_dims(expected)}, got {_dims(shape)}. ")
-    num_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    if num_bytes != len(content):
-        raise invalid(f"{prefix}input byte size mismatch {where}. Expected {num_bytes}, got {len(content)}")
-    return np.frombuffer(content, dtype).reshape(shape)
+    needed = math.prod(shape) * np.dtype(dtype).itemsize
+    if num_bytes != needed:
+        raise invalid(f"{prefix}input byte size mismatch {where}. Expected {needed}, got {num_bytes}")
+
+
+def _fits(shape: Sequence[int], expected: Sequence[int]) -> bool:
+    pairs = zip(expected, shape, strict=False)
+    return len(shape) == len(expected) and all(side in (-1, given) for side, given in pairs)
 
 
 def _dims(shape: Iterable[int]) -> str:

@@ -12,6 +12,8 @@ import grpc
 
 from sapiens_client.testing.faults import RefusedError, filled
 
+_ENDLESS_S = 1e9  # gRPC says some centuries where there is no deadline
+
 
 @dataclass(frozen=True)
 class Request:
@@ -39,6 +41,7 @@ class Request:
     def of(cls, method: str, message: Any, context: Any) -> Request:
         """Read one from a message of the method and gRPC's context of the call."""
         is_inference = method == "ModelInfer"
+        left_s = context.time_remaining()
         return cls(
             method=method,
             model=message.model_name if is_inference else getattr(message, "name", ""),
@@ -46,7 +49,7 @@ class Request:
             inputs={each.name: tuple(each.shape) for each in message.inputs} if is_inference else {},
             outputs=tuple(each.name for each in message.outputs) if is_inference else (),
             metadata=dict(context.invocation_metadata()),
-            time_left_s=context.time_remaining(),
+            time_left_s=left_s if left_s is not None and left_s < _ENDLESS_S else None,
         )
 
 
