@@ -1,0 +1,208 @@
+"""The models of the fake server, as an export of these networks would write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from sapiens_core.families import FAMILIES
+from sapiens_core.labels import ClassSet, KeypointSet
+from sapiens_core.model_info import ModelInfo
+from sapiens_core.step_settings import PeopleSettings, StepSettings
+from sapiens_core.tasks import (
+    HOG_FAMILY,
+    HUMAN,
+    HUMAN_TASKS,
+    IMAGE_HW,
+    NUM_HOG_CANDIDATES,
+    PEOPLE_POSE,
+    TASKS,
+    StepSpec,
+    Task,
+    TaskSpec,
+    TensorSpec,
+)
+
+_FAMILY, _SIZE = "sapiens", "0.3b"
+_INPUT_HW = (128, 96)  # small and of the released networks' shape, so that answers take milliseconds
+_FEATURES_INPUT_HW = (64, 64)
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What the networks behind the models can do.
+
+    Attributes:
+        keypoints: What the pose network finds.
+        classes: What the segmentation network tells apart.
+        max_batch_size: Most boxes of a request.
+        num_persons: How many the detector finds in every image.
+    """
+
+    keypoints: KeypointSet
+    classes: ClassSet
+    max_batch_size: int
+    num_persons: int
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no server has."""
+        if self.max_batch_size < 1 or self.num_persons < 0:
+            raise ValueError(
+                "max_batch_size must be at least 1 and persons at least 0, "
+                f"got {self.max_batch_size} and {self.num_persons}; give larger numbers"
+            )
+
+    def settings(self, task: Task) -> StepSettings:
+        """Return what a task's steps are told about its network."""
+        if task is Task.DETECT:
+            return StepSettings(TASKS[task].network_hw, self.max_batch_size, fit="letterbox")
+        return StepSettings(_FEATURES_INPUT_HW if task is Task.FEATURES else _INPUT_HW, self.max_batch_size)
+
+    def num_outputs(self, task: Task) -> int:
+        """Return the number of a network's output channels; of a detector, that of its boxes."""
+        sizes = {
+            Task.SEG: len(self.classes.names),
+            Task.POSE: len(self.keypoints.names),
+            Task.FEATURES: FAMILIES[_FAMILY].sizes[_SIZE].embed_dim,
+            Task.DETECT: NUM_HOG_CANDIDATES,
+        }
+        return sizes[task] if task in sizes else TASKS[task].variants[0].num_outputs
+
+    def sizes(self, task: Task) -> Mapping[str, int]:
+        """Return what the letters in the shapes of a task's tensors stand for."""
+        (height, width), stride = self.settings(task).network_hw, TASKS[task].output_stride
+        return {
+            "H": height,
+            "W": width,
+            "h": height // stride,
+            "w": width // stride,
+            "C": self.num_outputs(task),
+        }
+
+    def info(self, spec: TaskSpec) -> ModelInfo:
+        """Return the origin of a task's network: nobody trained it."""
+        labels = {Task.SEG: self.classes.name, Task.POSE: self.keypoints.name}
+        family, size, licence = _FAMILY, _SIZE, FAMILIES[_FAMILY].licence
+        if spec.suffix in FAMILIES[_FAMILY].sizes:
+            size = spec.suffix
+        if spec.task is Task.DETECT:
+            family, size, licence = HOG_FAMILY, "default", "Apache-2.0"
+        return ModelInfo(
+            task=spec.task.value,
+            family=family,
+            size=size,
+            labels=labels.get(spec.task, ""),
+            precision="float32",
+            runtime="python",
+            preprocess="full",
+            flip_test=False,
+            licence=licence,
+            untrained=True,
+            checkpoint_sha256="",
+        )
+
+
+@dataclass(frozen=True)
+class FakeModel:
+    """One model of the server.
+
+    Attributes:
+        name: Its name.
+        inputs: Tensors it takes.
+        outputs: Tensors it returns.
+        sizes: What the letters in their shapes stand for.
+        parameters: What export would write about it.
+        tasks: What it answers; empty: it is a step of other models, and answers nothing itself.
+        steps: The models that an ensemble consists of; empty: it is none.
+        max_batch_size: Largest batch, where Triton knows about batches.
+    """
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    sizes: Mapping[str, int]
+    parameters: Mapping[str, str]
+    tasks: tuple[Task, ...] = ()
+    steps: tuple[StepSpec, ...] = ()
+    max_batch_size: int = 0
+
+    def shape(self, tensor: TensorSpec) -> list[int]:
+        """Return the dimensions in a tensor's config; -1 is free."""
+        fixed = [self.sizes[side] if isinstance(side, str) else side for side in tensor.dims]
+        return [-1, *fixed] if tensor.is_batched and not self.max_batch_size else fixed
+
+
+def default_names() -> tuple[str, ...]:
+    """Return the names of one network for each task."""
+    return tuple(task.value for task in Task)
+
+
+def fake_models(names: Iterable[str], networks: Networks) -> Mapping[str, FakeModel]:
+    """Make the models that serve some networks.
+
+    Args:
+        names: Ensembles such as "depth" or "depth_2b". Their steps come along, their raw ensembles, and
+            `human` and `people_pose` where all that these need is there.
+        networks: What they can do.
+
+    Raises:
+        ValueError: A name is of no task.
+    """
+    specs = [_spec(name) for name in names]
+    models = [model for spec in specs for model in _models(spec, networks)]
+    tasks = {spec.task for spec in specs if not spec.suffix}
+    if tasks.issuperset(HUMAN_TASKS):
+        models.append(_human(networks))
+    if tasks.issuperset((Task.DETECT, Task.POSE)):
+        models.append(_people(networks))
+    return MappingProxyType({model.name: model for model in models})
+
+
+def _spec(name: str) -> TaskSpec:
+    task, _, suffix = name.partition("_")
+    if task not in set(Task) or (not suffix and task != name):
+        raise ValueError(
+            f"models must be named after their tasks, {', '.join(Task)}, or such as depth_2b, got {name!r}; "
+            "`human`, `people_pose` and the steps come with what they consist of"
+        )
+    spec = TASKS[Task(task)]
+    return spec.named(suffix) if suffix else spec
+
+
+def _models(spec: TaskSpec, networks: Networks) -> Iterator[FakeModel]:
+    sizes, parameters = networks.sizes(spec.task), networks.info(spec).to_parameters()
+    lean_steps = (spec.preprocess, spec.engine)
+    steps = (*lean_steps, spec.postprocess) if spec.postprocess else lean_steps
+    whole = FakeModel(spec.name, spec.preprocess.inputs, spec.outputs, sizes, parameters, (spec.task,), steps)
+    yield whole
+    if spec.raw_outputs:
+        yield replace(whole, name=spec.raw_name, outputs=spec.raw_outputs, steps=lean_steps)
+    told = networks.settings(spec.task).to_parameters()
+    for step in steps:
+        parameters = {} if step is spec.engine else told
+        batch = networks.max_batch_size if step is spec.engine else 0
+        yield FakeModel(step.name, step.inputs, step.outputs, sizes, parameters, max_batch_size=batch)
+
+
+def _human(networks: Networks) -> FakeModel:
+    specs = [TASKS[task] for task in HUMAN_TASKS]
+    outputs = (*(spec.outputs[0] for spec in specs), IMAGE_HW)
+    finishing = tuple(spec.postprocess for spec in specs if spec.postprocess)
+    steps = (specs[0].preprocess, *(spec.engine for spec in specs), *finishing)
+    return FakeModel(HUMAN, steps[0].inputs, outputs, {}, {}, HUMAN_TASKS, steps)
+
+
+def _people(networks: Networks) -> FakeModel:
+    pose = TASKS[Task.POSE]
+    settings = PeopleSettings(
+        networks.settings(Task.DETECT), networks.settings(Task.POSE), networks.num_outputs(Task.POSE)
+    )
+    return FakeModel(
+        PEOPLE_POSE.name,
+        PEOPLE_POSE.inputs,
+        PEOPLE_POSE.outputs,
+        networks.sizes(Task.POSE),
+        networks.info(pose).to_parameters() | settings.to_parameters(),
+        (Task.DETECT, Task.POSE),
+    )
