@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -394,3 +396,16 @@ def test_it_loads_neither_torch_nor_the_server():
     program = f"import sys, sapiens_client.testing; print(*{foreign} & set(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert loaded.stdout.split() == []
+
+
+def test_the_examples_of_the_documentation_run():
+    text = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
+    examples = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    for example in examples:
+        exec(compile(example, "docs/testing.md", "exec"), {})
+    assert len(examples) == 2
+
+
+def test_the_documentation_names_every_fault():
+    text = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
+    assert [fault.name for fault in Fault if f"`{fault.name}`" not in text] == []

@@ -21,6 +21,7 @@ from sapiens_client.testing.faults import filled
 from sapiens_client.transport_wire import encoded_request
 from sapiens_core.tasks import BBOXES, HUMAN, PEOPLE_POSE, TASKS
 from sapiens_server import serve
+from sapiens_server.launch import launch
 
 RAW = [spec.raw_name for spec in TASKS.values() if spec.raw_outputs]
 MODELS = [*(spec.name for spec in TASKS.values()), *RAW, HUMAN, PEOPLE_POSE.name]
@@ -350,3 +351,20 @@ def test_a_server_that_ends_says_so_alike(impatient, image):
         assert farewells(Asker(fake.url), image) == real
         assert real["depth"] == said(Fault.NO_VERSIONS)
         assert under_way.result().outputs[0].name == "depth"
+
+
+def test_a_wrong_token_is_refused_alike(tasks_repository, monkeypatch, image):
+    token = "--grpc-restricted-protocol=inference:authorization=Bearer secret"
+    monkeypatch.setattr(
+        "sapiens_server.server.launch",
+        lambda installation, arguments, claim: launch(installation, [*arguments, token], claim),
+    )
+    with serve(tasks_repository, grpc_port=0) as server, FakeServer() as fake:
+        fake.require("Bearer secret")
+        real_asker, fake_asker = Asker(server.grpc_url), Asker(fake.url)
+        for model in ("depth", "nope"):
+            answers = [asker.infer(model, image=image) for asker in (real_asker, fake_asker)]
+            assert answers == [said(Fault.RESTRICTED)] * 2
+        for asker in (real_asker, fake_asker):
+            assert asker.about("depth").config.name == "depth"
+            assert asker("ServerReady", pb.ServerReadyRequest()).ready

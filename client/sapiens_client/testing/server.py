@@ -93,7 +93,7 @@ class FakeServer:
 
     @property
     def num_cancelled(self) -> int:
-        """Calls whose caller left, or whose deadline passed, before they were answered."""
+        """Calls that ended before their answer: their caller left, or they were late or cut off."""
         return self._traffic.num_cancelled
 
     @property

@@ -79,7 +79,7 @@ class Traffic:
         is_draining: The server is about to end.
         required: Header without which, or without whose value, a call is refused.
         requests: Calls, in the order in which they came.
-        num_cancelled: Calls whose caller did not wait for the end.
+        num_cancelled: Calls whose caller did not wait for the end, or that were cut off.
     """
 
     latency_s: float = 0.0
@@ -130,7 +130,11 @@ class Traffic:
         return None
 
     def wait(self, visit: Visit) -> None:
-        """Wait as long as a call shall take, at most until its caller has left."""
+        """Wait as long as a call shall take.
+
+        Raises:
+            RefusedError: Its caller has left.
+        """
         is_inference = visit.request.method == "ModelInfer"
         ends_at_s = time.monotonic() + (self.latency_s if is_inference else 0)
         with self._changed:
@@ -142,6 +146,7 @@ class Traffic:
                     self._changed.wait(left_s)
                 else:
                     return
+        raise RefusedError(grpc.StatusCode.CANCELLED, "the caller has left")
 
     def leave(self, visit: Visit) -> None:
         """Note that a call is over, for gRPC."""
