@@ -154,26 +154,7 @@ class AsyncSapiensClient:
         *,
         timeout_s: float | None = None,
     ) -> Analysis:
-        """Ask for several tasks at the same time.
-
-        The image is read and encoded once. Depth, normals and segmentation also travel and are resized once,
-        where the server has the ensemble `human`; each of the other tasks is a request of its own.
-
-        Args:
-            image: Path of an image file, its bytes, a PIL image, or an (H, W, 3) uint8 array in RGB order.
-                Photographs are turned upright as their EXIF orientation says.
-            tasks: Names of methods: "depth", "normal", "seg", "pose" (the whole image as one person),
-                "features", "detect", "people".
-            timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
-
-        Returns:
-            The result of every task, or the SapiensError that it raised: a task that fails does not take the
-            others with it. `analysis.depth` is the result of `depth`, or raises its error.
-
-        Raises:
-            InvalidInputError: There is no such task, or the image is none.
-            ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
-        """
+        """Ask for several tasks at the same time."""
         chosen = checked_tasks(tasks)
         return await self._ask(image, timeout_s, lambda call: analyze(call.session, call.upload, chosen))
 

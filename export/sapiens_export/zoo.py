@@ -18,8 +18,6 @@ from sapiens_core.tasks import TASKS, Task
 
 FileFormat = Literal["original", "clean", "torchscript", "bfloat16"]
 
-UNSTATED_LICENCE = "not stated"
-
 
 @dataclass(frozen=True)
 class HubFile:
