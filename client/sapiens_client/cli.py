@@ -35,7 +35,10 @@ Url = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option(help="Another of the server's ensembles for this, e.g. depth_2b.", show_default="TASK"),
+    typer.Option(
+        help="Another of the server's ensembles for this, e.g. depth_2b; names the files.",
+        show_default="TASK",
+    ),
 ]
 Timeout = Annotated[float, typer.Option("--timeout", help="Seconds that one image may take.")]
 Formats = Annotated[
@@ -149,7 +152,7 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
 def _add_task(task: AnalysisTask) -> None:
     def command(images: Images, *, model: Model = None, settings: Settings) -> None:
         run(
-            Job(task, [task], lambda client, path: {task: getattr(client, task)(path, model=model)}),
+            Job(task, [task], lambda client, path: {task: getattr(client, task)(path, model=model)}, model),
             images,
             settings,
         )
@@ -195,7 +198,7 @@ def _pose(
         raise typer.BadParameter(f"--bbox is for a single image, got {number}; ask for one at a time")
     task = AnalysisTask.POSE
     run(
-        Job(task, [task], lambda client, path: {task: client.pose(path, boxes, model=model)}),
+        Job(task, [task], lambda client, path: {task: client.pose(path, boxes, model=model)}, model),
         images,
         settings,
     )

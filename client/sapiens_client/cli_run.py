@@ -36,11 +36,13 @@ class Job:
         title: What the progress bar calls it.
         tasks: What is asked about every image.
         ask: How.
+        model: Ensemble that is asked instead of the task's own, after which files are named then.
     """
 
     title: str
     tasks: Sequence[AnalysisTask]
     ask: Ask
+    model: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +135,8 @@ class _Run:
     def _wanted(self, images: Sequence[Path], advance: Callable[[], None]) -> Iterator[ImageFile]:
         settings = self._settings
         for image in image_files(images):
-            if settings.resume and image.is_done(settings.output, self._job.tasks, settings.formats):
+            names = [self._job.model or task for task in self._job.tasks]
+            if settings.resume and image.is_done(settings.output, names, settings.formats):
                 self._num_skipped += 1
                 advance()
             else:
@@ -167,7 +170,7 @@ class _Run:
             raise answer
         files: list[Path] = []
         for form in self._settings.formats:
-            path = image.result(self._settings.output, task, form.suffix)
+            path = image.result(self._settings.output, self._job.model or task, form.suffix)
             path.parent.mkdir(parents=True, exist_ok=True)
             files += answer.save(path, image_id=image.image_id)
         self._introduce(answer.model)

@@ -100,7 +100,7 @@ def test_the_command_line_takes_a_model_too(server, photo, encode, tmp_path):
     assert result.exit_code == 0, result.output
     with SapiensClient(server.grpc_url) as client:
         expected = client.depth(photo, model="depth_2b").depth
-    np.testing.assert_allclose(np.load(tmp_path / "out" / "a.png_depth.npy"), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(np.load(tmp_path / "out" / "a.png_depth_2b.npy"), expected, rtol=0, atol=1e-6)
 
 
 class FailsToCompute(torch.nn.Module):
