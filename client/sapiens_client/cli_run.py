@@ -150,20 +150,22 @@ class _Run:
 
     def _save(self, image: ImageFile, answers: Answers) -> None:
         """Write what was answered and report what was not; images count as failed also for one task."""
+        files: list[Path] = []
         has_failed = False
-        for task, answer in answers.items():
-            try:
-                files = self._saved(image, task, answer)
-            except (ServerUnavailableError, ModelNotServedError):
-                raise
-            except (SapiensError, OSError) as error:
-                typer.echo(f"{image.path}: {error}", err=True)
-                has_failed = True
-                continue
-            for file in files:
+        try:
+            for task, answer in answers.items():
+                try:
+                    files += self._saved(image, task, answer)
+                except (ServerUnavailableError, ModelNotServedError):
+                    raise
+                except (SapiensError, OSError) as error:
+                    typer.echo(f"{image.path}: {error}", err=True)
+                    has_failed = True
+            self.num_failed += has_failed
+            self._num_done += not has_failed
+        finally:
+            for file in files:  # once they are counted: whoever reads them may interrupt
                 typer.echo(file)
-        self.num_failed += has_failed
-        self._num_done += not has_failed
 
     def _saved(self, image: ImageFile, task: str, answer: Result | SapiensError) -> list[Path]:
         if isinstance(answer, SapiensError):
