@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from sapiens_client.dense import lean_way
 from sapiens_client.errors import InferenceError, InvalidInputError, ModelNotServedError, SapiensError
 from sapiens_client.flows import Flow, Together
 from sapiens_client.questions import QUESTIONS, AnalysisTask, dense_results
@@ -129,8 +130,23 @@ def _groups(
     together = tuple(task for task in tasks if task in _ANSWERED_TOGETHER)
     if len(together) < 2 or not (yield from _is_served(session, upload, HUMAN)):
         together = ()
+    if session.output != "image" and (yield from _travels_lighter_apart(session, upload, together)):
+        together = ()
     alone = ((task,) for task in tasks if task not in together)
     return [group for group in (together, *alone) if group]
+
+
+def _travels_lighter_apart(session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...]) -> Flow[bool]:
+    """Return whether some task alone would be answered in fewer bytes, which outweighs sending it again."""
+    call = Call(session, upload)
+    for task in map(Task, tasks):
+        try:
+            served = yield from call.served_model(task)
+            if (yield from lean_way(call, task, served)) is not None:
+                return True
+        except SapiensError:  # which asking will tell
+            continue
+    return False
 
 
 def _is_served(session: Session, upload: Upload, model: str) -> Flow[bool]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
 
 from sapiens_client.errors import InvalidInputError
+
+Output: TypeAlias = Literal["auto", "image", "network"]
+Compression: TypeAlias = Literal["none", "gzip", "deflate"]
 
 
 @dataclass(frozen=True)
@@ -20,9 +24,14 @@ class ClientOptions:
             consents to one per 5 s. [s]
         keepalive_timeout_s: How long that sign may take. [s]
         resolve_every_s: How old the addresses of a name `dns:///...` may become while calls are made. [s]
+        output: Where depth, normals and classes become as large as the image: "image", on the server, and
+            they travel at that size; "network", here, by the same function, and the network's own arrays
+            travel; "auto", wherever fewer bytes travel, but on the server if all servers are on this machine.
+        compression: What gRPC does to requests: helps pixels over slow lines, does nothing for JPEG. Whether
+            replies are compressed is the server's choice: `--grpc-infer-response-compression-level`.
 
     Raises:
-        InvalidInputError: A number is not positive, or the share is negative.
+        InvalidInputError: A number is not positive, the share is negative, or there is no such choice.
     """
 
     max_attempts: int = 4
@@ -30,12 +39,19 @@ class ClientOptions:
     keepalive_s: float = 10.0
     keepalive_timeout_s: float = 2.0
     resolve_every_s: float = 5.0
+    output: Output = "auto"
+    compression: Compression = "none"
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1 or self.retry_share < 0:
             raise InvalidInputError(f"max_attempts must be at least 1 and retry_share at least 0, got {self}")
         if min(self.keepalive_s, self.keepalive_timeout_s, self.resolve_every_s) <= 0:
             raise InvalidInputError(f"periods of ClientOptions must be above 0 seconds, got {self}")
+        for name, choices in (("output", Output), ("compression", Compression)):
+            if getattr(self, name) not in get_args(choices):
+                raise InvalidInputError(
+                    f"{name} must be one of {get_args(choices)}, got {getattr(self, name)!r}"
+                )
 
 
 DEFAULTS = ClientOptions()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from sapiens_client.dense import dense_array
 from sapiens_client.errors import InvalidInputError
 from sapiens_client.flows import Flow
 from sapiens_client.labels import keypoints_of
@@ -30,7 +31,6 @@ from sapiens_core.tasks import (
     TASKS,
     WHOLE_IMAGE_IF_NOBODY,
     Task,
-    TensorSpec,
 )
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def dense_results(call: Call, ensemble: str, kinds: Mapping[Task, Callable[..., 
     tensors = {task: TASKS[task].outputs[0] for task in kinds}
     arrays = yield from call.ask(ensemble, tensors.values())
     return {
-        task: kind(**{tensors[task].name: _of_one_image(arrays, tensors[task])}, **call.origin(models[task]))
+        task: kind(**{tensors[task].name: arrays[tensors[task].name]}, **call.origin(models[task]))
         for task, kind in kinds.items()
     }
 
@@ -87,10 +87,9 @@ def dense_result(call: Call, task: Task, kind: Callable[..., R], model: str | No
         kind: What to make of the array.
         model: Name of the ensemble; None: that of the task.
     """
-    tensor = TASKS[task].outputs[0]
     served = yield from _served(call, task, model)
-    array = _of_one_image((yield from call.ask(served.name, [tensor])), tensor)
-    return kind(**{tensor.name: array}, **call.origin(served.info))
+    array = yield from dense_array(call, task, served)
+    return kind(**{TASKS[task].outputs[0].name: array}, **call.origin(served.info))
 
 
 def _served(call: Call, task: Task, model: str | None) -> Flow[ServedModel]:
@@ -118,7 +117,7 @@ def pose_result(call: Call, bboxes: ArrayLike | None = None, model: str | None =
         return _pose(call, served.info, (yield from call.ask(served.name, _POSE_OUTPUTS)))
     parts = [_no_persons(num_keypoints=served.output_dims[KEYPOINTS.name][1])]
     preprocess = yield from call.served_model(TASKS[Task.POSE].preprocess.name)
-    max_boxes = preprocess.number("max_batch_size")
+    max_boxes = preprocess.settings.max_batch_size
     for start in range(0, len(boxes), max_boxes):
         some = boxes[start : start + max_boxes]
         try:
@@ -206,11 +205,6 @@ QUESTIONS: Mapping[AnalysisTask, Question] = MappingProxyType(
         AnalysisTask.PEOPLE: Question(PoseResult, people_result),
     }
 )
-
-
-def _of_one_image(arrays: Mapping[str, NDArray[Any]], tensor: TensorSpec) -> NDArray[Any]:
-    array = arrays[tensor.name]
-    return array[0] if tensor.is_batched else array
 
 
 def _no_persons(*, num_keypoints: int) -> Mapping[str, NDArray[Any]]:

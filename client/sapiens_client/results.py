@@ -34,6 +34,8 @@ class Timing:
         request_bytes: Size of the requests.
         response_bytes: Size of the replies.
         attempts: How often requests for inference were sent; more than there were requests after failures.
+        finish_s: From the network's own, smaller arrays to those of the image's size, where this is done
+            here and not by the server: see `ClientOptions.output`. [s]
     """
 
     total_s: float
@@ -42,6 +44,7 @@ class Timing:
     request_bytes: int
     response_bytes: int
     attempts: int = 1
+    finish_s: float = 0.0
 
 
 class Origin(TypedDict):

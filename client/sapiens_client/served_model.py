@@ -8,6 +8,7 @@ from functools import cached_property
 
 from sapiens_client.errors import ModelNotServedError
 from sapiens_core.model_info import ModelInfo
+from sapiens_core.step_settings import StepSettings
 from sapiens_core.tasks import TASKS, Task
 
 
@@ -53,19 +54,17 @@ class ServedModel:
                 f"at {self.url} for {self.info.task} with {', '.join(self.output_dims)}; name another"
             )
 
-    def number(self, parameter: str) -> int:
-        """Return a parameter that is a whole number.
+    @cached_property
+    def settings(self) -> StepSettings:
+        """What the steps around an engine are told about it.
 
         Raises:
-            ModelNotServedError: The model was not written by `sapiens export`.
+            ModelNotServedError: The model is no such step of `sapiens export`.
         """
-        text = self.parameters.get(parameter, "")
-        if not text.isdecimal():
-            raise self._foreign(
-                f"its parameter {parameter!r} must be a number, got {text!r}; "
-                "write the repository with `sapiens export`"
-            )
-        return int(text)
+        try:
+            return StepSettings.from_parameters(self.parameters)
+        except ValueError as error:
+            raise self._foreign(str(error)) from error
 
     def _foreign(self, reason: str) -> ModelNotServedError:
         return ModelNotServedError(f"'{self.name}' at {self.url} is no model of Sapiens: {reason}")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sapiens_client.images import ImageLike
+    from sapiens_client.options import Output
     from sapiens_client.served_model import ServedModel
     from sapiens_client.settings import Settings
     from sapiens_core.model_info import ModelInfo
@@ -51,9 +52,14 @@ class Session:
 
     Args:
         settings: Where the servers are, and how to reach them.
+
+    Attributes:
+        output: Where arrays become as large as the image; "auto": wherever fewer bytes travel.
     """
 
     def __init__(self, settings: Settings) -> None:
+        wish = settings.options.output
+        self.output: Output = "image" if wish == "auto" and settings.is_loopback else wish
         self._models: dict[str, ServedModel] = {}
         # A replica that went away may come back with other models.
         self._attempts = Attempts(settings, on_gone=self._models.clear)
@@ -172,7 +178,7 @@ class Call:
     def __init__(self, session: Session, upload: Upload) -> None:
         self.session = session
         self.upload = upload
-        self._request_s = 0.0
+        self._request_s = self._finish_s = 0.0
         self._request_bytes = self._response_bytes = self._attempts = 0
 
     def served_model(self, name: str) -> Flow[ServedModel]:
@@ -209,6 +215,13 @@ class Call:
         self._attempts += reply.attempts
         return reply.arrays
 
+    def finish(self, function: Callable[[], R]) -> Flow[R]:
+        """Do what is left to do about arrays from the server."""
+        started_s = time.perf_counter()
+        finished: R = yield Work(function)
+        self._finish_s += time.perf_counter() - started_s
+        return finished
+
     def origin(self, model: ModelInfo) -> Origin:
         """Return what every result tells, with the time until now."""
         timing = Timing(
@@ -218,5 +231,6 @@ class Call:
             request_bytes=self._request_bytes,
             response_bytes=self._response_bytes,
             attempts=self._attempts,
+            finish_s=self._finish_s,
         )
         return Origin(model=model, timing=timing, encoded_image=self.upload.encoded)

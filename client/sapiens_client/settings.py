@@ -35,6 +35,11 @@ class Settings:
     server_name: str | None
     options: ClientOptions
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether all servers are on this machine."""
+        return all(target.is_loopback for target in self.targets)
+
 
 def checked_settings(
     url: str | Sequence[str] | None,

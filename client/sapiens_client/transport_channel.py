@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
 if TYPE_CHECKING:
+    from sapiens_client.options import Compression
     from sapiens_client.replicas import Replica
     from sapiens_client.settings import Settings
 
@@ -27,12 +29,19 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.http2.max_pings_without_data", 0),
 )
 
+_COMPRESSIONS: Mapping[Compression, int] = {
+    "none": grpc.Compression.NoCompression,
+    "deflate": grpc.Compression.Deflate,
+    "gzip": grpc.Compression.Gzip,
+}
+
 
 def channel_options(settings: Settings, replica: Replica) -> list[tuple[str, Any]]:
     """Return how to open the channel to a replica."""
     timeout_ms = round(settings.options.keepalive_timeout_s * 1e3)
     options = [
         *_OPTIONS,
+        ("grpc.default_compression_algorithm", _COMPRESSIONS[settings.options.compression]),
         ("grpc.keepalive_time_ms", round(settings.options.keepalive_s * 1e3)),
         ("grpc.keepalive_timeout_ms", timeout_ms),
         (

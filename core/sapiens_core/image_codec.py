@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
@@ -100,20 +101,47 @@ def _upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     return turned  # type: ignore[return-value]
 
 
-def _checked_header(encoded: NDArray[np.uint8]) -> int:
-    """Check what the header says; return the EXIF orientation if it is left to us, else 1."""
-    if encoded.size == 0:
-        raise ValueError("image is empty (0 bytes); send the bytes of an image file")
-    if encoded.size > LIMITS.max_image_bytes:
-        raise ValueError(
-            f"image must have at most {LIMITS.max_image_bytes} bytes, got {encoded.size}; "
-            "send it as JPEG or smaller"
-        )
+@dataclass(frozen=True)
+class _Header:
+    """What the first bytes of an image file say.
+
+    Attributes:
+        width: Pixels in a row, before any turning.
+        height: Rows.
+        tile_wh: Width and height of a TIFF's tiles.
+        orientation: The EXIF orientation if it is left to us, else 1.
+        is_png: The file is a PNG.
+    """
+
+    width: int
+    height: int
+    tile_wh: tuple[int, int]
+    orientation: int
+    is_png: bool
+
+
+def num_pixels(encoded: NDArray[np.uint8]) -> int:
+    """Return how many pixels an image file claims to have, from its header alone.
+
+    Args:
+        encoded: (B,) uint8, the bytes of the file.
+
+    Raises:
+        ValueError: It is of none of the formats, or its header is damaged.
+    """
+    header = _header(encoded)
+    return header.width * header.height
+
+
+def _header(encoded: NDArray[np.uint8]) -> _Header:
     try:
         with Image.open(_header_file(encoded), formats=IMAGE_FORMATS) as header:
-            width, height = header.size
-            tile_wh = _tiff_tile(header) if header.format == "TIFF" else (1, 1)
-            orientation = _webp_orientation(header) if header.format == "WEBP" else 1
+            return _Header(
+                *header.size,
+                tile_wh=_tiff_tile(header) if header.format == "TIFF" else (1, 1),
+                orientation=_webp_orientation(header) if header.format == "WEBP" else 1,
+                is_png=header.format == "PNG",
+            )
     except UnidentifiedImageError as error:
         start = encoded[:_MAX_SHOWN_BYTES].tobytes()
         raise ValueError(
@@ -124,11 +152,23 @@ def _checked_header(encoded: NDArray[np.uint8]) -> int:
         raise ValueError(f"image must have at most {LIMITS.max_image_pixels} pixels: {error}") from error
     except (OSError, ValueError, SyntaxError, TypeError) as error:
         raise ValueError(f"image header is damaged: {error}; send the complete file") from error
-    _check_size(width, height)
-    _check_size(*tile_wh)  # OpenCV takes the memory of a whole tile
-    if header.format == "PNG":
+
+
+def _checked_header(encoded: NDArray[np.uint8]) -> int:
+    """Check what the header says; return the EXIF orientation if it is left to us, else 1."""
+    if encoded.size == 0:
+        raise ValueError("image is empty (0 bytes); send the bytes of an image file")
+    if encoded.size > LIMITS.max_image_bytes:
+        raise ValueError(
+            f"image must have at most {LIMITS.max_image_bytes} bytes, got {encoded.size}; "
+            "send it as JPEG or smaller"
+        )
+    header = _header(encoded)
+    _check_size(header.width, header.height)
+    _check_size(*header.tile_wh)  # OpenCV takes the memory of a whole tile
+    if header.is_png:
         _check_png_chunks(encoded)
-    return orientation
+    return header.orientation
 
 
 def _header_file(encoded: NDArray[np.uint8]) -> io.BytesIO:

@@ -48,14 +48,28 @@ class StepSettings:
     @classmethod
     def from_args(cls, args: Mapping[str, str], prefix: str = "") -> StepSettings:
         """Read the settings from what Triton passes to `initialize`."""
-        values = _parameters(args)
-        height, width = values[f"{prefix}network_hw"].split("x")
-        return cls(
-            (int(height), int(width)),
-            int(values[f"{prefix}max_batch_size"]),
-            cast("Preprocess", values[f"{prefix}preprocess"]),
-            cast("Fit", values.get(f"{prefix}fit", _DEFAULT_FIT)),
-        )
+        return cls.from_parameters(_parameters(args), prefix)
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, str], prefix: str = "") -> StepSettings:
+        """Read the settings from model config parameters.
+
+        Raises:
+            ValueError: One is missing or is no such setting: the model was not written by `sapiens export`.
+        """
+        try:
+            height, width = parameters[f"{prefix}network_hw"].split("x")
+            return cls(
+                (int(height), int(width)),
+                int(parameters[f"{prefix}max_batch_size"]),
+                cast("Preprocess", parameters[f"{prefix}preprocess"]),
+                cast("Fit", parameters.get(f"{prefix}fit", _DEFAULT_FIT)),
+            )
+        except (KeyError, ValueError) as error:
+            raise ValueError(
+                f"model config must carry the settings of a step, got {sorted(parameters)}: {error!r}; "
+                "write the repository with `sapiens export`"
+            ) from error
 
 
 @dataclass(frozen=True)

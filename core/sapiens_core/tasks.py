@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Literal, Self
 
 DType = Literal["BOOL", "UINT8", "INT32", "FP16", "FP32"]
+DTYPE_BYTES: Mapping[DType, int] = MappingProxyType({"BOOL": 1, "UINT8": 1, "INT32": 4, "FP16": 2, "FP32": 4})
 Preprocess = Literal["full", "lite"]
 Fit = Literal["stretch", "letterbox"]
 Runtime = Literal["python", "torchscript", "onnx", "tensorrt"]

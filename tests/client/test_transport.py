@@ -70,8 +70,8 @@ def test_a_model_that_was_not_exported_says_what_to_do(transport):
     crowded = transport.served_model("crowded")
     with pytest.raises(ModelNotServedError, match=r"'crowded'.*parameters.*sapiens export"):
         _ = crowded.info
-    with pytest.raises(ModelNotServedError, match=r"'crowded'.*'max_batch_size'.*got ''.*sapiens export"):
-        crowded.number("max_batch_size")
+    with pytest.raises(ModelNotServedError, match=r"'crowded'.*settings of a step.*sapiens export"):
+        _ = crowded.settings
 
 
 def test_a_models_config_tells_origin_and_shapes(transport):

@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sapiens_client.dense import finished
 from sapiens_core.geometry import person_bboxes
 from sapiens_core.image_codec import decode_bgr
 from sapiens_core.labels import KeypointSet, counterparts, keypoint_set
-from sapiens_core.postprocess.depth import image_depth
-from sapiens_core.postprocess.normal import unit_normals
-from sapiens_core.postprocess.seg import class_map
 from sapiens_core.preprocess import dense_pixels
 from sapiens_core.tasks import (
     BBOX_SCORES,
@@ -87,8 +85,7 @@ def _dense(task: Task, image: Image, wanted: Collection[str], networks: Networks
     maps = _MAPS[task](_brightness(pixels, networks.sizes(task)), networks)
     found: Arrays = {lean: maps[None]}
     if result != lean and result in wanted:
-        image_hw = (image.shape[0], image.shape[1])
-        found[result] = _FINISH[task](maps, settings.network_hw, image_hw)
+        found[result] = finished(task, found[lean], settings, np.array(image.shape[:2]))
     return found
 
 
@@ -140,11 +137,6 @@ _MAPS: Mapping[Task, Callable[[NDArray[np.float32], Networks], NDArray[Any]]] = 
     Task.NORMAL: _normal_map,
     Task.SEG: _logits,
     Task.FEATURES: _features,
-}
-_FINISH: Mapping[Task, Callable[[NDArray[Any], tuple[int, int], tuple[int, int]], NDArray[Any]]] = {
-    Task.DEPTH: lambda maps, _, image_hw: image_depth(maps[0], image_hw),
-    Task.NORMAL: unit_normals,
-    Task.SEG: class_map,
 }
 
 

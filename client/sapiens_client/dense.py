@@ -1,0 +1,150 @@
+"""Arrays as large as the image: made by the server, or here from the network's own, smaller ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from sapiens_client.errors import InferenceError, ModelNotServedError
+from sapiens_client.flows import Flow
+from sapiens_core.tasks import DTYPE_BYTES, IMAGE_HW, TASKS, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sapiens_client.served_model import ServedModel
+    from sapiens_client.session import Call
+    from sapiens_core.step_settings import StepSettings
+
+
+@dataclass(frozen=True)
+class Lean:
+    """How to have an array in fewer bytes.
+
+    Attributes:
+        task: What is predicted.
+        ensemble: The one that returns the network's own array.
+        settings: What its postprocessor is told.
+    """
+
+    task: Task
+    ensemble: str
+    settings: StepSettings
+
+
+def dense_array(call: Call, task: Task, served: ServedModel) -> Flow[NDArray[Any]]:
+    """Ask for the array of a task, and finish it here where that is wanted.
+
+    Args:
+        call: About which image.
+        task: What to ask for.
+        served: The ensemble.
+    """
+    tensor = TASKS[task].outputs[0]
+    lean = yield from lean_way(call, task, served)
+    if lean is None:
+        array = (yield from call.ask(served.name, [tensor]))[tensor.name]
+        return array[0] if tensor.is_batched else array
+    outputs = TASKS[task].raw_outputs
+    arrays = yield from call.ask(lean.ensemble, outputs)
+    maps, image_hw = arrays[outputs[0].name], arrays[IMAGE_HW.name]
+    try:
+        array = yield from call.finish(partial(finished, task, maps, lean.settings, image_hw))
+    except (ValueError, IndexError) as error:
+        raise InferenceError(
+            f"'{lean.ensemble}' at {served.url} must return {outputs[0].name} and {IMAGE_HW.name} of one "
+            f"image, got shapes {maps.shape} and {image_hw.shape}: {error}"
+        ) from error
+    array.flags.writeable = False  # like one that the server made
+    return array
+
+
+def lean_way(call: Call, task: Task, served: ServedModel) -> Flow[Lean | None]:
+    """Return how to have the array in fewer bytes, if that is wanted; None: ask for it as it is.
+
+    Args:
+        call: About which image.
+        task: What to ask for.
+        served: The ensemble.
+    """
+    wish = call.session.output
+    suffix = served.name.removeprefix(task).removeprefix("_")
+    spec = TASKS[task].named(suffix) if suffix else TASKS[task]
+    if wish == "image" or spec.postprocess is None or not spec.raw_outputs:
+        return None
+    try:
+        raw = yield from call.served_model(spec.raw_name)
+        step = yield from call.served_model(spec.postprocess.name)
+    except ModelNotServedError:
+        if wish == "network":
+            raise
+        return None
+    if wish == "auto" and _num_bytes(task, raw) >= _image_size_bytes(task, call.upload.encoded):
+        return None
+    return Lean(task, spec.raw_name, step.settings)
+
+
+def _num_bytes(task: Task, raw: ServedModel) -> int:
+    tensor = TASKS[task].raw_outputs[0]
+    return DTYPE_BYTES[tensor.dtype] * prod(raw.output_dims[tensor.name][1:])
+
+
+def _image_size_bytes(task: Task, encoded: NDArray[np.uint8]) -> int:
+    from sapiens_core.image_codec import num_pixels
+
+    tensor = TASKS[task].outputs[0]
+    per_pixel = prod(side for side in tensor.dims if isinstance(side, int) and side > 0)
+    try:
+        return DTYPE_BYTES[tensor.dtype] * per_pixel * num_pixels(encoded)
+    except ValueError:  # which the server will tell
+        return 0
+
+
+def finished(
+    task: Task, maps: NDArray[Any], settings: StepSettings, image_hw: NDArray[np.int32]
+) -> NDArray[Any]:
+    """Do what the server's postprocessor of a task does.
+
+    Args:
+        task: Whose.
+        maps: (1, C, h, w), the network's own array.
+        settings: What the postprocessor is told.
+        image_hw: (2,) int32, height and width of the image.
+
+    Raises:
+        ValueError: `maps` or `image_hw` has another form.
+    """
+    height, width = image_hw.tolist()
+    return _POSTPROCESSORS[task](maps[0], settings.between_hw, (height, width))
+
+
+def _depth(maps: NDArray[Any], _: object, image_hw: tuple[int, int]) -> NDArray[Any]:
+    from sapiens_core.postprocess.depth import image_depth
+
+    return image_depth(maps[0], image_hw)
+
+
+def _normals(
+    maps: NDArray[Any], between_hw: tuple[int, int] | None, image_hw: tuple[int, int]
+) -> NDArray[Any]:
+    from sapiens_core.postprocess.normal import unit_normals
+
+    return unit_normals(maps, between_hw, image_hw)
+
+
+def _classes(
+    maps: NDArray[Any], between_hw: tuple[int, int] | None, image_hw: tuple[int, int]
+) -> NDArray[Any]:
+    from sapiens_core.postprocess.seg import class_map
+
+    return class_map(maps, between_hw, image_hw)
+
+
+_POSTPROCESSORS: Mapping[Task, Callable[..., NDArray[Any]]] = MappingProxyType(
+    {Task.DEPTH: _depth, Task.NORMAL: _normals, Task.SEG: _classes}
+)
