@@ -3,7 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse
+from wire import CountingProxy
 
+from sapiens_client import ClientOptions, SapiensClient
 from sapiens_client.transport_wire import decoded_reply, encoded_request
 
 
@@ -65,3 +67,19 @@ def test_arrays_of_a_reply_are_read_only_views():
 def test_fields_of_newer_servers_are_skipped(unknown):
     encoded = unknown + reply({"a": np.ones(3, np.float32)}).SerializeToString() + unknown
     np.testing.assert_array_equal(decoded_reply(encoded)["a"], [1, 1, 1])
+
+
+@pytest.mark.parametrize("compression", ["gzip", "deflate"])
+def test_compressed_requests_are_smaller_on_the_wire_alone(compression, url):
+    image = np.zeros((300, 300, 3), np.uint8)
+    depths, sent = [], []
+    for choice in ("none", compression):
+        with (
+            CountingProxy(url) as proxy,
+            SapiensClient(proxy.url, options=ClientOptions(compression=choice)) as client,
+        ):
+            depths.append(client.depth(image))
+            sent.append(proxy.num_sent)
+    np.testing.assert_array_equal(*(each.depth for each in depths))
+    assert depths[0].timing.request_bytes == pytest.approx(depths[1].timing.request_bytes, abs=16)
+    assert sent[1] < sent[0] / 10
