@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from sapiens_client import ClientOptions, InvalidInputError, ModelNotServedError, SapiensClient
 from sapiens_client.testing import FakeServer
