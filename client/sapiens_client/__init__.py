@@ -18,6 +18,7 @@ from sapiens_client.errors import (
     ServerUnavailableError,
     TLSError,
 )
+from sapiens_client.inventory import ModelCard, StepLoad
 from sapiens_client.options import ClientOptions
 from sapiens_client.results import Result, Timing
 from sapiens_client.results_dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
@@ -41,6 +42,7 @@ __all__ = [
     "InvalidInputError",
     "Item",
     "Keypoint",
+    "ModelCard",
     "ModelInfo",
     "ModelNotServedError",
     "NormalResult",
@@ -53,6 +55,7 @@ __all__ = [
     "SegmentationResult",
     "ServerOverloadedError",
     "ServerUnavailableError",
+    "StepLoad",
     "TLSError",
     "Timing",
 ]

@@ -10,6 +10,7 @@ from sapiens_client.analysis import Analysis, analyze, checked_tasks
 from sapiens_client.bulk_tasks import MapOptions, task_items_async
 from sapiens_client.client import SapiensClient
 from sapiens_client.deadline import Deadline
+from sapiens_client.inventory import ModelCard, model_cards
 from sapiens_client.options import DEFAULTS, ClientOptions
 from sapiens_client.questions import dense_result, detection_result, people_result, pose_result
 from sapiens_client.results_dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
@@ -89,6 +90,15 @@ class AsyncSapiensClient:
     async def ready(self, *, timeout_s: float = 5.0) -> bool:
         """Return whether a server answers and all its models are loaded; False when there is none."""
         return await self._transport.run(self._session.is_ready(Deadline.after(timeout_s)))
+
+    async def wait_until_ready(self, *, timeout_s: float = 300.0) -> None:
+        """Wait until a server answers and all its models are loaded."""
+        await self._transport.run(self._session.wait_until_ready(Deadline.after(timeout_s)))
+
+    async def models(self, *, timeout_s: float | None = None) -> dict[str, ModelCard]:
+        """Tell what the server serves."""
+        deadline = Deadline.after(self._timeout_s if timeout_s is None else timeout_s)
+        return await self._transport.run(model_cards(self._session, deadline))
 
     async def depth(
         self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None

@@ -10,14 +10,20 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sapiens_client.errors import RequestTimeoutError, ServerUnavailableError
-from sapiens_client.failures import CLOSED, GONE, HUNG_UP, Meaning, Remedy, meaning_of, plain
+from sapiens_client.deadline import Deadline
+from sapiens_client.errors import (
+    AuthenticationError,
+    ClientClosedError,
+    RequestTimeoutError,
+    ServerUnavailableError,
+    TLSError,
+)
+from sapiens_client.failures import GONE, HUNG_UP, Meaning, Remedy, meaning_of, plain
 from sapiens_client.flows import Flow, HangUp, RpcFailure, Send, Sleep, Spawn, Work
 from sapiens_client.names import Names
 from sapiens_client.replicas import Replica, Replicas, RetryBudget
 
 if TYPE_CHECKING:
-    from sapiens_client.deadline import Deadline
     from sapiens_client.errors import SapiensError
     from sapiens_client.settings import Settings
 
@@ -27,7 +33,10 @@ _READY_METHOD = "ServerReady"
 _YES = b"\x08\x01"  # ServerReadyResponse { ready: true }
 _PROBE_EVERY_S = 0.25
 _PROBE_TIMEOUT_S = 0.5
+_READY_TIMEOUT_S = 2.0
+_LEAST_S = 0.01
 _FIRST_WAIT_S = 0.05
+_FINAL = (AuthenticationError, ClientClosedError, TLSError)  # waiting for a server does not change them
 _ADVICE_TO_PLAIN = "pass tls if it wants encryption, or look whether a server is behind that address"
 _ADVICE_TO_ENCRYPTED = (
     "give TLS a client certificate that it accepts, or look whether a server is behind that address"
@@ -85,6 +94,19 @@ class _Failure:
     was_aside: bool
 
 
+@dataclass(frozen=True)
+class _Reason:
+    """Why there is no replica that is ready.
+
+    Attributes:
+        error: In words.
+        is_final: Waiting does not help.
+    """
+
+    error: SapiensError
+    is_final: bool
+
+
 class Attempts:
     """Sends requests of one client to its replicas; threads and tasks may share it.
 
@@ -109,22 +131,53 @@ class Attempts:
         Raises:
             ClientClosedError: The client is closed.
         """
+        reason = yield from self._why_not_ready(deadline)
+        if reason is not None and isinstance(reason.error, ClientClosedError):
+            raise reason.error
+        return reason is None
+
+    def wait_until_ready(self, deadline: Deadline) -> Flow[None]:
+        """Ask again and again until some replica is ready.
+
+        Raises:
+            RequestTimeoutError: None was in time.
+            SapiensError: Waiting does not help: the client is closed, or a certificate is not trusted.
+        """
+        while True:
+            once = Deadline.after(max(_LEAST_S, min(_READY_TIMEOUT_S, deadline.left_s())))
+            reason = yield from self._why_not_ready(once)
+            if reason is None:
+                return
+            if reason.is_final:
+                raise reason.error
+            if deadline.left_s() <= _PROBE_EVERY_S:
+                raise RequestTimeoutError(
+                    f"a server must be ready within {deadline.timeout_s:g} s, but: {reason.error}"
+                ) from reason.error
+            yield Sleep(_PROBE_EVERY_S)
+
+    def _why_not_ready(self, deadline: Deadline) -> Flow[_Reason | None]:
+        """Return why the last of the replicas is not ready; None: one is."""
         try:
             yield from self._names.refreshed(deadline)
-        except (ServerUnavailableError, RequestTimeoutError):
-            return False
+        except (ServerUnavailableError, RequestTimeoutError) as error:
+            return _Reason(error, is_final=False)
         replicas = self._replicas.listed()
+        reason = None
         for position, replica in enumerate(replicas):
             timeout_s = deadline.left_s() / (len(replicas) - position)
             try:
                 if (yield from self._says_ready(replica, timeout_s)):
                     self._replicas.says_ready(replica)
-                    return True
-            except RpcFailure as failure:
-                if failure.code == CLOSED:
-                    closed = _Failure(failure, meaning_of(failure), replica, was_aside=False)
-                    raise self._error(Request(_READY_METHOD), [closed], deadline) from failure
-        return False
+                    return None
+                failure = RpcFailure("UNAVAILABLE", "it answers, but not all of its models are loaded")
+            except RpcFailure as raised:
+                failure = raised
+            meaning = meaning_of(failure)
+            failed = _Failure(failure, meaning, replica, was_aside=False)
+            told = self._error(Request(_READY_METHOD), [failed], deadline)
+            reason = _Reason(told, is_final=isinstance(told, _FINAL) and meaning is not HUNG_UP)
+        return reason
 
     def answer(self, request: Request, deadline: Deadline) -> Flow[Answer]:
         """Send a request until it is answered or nothing helps.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, Unpack
 from sapiens_client.analysis import Analysis, analyze, checked_tasks
 from sapiens_client.bulk_tasks import MapOptions, task_items
 from sapiens_client.deadline import Deadline
+from sapiens_client.inventory import ModelCard, model_cards
 from sapiens_client.options import DEFAULTS, ClientOptions
 from sapiens_client.questions import dense_result, detection_result, people_result, pose_result
 from sapiens_client.results_dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
@@ -96,6 +97,38 @@ class SapiensClient:
             timeout_s: How long to wait for the answer. [s]
         """
         return self._transport.run(self._session.is_ready(Deadline.after(timeout_s)))
+
+    def wait_until_ready(self, *, timeout_s: float = 300.0) -> None:
+        """Wait until a server answers and all its models are loaded.
+
+        Args:
+            timeout_s: How long to wait; loading large engines takes minutes. [s]
+
+        Raises:
+            RequestTimeoutError: None was ready in time; why the last one asked was not.
+            AuthenticationError: Waiting does not help: the server wants another token or header.
+            TLSError: Waiting does not help: its certificate is not trusted.
+        """
+        self._transport.run(self._session.wait_until_ready(Deadline.after(timeout_s)))
+
+    def models(self, *, timeout_s: float | None = None) -> dict[str, ModelCard]:
+        """Tell what the server serves.
+
+        Args:
+            timeout_s: How long the answer may take. None: the client's timeout. [s]
+
+        Returns:
+            The ensembles that answer tasks, by the names that `model` takes. Where the server keeps its list
+            of models to others (Triton's `--grpc-restricted-protocol=model-repository`), only those under
+            the names of the tasks.
+
+        Raises:
+            ServerUnavailableError: No server answers, or its certificate is not trusted (TLSError).
+            AuthenticationError: The server wants another token or header.
+            RequestTimeoutError: No answer in time.
+        """
+        deadline = Deadline.after(self._timeout_s if timeout_s is None else timeout_s)
+        return self._transport.run(model_cards(self._session, deadline))
 
     def depth(
         self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None

@@ -21,12 +21,14 @@ class ServedModel:
         url: Where the server is.
         parameters: What export wrote about it.
         output_dims: Shapes of its outputs by their names; -1 is free.
+        steps: Names of the models that it consists of; empty: it is no ensemble.
     """
 
     name: str
     url: str
     parameters: Mapping[str, str]
     output_dims: Mapping[str, tuple[int, ...]]
+    steps: tuple[str, ...] = ()
 
     @cached_property
     def info(self) -> ModelInfo:

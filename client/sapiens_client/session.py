@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sapiens_client.images import ImageLike
+    from sapiens_client.inventory import StepLoad
     from sapiens_client.options import Output
     from sapiens_client.served_model import ServedModel
     from sapiens_client.settings import Settings
@@ -88,6 +89,37 @@ class Session:
         )
         served = _read(partial(transport_wire.served_model, answer.reply, name, answer.url), answer, name)
         return self._models.setdefault(name, served)
+
+    def model_names(self, deadline: Deadline) -> Flow[tuple[str, ...]]:
+        """Ask a server for the names of all models that are ready, also of those that are not ours.
+
+        Raises:
+            SapiensError: No answer.
+        """
+        from sapiens_client import transport_wire  # here, because it loads gRPC
+
+        message = transport_wire.encoded_index_request()
+        answer = yield from self._attempts.answer(Request("RepositoryIndex", lambda _: message), deadline)
+        return _read(partial(transport_wire.model_names, answer.reply), answer, "RepositoryIndex")
+
+    def step_loads(self, deadline: Deadline) -> Flow[Mapping[str, StepLoad]]:
+        """Ask a server how all its models fare, by their names.
+
+        Raises:
+            SapiensError: No answer.
+        """
+        from sapiens_client import transport_wire  # here, because it loads gRPC
+
+        answer = yield from self._attempts.answer(Request("ModelStatistics"), deadline)
+        return _read(partial(transport_wire.step_loads, answer.reply), answer, "ModelStatistics")
+
+    def wait_until_ready(self, deadline: Deadline) -> Flow[None]:
+        """Wait for a server that is ready.
+
+        Raises:
+            SapiensError: None was in time, or waiting is in vain.
+        """
+        return (yield from self._attempts.wait_until_ready(deadline))
 
     def infer(
         self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline

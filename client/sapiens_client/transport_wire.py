@@ -16,9 +16,14 @@ from tritonclient.grpc.service_pb2 import (
     ModelConfigResponse,
     ModelInferRequest,
     ModelInferResponse,
+    ModelStatisticsResponse,
+    RepositoryIndexRequest,
+    RepositoryIndexResponse,
+    StatisticDuration,
 )
 from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 
+from sapiens_client.inventory import StepLoad
 from sapiens_client.served_model import ServedModel
 
 if TYPE_CHECKING:
@@ -82,7 +87,46 @@ def served_model(reply: bytes, model: str, url: str) -> ServedModel:
         url=url,
         parameters={name: value.string_value for name, value in config.parameters.items()},
         output_dims={output.name: tuple(output.dims) for output in config.output},
+        steps=tuple(step.model_name for step in config.ensemble_scheduling.step),
     )
+
+
+def encoded_index_request() -> bytes:
+    """Serialise a `RepositoryIndexRequest` for the models that are ready."""
+    return bytes(RepositoryIndexRequest(ready=True).SerializeToString())
+
+
+def model_names(reply: bytes) -> tuple[str, ...]:
+    """Read the names in a serialised `RepositoryIndexResponse`, each once.
+
+    Raises:
+        Exception: The bytes are no such message.
+    """
+    return tuple(dict.fromkeys(model.name for model in RepositoryIndexResponse.FromString(reply).models))
+
+
+def step_loads(reply: bytes) -> dict[str, StepLoad]:
+    """Read a serialised `ModelStatisticsResponse`.
+
+    Raises:
+        Exception: The bytes are no such message.
+    """
+    return {
+        model.name: StepLoad(
+            num_requests=model.inference_stats.success.count,
+            queue_s=_mean_s(model.inference_stats.queue),
+            compute_s=_mean_s(
+                model.inference_stats.compute_input,
+                model.inference_stats.compute_infer,
+                model.inference_stats.compute_output,
+            ),
+        )
+        for model in ModelStatisticsResponse.FromString(reply).model_stats
+    }
+
+
+def _mean_s(*parts: StatisticDuration) -> float:
+    return sum(part.ns / part.count if part.count else np.nan for part in parts) / 1e9
 
 
 def decoded_reply(reply: bytes) -> dict[str, NDArray[Any]]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from sapiens_core.tasks import Precision, Preprocess, Runtime
+
+# Goes up when clients and repositories of before and after would not understand each other.
+CONTRACT = 1
+_CONTRACT, _PARITY = "contract", "parity"
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class ModelInfo:
 
     def to_parameters(self) -> dict[str, str]:
         """Return the facts as Triton model config parameters, which are strings."""
-        facts = vars(self).items()
+        facts = {_CONTRACT: str(CONTRACT), **vars(self)}.items()
         return {name: str(value).lower() if isinstance(value, bool) else value for name, value in facts}
 
     @classmethod
@@ -48,14 +53,52 @@ class ModelInfo:
         """Read the facts from model config parameters.
 
         Raises:
-            ValueError: A fact is missing: the model was not written by `sapiens export`.
+            ValueError: A fact is missing: the model was not written by `sapiens export`; or it was, by a
+                release that this one does not understand.
         """
-        missing = [field.name for field in fields(cls) if field.name not in parameters]
+        missing = [
+            name for name in (_CONTRACT, *(field.name for field in fields(cls))) if name not in parameters
+        ]
         if missing:
             raise ValueError(
                 f"model config must carry the parameters {missing}, got {sorted(parameters)}; "
                 "write the repository with `sapiens export`"
             )
+        _check_contract(parameters[_CONTRACT])
         texts = {field.name: parameters[field.name] for field in fields(cls)}
         flags = {field.name: texts[field.name] == "true" for field in fields(cls) if field.type == "bool"}
         return cls(**{**texts, **flags})  # type: ignore[arg-type]
+
+
+def _check_contract(text: str) -> None:
+    if text != str(CONTRACT):
+        is_newer = text.isdecimal() and int(text) > CONTRACT
+        advice = "upgrade sapiens-triton where the client runs" if is_newer else "export it again"
+        raise ValueError(
+            f"model must follow contract {CONTRACT}, the one of this release, got {text}; {advice}"
+        )
+
+
+def parity_parameters(measures: Mapping[str, float]) -> dict[str, str]:
+    """Return how far an engine was from its float32 network as a Triton model config parameter.
+
+    Args:
+        measures: Values by their names in `sapiens_core.tolerances.MEASURES`.
+    """
+    return {_PARITY: json.dumps(measures)} if measures else {}
+
+
+def parity_of(parameters: Mapping[str, str]) -> dict[str, float]:
+    """Read what `parity_parameters` wrote; without the parameter nothing is known.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    measures = json.loads(parameters.get(_PARITY, "{}"))
+    if not isinstance(measures, dict) or not all(
+        isinstance(value, int | float) for value in measures.values()
+    ):
+        raise ValueError(
+            f"parity must be numbers by their names, got {measures!r:.80}; export the model again"
+        )
+    return {name: float(value) for name, value in measures.items()}

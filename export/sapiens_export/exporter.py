@@ -242,7 +242,8 @@ def _install(candidate: _Candidate, repository: Path, on_step: Callable[[str], N
         on_step(f"writing {repository}")
         hashes = {file.name: file_sha256(file) for file in sorted(engine.iterdir())}
         facts = {**candidate.facts, **built, "engine_sha256": hashes, "parity": report.to_json()}
-        models = write_models(repository, new, engine=engine, beside=beside, facts=facts)
+        figures = {measure.name: measure.value for measure in report.measures}
+        models = write_models(repository, new, engine=engine, beside=beside, facts=facts, parity=figures)
     return Export(tuple(models), info, report, str(built.get("trtexec", "")))
 
 

@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from importlib.resources import as_file, files
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from sapiens_core.families import FAMILIES
-from sapiens_core.model_info import ModelInfo
+from sapiens_core.model_info import ModelInfo, parity_parameters
 from sapiens_core.tasks import HUMAN, HUMAN_TASKS, PEOPLE_POSE, TASKS, Task
 from sapiens_export.model_config import (
     adapter_file,
@@ -78,6 +79,7 @@ def write_models(
     engine: Path | None,
     beside: Path | None = None,
     facts: Mapping[str, object],
+    parity: Mapping[str, float] = MappingProxyType({}),
 ) -> list[str]:
     """Write or replace the models that serve one network; other models in the repository stay as they are.
 
@@ -94,6 +96,7 @@ def write_models(
             None: the engine needs none.
         beside: Folder whose files are moved beside the manifest; None: there are none.
         facts: Further entries of the manifest.
+        parity: How far the engine is from its float32 network, for clients to read.
 
     Returns:
         Names of the models written.
@@ -105,7 +108,7 @@ def write_models(
     repository = Path(os.path.realpath(repository))
     with staging_folder(repository) as staging, locked(repository):
         check_models(repository, new)
-        configs = _configs(repository, new)
+        configs = _configs(repository, new, parity)
         for name, text in configs.items():
             _write_model(Path(staging, name), text, new)
         engine_folder = Path(staging, new.spec.engine.name)
@@ -258,7 +261,9 @@ def _foreign_manifest(folder: Path, error: Exception) -> ValueError:
     )
 
 
-def _configs(repository: Path, new: InstalledEngine) -> dict[str, str]:
+def _configs(
+    repository: Path, new: InstalledEngine, parity: Mapping[str, float] = MappingProxyType({})
+) -> dict[str, str]:
     """Return the configs of all models that come with an engine, given those already there."""
     task, info = new.config.task, new.info
     configs = model_configs(
@@ -268,7 +273,7 @@ def _configs(repository: Path, new: InstalledEngine) -> dict[str, str]:
         runtime=info.runtime,
         precision=info.precision,
         preprocess=info.preprocess,
-        parameters=info.to_parameters(),
+        parameters=info.to_parameters() | parity_parameters(parity),
     )
     if new.name is not None:
         return configs

@@ -124,6 +124,21 @@ def test_metadata_has_the_same_shape(model, both):
     assert (fake.versions, fake.platform) == (real.versions, real.platform)
 
 
+def test_statistics_count_the_same_models_and_requests(both, image):
+    def counts(ask: Asker) -> dict[str, list[int]]:
+        models = ask("ModelStatistics", pb.ModelStatisticsRequest()).model_stats
+        parts = ("success", "queue", "compute_input", "compute_infer", "compute_output")
+        return {
+            each.name: [getattr(each.inference_stats, part).count > 0 for part in parts] for each in models
+        }
+
+    both(lambda ask: ask.infer("depth", ("depth",), image=image))
+    real, fake = both(counts)
+    assert fake.keys() == real.keys()
+    for model in ("depth_engine", "depth_postprocess", "dense_preprocess"):
+        assert fake[model] == real[model] == [True] * 5
+
+
 @pytest.mark.parametrize("method", ["ServerLive", "ServerReady"])
 def test_health_is_the_same(method, both):
     real, fake = both(lambda ask: ask(method, getattr(pb, f"{method}Request")()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,9 @@ SERVER_NAME, SERVER_VERSION = "fake", "2.51.0"
 def server_metadata() -> Any:
     """Return what the server says about itself."""
     return service_pb2.ServerMetadataResponse(
-        name=SERVER_NAME, version=SERVER_VERSION, extensions=["model_repository", "model_configuration"]
+        name=SERVER_NAME,
+        version=SERVER_VERSION,
+        extensions=["model_repository", "model_configuration", "statistics"],
     )
 
 
@@ -31,6 +34,26 @@ def repository_index(names: Iterable[str]) -> Any:
     reply = service_pb2.RepositoryIndexResponse()
     for name in sorted(names):
         reply.models.add(name=name, version=VERSION, state="READY")
+    return reply
+
+
+def model_statistics(models: Iterable[FakeModel], asked: Iterable[str]) -> Any:
+    """Return how often every model answered; it never took any time.
+
+    Args:
+        models: All models.
+        asked: Names of the models in the requests for inference, one a request.
+    """
+    counts: Counter[str] = Counter()
+    ensembles = {model.name: model for model in models}
+    for name in asked:
+        if name in ensembles:
+            counts.update([name, *(step.name for step in ensembles[name].steps)])
+    reply = service_pb2.ModelStatisticsResponse()
+    for name in sorted(ensembles):
+        statistics = reply.model_stats.add(name=name, version=VERSION, inference_count=counts[name])
+        for part in ("success", "queue", "compute_input", "compute_infer", "compute_output"):
+            getattr(statistics.inference_stats, part).count = counts[name]
     return reply
 
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from sapiens_core.families import FAMILIES
 from sapiens_core.labels import ClassSet, KeypointSet
-from sapiens_core.model_info import ModelInfo
+from sapiens_core.model_info import ModelInfo, parity_parameters
 from sapiens_core.step_settings import PeopleSettings, StepSettings
 from sapiens_core.tasks import (
     HOG_FAMILY,
@@ -23,6 +23,7 @@ from sapiens_core.tasks import (
     TaskSpec,
     TensorSpec,
 )
+from sapiens_core.tolerances import limits
 
 _FAMILY, _SIZE = "sapiens", "0.3b"
 _INPUT_HW = (128, 96)  # small and of the released networks' shape, so that answers take milliseconds
@@ -171,7 +172,11 @@ def _spec(name: str) -> TaskSpec:
 
 
 def _models(spec: TaskSpec, networks: Networks) -> Iterator[FakeModel]:
-    sizes, parameters = networks.sizes(spec.task), networks.info(spec).to_parameters()
+    sizes, info = networks.sizes(spec.task), networks.info(spec)
+    parameters = info.to_parameters()
+    if spec.task is not Task.DETECT:  # which is no network: nothing was compared
+        exact = dict.fromkeys(limits(spec.task, info.precision, untrained=info.untrained), 0.0)
+        parameters |= parity_parameters(exact)
     lean_steps = (spec.preprocess, spec.engine)
     steps = (*lean_steps, spec.postprocess) if spec.postprocess else lean_steps
     whole = FakeModel(spec.name, spec.preprocess.inputs, spec.outputs, sizes, parameters, (spec.task,), steps)

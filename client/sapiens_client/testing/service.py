@@ -15,6 +15,7 @@ from sapiens_client.testing.messages import (
     infer_reply,
     model_config,
     model_metadata,
+    model_statistics,
     repository_index,
     server_metadata,
 )
@@ -50,6 +51,10 @@ class FakeService:
             "RepositoryIndex": lambda _: repository_index(self._models),
             "ModelReady": self._model_ready,
             "ModelMetadata": lambda message: model_metadata(self._asked(message)),
+            "ModelStatistics": lambda _: model_statistics(
+                self._models.values(),
+                (each.model for each in self._traffic.requests if each.method == "ModelInfer"),
+            ),
             "ModelConfig": lambda message: model_config(self._asked(message)),
             "ModelInfer": self._model_infer,
         }
