@@ -95,7 +95,7 @@ def _num_bytes(task: Task, raw: ServedModel) -> int:
 
 
 def _image_size_bytes(task: Task, encoded: NDArray[np.uint8]) -> int:
-    from sapiens_core.image_codec import num_pixels
+    from sapiens_core.image_header import num_pixels
 
     tensor = TASKS[task].outputs[0]
     per_pixel = prod(side for side in tensor.dims if isinstance(side, int) and side > 0)
