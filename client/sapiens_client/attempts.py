@@ -7,7 +7,6 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from sapiens_client.deadline import Deadline
@@ -19,7 +18,7 @@ from sapiens_client.errors import (
     TLSError,
 )
 from sapiens_client.failures import GONE, HUNG_UP, Meaning, Remedy, meaning_of, plain
-from sapiens_client.flows import Flow, HangUp, RpcFailure, Send, Sleep, Spawn, Work
+from sapiens_client.flows import Flow, HangUp, RpcFailure, Send, Sleep, Spawn
 from sapiens_client.names import Names
 from sapiens_client.replicas import Replica, Replicas, RetryBudget
 
@@ -49,13 +48,13 @@ class Request:
 
     Attributes:
         method: Name of the remote method.
-        message: The seconds that are left to the serialised request.
+        message: It serialised; or a function of the replica and the seconds left that makes it, every time.
         model: Which model it is about.
         request_id: What the server's log calls it, if anything.
     """
 
     method: str
-    message: Callable[[float], bytes] = lambda left_s: b""
+    message: bytes | Callable[[Replica, float], Flow[bytes]] = b""
     model: str = ""
     request_id: str | None = None
 
@@ -112,10 +111,10 @@ class Attempts:
 
     Args:
         settings: Where servers are, who asks, and how often to try.
-        on_gone: Called whenever a replica went away, which may come back with other models.
+        on_gone: Called with every replica that went away, which may come back with other models.
     """
 
-    def __init__(self, settings: Settings, on_gone: Callable[[], object]) -> None:
+    def __init__(self, settings: Settings, on_gone: Callable[[Replica], object]) -> None:
         options = settings.options
         self._replicas = Replicas(settings.targets)
         self._names = Names(settings.targets, self._replicas, options.resolve_every_s)
@@ -192,8 +191,10 @@ class Attempts:
             replica = self._replicas.take([failure.replica for failure in failures])
             was_aside = replica.is_aside
             try:
-                message: bytes = yield Work(partial(request.message, deadline.left_s()))
-                reply = yield from self._sent(replica, request.method, message, deadline.left_s())
+                message = request.message
+                if not isinstance(message, bytes):
+                    message = yield from message(replica, deadline.left_s())
+                reply = yield from self.sent(replica, request.method, message, deadline.left_s())
                 self._replicas.answered(replica, was_aside=was_aside)
                 return Answer(reply, len(message), replica.address, len(failures) + 1)
             except RpcFailure as error:
@@ -215,13 +216,14 @@ class Attempts:
         for replica in self._replicas.take_left():
             yield HangUp(replica)
 
-    def _sent(self, replica: Replica, method: str, message: bytes, timeout_s: float) -> Flow[bytes]:
+    def sent(self, replica: Replica, method: str, message: bytes, timeout_s: float) -> Flow[bytes]:
+        """Send a message to a replica once, and return its reply; it may fail with an RpcFailure."""
         metadata = yield from self._identity.metadata()
         reply: bytes = yield Send(replica, method, message, timeout_s, metadata)
         return reply
 
     def _says_ready(self, replica: Replica, timeout_s: float) -> Flow[bool]:
-        return (yield from self._sent(replica, _READY_METHOD, b"", timeout_s)) == _YES
+        return (yield from self.sent(replica, _READY_METHOD, b"", timeout_s)) == _YES
 
     def _probe(self, replica: Replica) -> Flow[None]:
         """Ask a replica until it is ready, or nobody wants to know any more."""
@@ -247,8 +249,8 @@ class Attempts:
             meaning = replace(meaning, remedy=Remedy.NONE if is_ready else Remedy.ELSEWHERE)
         if meaning.remedy in (Remedy.ELSEWHERE, Remedy.REST):
             self._replicas.set_aside(replica, to_rest=meaning.remedy is Remedy.REST)
-        if meaning.remedy is Remedy.ELSEWHERE:
-            self._on_gone()
+        if meaning.remedy in (Remedy.ELSEWHERE, Remedy.AGAIN):
+            self._on_gone(replica)
         return meaning
 
     def _wait_s(self, failures: list[_Failure], deadline: Deadline) -> float | None:

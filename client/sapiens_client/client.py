@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, Unpack, overload
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sapiens_client.results import Result
     from sapiens_client.results_people import DetectionResult, PoseResult
     from sapiens_client.security import TLS, Token
+    from sapiens_client.transport import Transport
 
 R = TypeVar("R")
 
@@ -79,6 +81,8 @@ class SapiensClient:
         self._timeout_s = timeout_s
         self._session = Session(settings)
         self._transport = Transport(settings)
+        # Also when the process ends, or nobody has the client any more: servers keep what they were told to.
+        self._end = weakref.finalize(self, _close, self._session, self._transport)
 
     def __enter__(self) -> Self:
         return self
@@ -88,7 +92,7 @@ class SapiensClient:
 
     def close(self) -> None:
         """Close the connections; calls under way and later ones end with a ClientClosedError."""
-        self._transport.close()
+        self._end()
 
     def ready(self, *, timeout_s: float = 5.0) -> bool:
         """Return whether a server answers and all its models are loaded; False when there is none.
@@ -413,3 +417,8 @@ class SapiensClient:
     def _ask(self, image: ImageLike, timeout_s: float | None, ask: Callable[[Call], Flow[R]]) -> R:
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
         return self._transport.run(self._session.about(image, timeout_s, ask))
+
+
+def _close(session: Session, transport: Transport) -> None:
+    transport.run(session.close())
+    transport.close()

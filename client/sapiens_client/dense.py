@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from math import prod
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from sapiens_client.errors import InferenceError, ModelNotServedError
 from sapiens_client.flows import Flow
-from sapiens_core.tasks import DTYPE_BYTES, IMAGE_HW, TASKS, Task
+from sapiens_client.sizes import num_bytes
+from sapiens_core.tasks import IMAGE_HW, TASKS, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,25 +84,13 @@ def lean_way(call: Call, task: Task, served: ServedModel) -> Flow[Lean | None]:
         if wish == "network":
             raise
         return None
-    if wish == "auto" and _num_bytes(task, raw) >= _image_size_bytes(task, call.upload.encoded):
-        return None
+    if wish == "auto":
+        dims, encoded = raw.output_dims, call.upload.encoded
+        lean, whole = spec.raw_outputs[0], spec.outputs[0]
+        lean_bytes = num_bytes(lean, dims.get(lean.name, ()), encoded)
+        if lean_bytes is None or lean_bytes >= (num_bytes(whole, (), encoded) or 0):
+            return None
     return Lean(task, spec.raw_name, step.settings)
-
-
-def _num_bytes(task: Task, raw: ServedModel) -> int:
-    tensor = TASKS[task].raw_outputs[0]
-    return DTYPE_BYTES[tensor.dtype] * prod(raw.output_dims[tensor.name][1:])
-
-
-def _image_size_bytes(task: Task, encoded: NDArray[np.uint8]) -> int:
-    from sapiens_core.image_header import num_pixels
-
-    tensor = TASKS[task].outputs[0]
-    per_pixel = prod(side for side in tensor.dims if isinstance(side, int) and side > 0)
-    try:
-        return DTYPE_BYTES[tensor.dtype] * per_pixel * num_pixels(encoded)
-    except ValueError:  # which the server will tell
-        return 0
 
 
 def finished(

@@ -42,6 +42,8 @@ class Remedy(Enum):
     ASK_WHETHER_READY = auto()
     # Another replica may have room, else this one in a while.
     LATER = auto()
+    # It no longer knows what it was told: tell it again.
+    AGAIN = auto()
     # The deadline may have room for one more queue.
     ONCE_ELSEWHERE = auto()
     # One of its processes is dead, although it says that it is ready: leave it alone for longer.
@@ -97,6 +99,7 @@ _FAILURE = Meaning(InferenceError, Remedy.NONE, _FAILED)
 _DEAD_STUB = Meaning(
     InferenceError, Remedy.REST, _FAILED + "; a process of the model is dead: restart the server"
 )
+_FORGOTTEN = Meaning(InferenceError, Remedy.AGAIN, _FAILED)
 _CLOSED = Meaning(
     ClientClosedError,
     Remedy.NONE,
@@ -153,6 +156,7 @@ _OF_TEXT: tuple[tuple[str, str, Meaning], ...] = (
     ("UNAVAILABLE", "Request timeout expired", _QUEUED_TOO_LONG),
     ("UNAVAILABLE", "This protocol is restricted", _REFUSED),
     ("INTERNAL", "is not healthy", _DEAD_STUB),
+    ("NOT_FOUND", "Unable to find shared memory region", _FORGOTTEN),
     ("UNAVAILABLE", "CERTIFICATE_VERIFY_FAILED", _UNTRUSTED),
     ("UNAVAILABLE", "Hostname Verification Check failed", _OTHER_NAME),
     ("UNAVAILABLE", "WRONG_VERSION_NUMBER", _PLAIN),

@@ -29,6 +29,9 @@ class ClientOptions:
             travel; "auto", wherever fewer bytes travel, but on the server if all servers are on this machine.
         compression: What gRPC does to requests: helps pixels over slow lines, does nothing for JPEG. Whether
             replies are compressed is the server's choice: `--grpc-infer-response-compression-level`.
+        shared_memory: Whether large arrays go through this machine's shared memory to servers on it that
+            allow it, instead of through the connection. Triton servers of 2026 and later must be told to:
+            `--allow-client-shm=true`.
 
     Raises:
         InvalidInputError: A number is not positive, the share is negative, or there is no such choice.
@@ -41,6 +44,7 @@ class ClientOptions:
     resolve_every_s: float = 5.0
     output: Output = "auto"
     compression: Compression = "none"
+    shared_memory: bool = True
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1 or self.retry_share < 0:

@@ -36,6 +36,7 @@ class Timing:
         attempts: How often requests for inference were sent; more than there were requests after failures.
         finish_s: From the network's own, smaller arrays to those of the image's size, where this is done
             here and not by the server: see `ClientOptions.output`. [s]
+        shared_bytes: Size of the tensors that went through shared memory instead of requests and replies.
     """
 
     total_s: float
@@ -45,6 +46,7 @@ class Timing:
     response_bytes: int
     attempts: int = 1
     finish_s: float = 0.0
+    shared_bytes: int = 0
 
 
 class Origin(TypedDict):

@@ -62,6 +62,11 @@ def checked_targets(url: str | Sequence[str]) -> tuple[Target, ...]:
     return tuple(dict.fromkeys(map(_target, urls)))
 
 
+def is_loopback(address: str) -> bool:
+    """Return whether nothing that is sent to an address leaves this machine."""
+    return _target(address).is_loopback
+
+
 def _target(url: object) -> Target:
     if isinstance(url, str):
         name = _NAME_TO_RESOLVE.fullmatch(url)

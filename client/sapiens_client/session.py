@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sapiens_client.attempts import Answer, Attempts, Request
+from sapiens_client.carrier import Carrier
 from sapiens_client.deadline import Deadline
 from sapiens_client.errors import InferenceError
 from sapiens_client.flows import Flow, Work
 from sapiens_client.images import encoded_image
 from sapiens_client.results import Origin, Timing
+from sapiens_client.shared_memory import SharedMemory
+from sapiens_client.sizes import num_bytes
 from sapiens_core.tasks import IMAGE
 
 if TYPE_CHECKING:
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
     from sapiens_client.images import ImageLike
     from sapiens_client.inventory import StepLoad
     from sapiens_client.options import Output
+    from sapiens_client.replicas import Replica
     from sapiens_client.served_model import ServedModel
     from sapiens_client.settings import Settings
     from sapiens_core.model_info import ModelInfo
@@ -39,12 +45,14 @@ class Reply:
         arrays: Output tensors by name, read-only.
         request_bytes: Size of the request.
         response_bytes: Size of the reply.
+        shared_bytes: Size of the tensors of both that were in shared memory instead.
         attempts: How often the request was sent.
     """
 
     arrays: Mapping[str, NDArray[Any]]
     request_bytes: int
     response_bytes: int
+    shared_bytes: int
     attempts: int
 
 
@@ -62,8 +70,10 @@ class Session:
         wish = settings.options.output
         self.output: Output = "image" if wish == "auto" and settings.is_loopback else wish
         self._models: dict[str, ServedModel] = {}
-        # A replica that went away may come back with other models.
-        self._attempts = Attempts(settings, on_gone=self._models.clear)
+        self._attempts = Attempts(settings, on_gone=self._forget)
+        self._shared_memory = SharedMemory(
+            self._attempts.sent, is_wanted=settings.options.shared_memory and settings.has_loopback
+        )
 
     def is_ready(self, deadline: Deadline) -> Flow[bool]:
         """Return whether a server answers and all its models are loaded."""
@@ -84,10 +94,9 @@ class Session:
         from sapiens_client import transport_wire  # here, because it loads gRPC
 
         message = transport_wire.encoded_config_request(name)
-        answer = yield from self._attempts.answer(
-            Request("ModelConfig", lambda _: message, model=name), deadline
-        )
-        served = _read(partial(transport_wire.served_model, answer.reply, name, answer.url), answer, name)
+        answer = yield from self._attempts.answer(Request("ModelConfig", message, model=name), deadline)
+        with _reading(answer, name):
+            served = transport_wire.served_model(answer.reply, name, answer.url)
         return self._models.setdefault(name, served)
 
     def model_names(self, deadline: Deadline) -> Flow[tuple[str, ...]]:
@@ -99,8 +108,9 @@ class Session:
         from sapiens_client import transport_wire  # here, because it loads gRPC
 
         message = transport_wire.encoded_index_request()
-        answer = yield from self._attempts.answer(Request("RepositoryIndex", lambda _: message), deadline)
-        return _read(partial(transport_wire.model_names, answer.reply), answer, "RepositoryIndex")
+        answer = yield from self._attempts.answer(Request("RepositoryIndex", message), deadline)
+        with _reading(answer, "RepositoryIndex"):
+            return transport_wire.model_names(answer.reply)
 
     def step_loads(self, deadline: Deadline) -> Flow[Mapping[str, StepLoad]]:
         """Ask a server how all its models fare, by their names.
@@ -111,7 +121,8 @@ class Session:
         from sapiens_client import transport_wire  # here, because it loads gRPC
 
         answer = yield from self._attempts.answer(Request("ModelStatistics"), deadline)
-        return _read(partial(transport_wire.step_loads, answer.reply), answer, "ModelStatistics")
+        with _reading(answer, "ModelStatistics"):
+            return transport_wire.step_loads(answer.reply)
 
     def wait_until_ready(self, deadline: Deadline) -> Flow[None]:
         """Wait for a server that is ready.
@@ -122,7 +133,12 @@ class Session:
         return (yield from self._attempts.wait_until_ready(deadline))
 
     def infer(
-        self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
+        self,
+        model: str,
+        inputs: Mapping[str, NDArray[Any]],
+        outputs: Sequence[str],
+        deadline: Deadline,
+        reply_sizes: Mapping[str, int] = MappingProxyType({}),
     ) -> Flow[Reply]:
         """Let a model compute.
 
@@ -131,27 +147,59 @@ class Session:
             inputs: Input tensors by name, each of the shape in the model's config.
             outputs: Names of the output tensors wanted; the server skips steps that only others need.
             deadline: When the answer must be here.
+            reply_sizes: Bytes of the outputs whose size is known, for which shared memory may serve.
 
         Raises:
             SapiensError: No answer, or one without the outputs.
         """
-        from sapiens_client import transport_wire  # here, because it loads gRPC
-
-        request_id = secrets.token_hex(4)
-
-        def message(left_s: float) -> bytes:
-            return transport_wire.encoded_request(
-                model, inputs, outputs, request_id=request_id, timeout_s=left_s
+        carrier = Carrier(
+            self._shared_memory,
+            model,
+            inputs,
+            outputs,
+            reply_sizes=reply_sizes,
+            request_id=(request_id := secrets.token_hex(4)),
+        )
+        try:
+            answer = yield from self._attempts.answer(
+                Request("ModelInfer", carrier.message, model, request_id), deadline
             )
-
-        request = Request("ModelInfer", message, model, request_id)
-        answer = yield from self._attempts.answer(request, deadline)
-        arrays = _read(partial(transport_wire.decoded_reply, answer.reply), answer, model)
+            with _reading(answer, model):
+                arrays = yield from carrier.arrays(answer.reply)
+        except BaseException:
+            carrier.drop()
+            raise
         if missing := set(outputs) - arrays.keys():
             raise InferenceError(
                 f"'{model}' at {answer.url} must return {sorted(missing)}, got {sorted(arrays)}"
             )
-        return Reply(arrays, answer.request_bytes, len(answer.reply), answer.attempts)
+        return Reply(arrays, answer.request_bytes, len(answer.reply), carrier.shared_bytes, answer.attempts)
+
+    def reply_sizes(
+        self, model: str, outputs: Iterable[TensorSpec], encoded: NDArray[Any]
+    ) -> Mapping[str, int]:
+        """Return the bytes of the outputs whose size is known, by name; none if nobody wants to know.
+
+        Args:
+            model: Which model returns them.
+            outputs: Which.
+            encoded: (B,) uint8, the image file they are about.
+        """
+        if not self._shared_memory.is_wanted:
+            return {}
+        known = self._models.get(model)
+        dims = known.output_dims if known else {}
+        sizes = {output.name: num_bytes(output, dims.get(output.name, ()), encoded) for output in outputs}
+        return {name: size for name, size in sizes.items() if size}
+
+    def close(self) -> Flow[None]:
+        """Give back what servers were told to keep for this client."""
+        yield from self._shared_memory.close()
+
+    def _forget(self, replica: Replica) -> None:
+        """Ask everything anew: the replica went away, and may come back with other models."""
+        self._models.clear()
+        self._shared_memory.forget(replica)
 
     def about(self, image: ImageLike, timeout_s: float, ask: Callable[[Call], Flow[R]]) -> Flow[R]:
         """Start the clock, make the bytes, and ask.
@@ -172,9 +220,11 @@ class Session:
         return (yield from ask(Call(self, upload)))
 
 
-def _read(read: Callable[[], R], answer: Answer, model: str) -> R:
+@contextmanager
+def _reading(answer: Answer, model: str) -> Iterator[None]:
+    """Tell in plain words when a reply is none."""
     try:
-        return read()
+        yield
     except Exception as error:  # of numpy, protobuf or our own reading: the bytes are no message
         raise InferenceError(
             f"{answer.url} must answer with a result of '{model}', got {len(answer.reply)} bytes that are "
@@ -211,7 +261,7 @@ class Call:
         self.session = session
         self.upload = upload
         self._request_s = self._finish_s = 0.0
-        self._request_bytes = self._response_bytes = self._attempts = 0
+        self._request_bytes = self._response_bytes = self._shared_bytes = self._attempts = 0
 
     def served_model(self, name: str) -> Flow[ServedModel]:
         """Return the config of a model.
@@ -238,12 +288,15 @@ class Call:
             SapiensError: No answer.
         """
         asked_s = time.perf_counter()
-        names = [output.name for output in outputs]
+        tensors = list(outputs)
+        names = [tensor.name for tensor in tensors]
         arrays = {IMAGE.name: self.upload.encoded, **inputs}
-        reply = yield from self.session.infer(model, arrays, names, self.upload.deadline)
+        sizes = self.session.reply_sizes(model, tensors, self.upload.encoded)
+        reply = yield from self.session.infer(model, arrays, names, self.upload.deadline, sizes)
         self._request_s += time.perf_counter() - asked_s
         self._request_bytes += reply.request_bytes
         self._response_bytes += reply.response_bytes
+        self._shared_bytes += reply.shared_bytes
         self._attempts += reply.attempts
         return reply.arrays
 
@@ -264,5 +317,6 @@ class Call:
             response_bytes=self._response_bytes,
             attempts=self._attempts,
             finish_s=self._finish_s,
+            shared_bytes=self._shared_bytes,
         )
         return Origin(model=model, timing=timing, encoded_image=self.upload.encoded)

@@ -40,6 +40,11 @@ class Settings:
         """Whether all servers are on this machine."""
         return all(target.is_loopback for target in self.targets)
 
+    @property
+    def has_loopback(self) -> bool:
+        """Whether some server is on this machine."""
+        return any(target.is_loopback for target in self.targets)
+
 
 def checked_settings(
     url: str | Sequence[str] | None,

@@ -39,4 +39,5 @@ class TensorClient:
 
     def close(self) -> None:
         """Close the connection."""
+        self._transport.run(self._session.close())
         self._transport.close()

@@ -34,7 +34,7 @@ class TritonPythonModel:
 def _depth(image):
     """Return (H, W) float32 that tells the channels apart."""
     match image.shape[:2]:
-        case (1, 2):
+        case (1, 2) | (700, 701):
             time.sleep(1.5)
         case (1, 3):
             raise RuntimeError("the network fell over\nwith details for the log")

@@ -1,0 +1,258 @@
+"""Large tensors through this machine's shared memory, at servers that are on it and allow it.
+
+A server reads and writes a region from the moment it is told about it until it has forgotten it, which it
+refuses while it works on a request. So a region whose request failed is removed here and now, and the server
+is asked to forget it until it does.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from sapiens_client.errors import ClientClosedError, RequestTimeoutError, ServerUnavailableError
+from sapiens_client.failures import meaning_of
+from sapiens_client.flows import Flow, RpcFailure, Sleep, Spawn, Work
+from sapiens_client.server_url import is_loopback
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sapiens_client.replicas import Replica
+    from sapiens_client.shared_regions import Region
+
+_LOG = logging.getLogger("sapiens_client")
+
+# Below this a message is as fast.
+MIN_BYTES = 2**20
+_ALIGNMENT = 64
+_TIMEOUT_S = 0.5
+_ASK_EVERY_S = 0.25
+_MAX_ASKED = 240  # times: a minute
+_MAX_ASKED_AT_THE_END = 2
+# What says nothing about whether the server allows shared memory.
+_INCONCLUSIVE = (ServerUnavailableError, RequestTimeoutError, ClientClosedError)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the tensors of a request and its reply are in a region.
+
+    Attributes:
+        inputs: First byte of every input, by name.
+        outputs: First byte and number of bytes of the outputs, by name; those of unknown size are not there.
+        num_bytes: Of all together.
+    """
+
+    inputs: Mapping[str, int]
+    outputs: Mapping[str, tuple[int, int]]
+    num_bytes: int
+
+
+def layout(inputs: Mapping[str, NDArray[Any]], reply_sizes: Mapping[str, int]) -> Layout:
+    """Place tensors one after the other.
+
+    Args:
+        inputs: By name.
+        reply_sizes: Bytes of the outputs whose size is known.
+    """
+    starts, sizes = {}, {name: array.nbytes for name, array in inputs.items()}
+    position = 0
+    for name, size in [*sizes.items(), *reply_sizes.items()]:
+        starts[name] = position
+        position += -(-size // _ALIGNMENT) * _ALIGNMENT
+    outputs = {name: (starts[name], size) for name, size in reply_sizes.items()}
+    return Layout({name: starts[name] for name in inputs}, outputs, position)
+
+
+@dataclass
+class _Left:
+    """A region that is gone here, and not forgotten by a server.
+
+    Attributes:
+        name: Of the region.
+        replica: The server.
+        num_asked: How often it was asked to.
+    """
+
+    name: str
+    replica: Replica
+    num_asked: int = 0
+
+
+class SharedMemory:
+    """The regions of one client and the servers that know them; threads and tasks may share it.
+
+    Args:
+        send: Sends a message for a method to a replica, and may take some seconds for it.
+        is_wanted: Whether to share memory at all.
+
+    Attributes:
+        is_wanted: As told.
+    """
+
+    def __init__(self, send: Callable[[Replica, str, bytes, float], Flow[bytes]], *, is_wanted: bool) -> None:
+        self.is_wanted = is_wanted
+        self._send = send
+        self._lock = threading.Lock()
+        self._free: list[Region] = []
+        self._known_to: dict[Region, dict[Replica, bool]] = {}  # False: the server may have forgotten it
+        self._left: list[_Left] = []
+        self._refusing: set[Replica] = set()
+        self._swept: set[Replica] = set()
+        self._is_tidying = self._is_closed = False
+
+    def lease(self, replica: Replica, num_bytes: int, timeout_s: float) -> Flow[Region | None]:
+        """Return a region that the replica knows and nobody else uses; whoever gets it gives it back.
+
+        Args:
+            replica: The server.
+            num_bytes: How large it must be.
+            timeout_s: What is left of the call's time.
+
+        Returns:
+            None: Send the tensors themselves: the server is elsewhere or does not allow it, or there is no
+            such memory.
+        """
+        if not self.is_wanted or num_bytes < MIN_BYTES or replica in self._refusing:
+            return None
+        if not is_loopback(replica.address):
+            return None
+        yield from self._have_tidied()
+        region: Region | None = yield Work(partial(self._taken, num_bytes))
+        if region is None:
+            return None
+        try:
+            if (yield from self._is_told(replica, region, timeout_s)):
+                return region
+        except BaseException:
+            self.drop(region)
+            raise
+        self.drop(region)
+        return None
+
+    def give_back(self, region: Region) -> None:
+        """Keep a region for later requests: its request was answered."""
+        with self._lock:
+            if not self._is_closed:
+                self._free.append(region)
+                return
+        self.drop(region)
+
+    def drop(self, region: Region) -> None:
+        """Remove a region: its request was not answered, and a server may still work on it."""
+        with self._lock:
+            self._left += [_Left(region.name, replica) for replica in self._known_to.pop(region, ())]
+        region.remove()
+
+    def forget(self, replica: Replica) -> None:
+        """Tell a server anew about every region: it went away, and may come back as another."""
+        with self._lock:
+            self._refusing.discard(replica)
+            for replicas in self._known_to.values():
+                if replica in replicas:
+                    replicas[replica] = False
+
+    def close(self) -> Flow[None]:
+        """Remove all regions that are not in use, and have them forgotten; the others follow."""
+        with self._lock:
+            self._is_closed = True
+            free, self._free = self._free, []
+        for region in free:
+            self.drop(region)
+        yield from self._tidy(_MAX_ASKED_AT_THE_END)
+
+    def _taken(self, num_bytes: int) -> Region | None:
+        try:
+            from sapiens_client.shared_regions import Region
+        except ImportError:  # systems without file locks of this kind
+            return None
+        with self._lock:
+            fitting = [region for region in self._free if region.size >= num_bytes]
+            found = min(fitting or self._free, key=lambda region: region.size, default=None)
+            if found is not None:
+                self._free.remove(found)
+        if found is not None and found.size >= num_bytes:
+            return found
+        if found is not None:  # it makes room: there are never more regions than requests at a time
+            self.drop(found)
+        try:
+            region = Region.made(num_bytes)
+        except OSError as error:
+            _LOG.debug("no shared memory of %d bytes: %s", num_bytes, error)
+            return None
+        with self._lock:
+            self._known_to[region] = {}
+        return region
+
+    def _is_told(self, replica: Replica, region: Region, timeout_s: float) -> Flow[bool]:
+        """Tell a replica about a region that it does not know yet, and return whether it knows it now."""
+        if self._known_to[region].get(replica):
+            return True
+        from sapiens_client import transport_wire
+
+        message = transport_wire.encoded_registration(region.name, region.size)
+        try:
+            yield from self._send(replica, "SystemSharedMemoryRegister", message, min(timeout_s, _TIMEOUT_S))
+        except RpcFailure as failure:
+            if failure.code != "ALREADY_EXISTS":  # told before it was thought to have gone away
+                if not issubclass(meaning_of(failure).kind, _INCONCLUSIVE):
+                    _LOG.debug("no shared memory with %s: %s", replica.address, failure)
+                    self._refusing.add(replica)
+                return False
+        with self._lock:
+            self._known_to[region][replica] = True
+            is_first = replica not in self._swept
+            self._swept.add(replica)
+        if is_first:
+            yield Spawn(self._sweep(replica))
+        return True
+
+    def _sweep(self, replica: Replica) -> Flow[None]:
+        """Remove what processes that were killed have left here and at the server."""
+        from sapiens_client import shared_regions, transport_wire
+
+        yield Work(shared_regions.remove_orphans)
+        with suppress(RpcFailure):
+            reply = yield from self._send(replica, "SystemSharedMemoryStatus", b"", _TIMEOUT_S)
+            for name in transport_wire.region_names(reply):
+                is_ours = name.startswith(shared_regions.PREFIX)
+                if is_ours and (yield Work(partial(shared_regions.is_orphan, name))):
+                    yield from self._forgets(_Left(name, replica))
+
+    def _have_tidied(self) -> Flow[None]:
+        with self._lock:
+            is_due = bool(self._left) and not self._is_tidying
+            self._is_tidying = self._is_tidying or is_due
+        if is_due:
+            yield Spawn(self._tidy(_MAX_ASKED))
+
+    def _tidy(self, max_asked: int) -> Flow[None]:
+        """Ask servers to forget regions until they do; while they work on a request they do not."""
+        try:
+            while self._left:
+                for left in list(self._left):
+                    left.num_asked += 1
+                    is_done = (yield from self._forgets(left)) or left.num_asked >= max_asked
+                    if is_done:
+                        with self._lock, suppress(ValueError):
+                            self._left.remove(left)
+                if self._left:
+                    yield Sleep(_ASK_EVERY_S)
+        finally:
+            self._is_tidying = False
+
+    def _forgets(self, left: _Left) -> Flow[bool]:
+        from sapiens_client import transport_wire
+
+        message = transport_wire.encoded_deregistration(left.name)
+        try:
+            yield from self._send(left.replica, "SystemSharedMemoryUnregister", message, _TIMEOUT_S)
+        except RpcFailure as failure:  # it works on a request, hangs, or is gone with all that it knew
+            return failure.code not in ("INTERNAL", "DEADLINE_EXCEEDED")
+        return True
