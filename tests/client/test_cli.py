@@ -90,13 +90,21 @@ def test_without_a_server_everything_stops_at_once(sapiens, photos, dead_url):
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--timeout", "0"], ["--url", "http://localhost"], ["-o", "photos/b.png"]]
-)
+@pytest.mark.parametrize("arguments", [["--timeout", "0"], ["--url", "http://localhost"]])
 def test_a_wrong_option_is_one_line(sapiens, photos, arguments):
     done = sapiens("depth", photos, *arguments)
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.startswith("error: ")
+
+
+def test_results_go_into_a_folder(invoke, photos):
+    assert invoke("depth", photos, "-o", photos / "b.png").exit_code == 2
+
+
+def test_options_about_the_connection_have_a_panel_of_their_own(invoke):
+    _, _, panel = invoke("depth", "--help").stdout.partition("─ Connection ─")
+    names = ("--url", "--tls", "--tls-ca", "--tls-cert", "--tls-key", "--tls-server-name", "--token-file")
+    assert all(name in panel for name in names)
 
 
 def test_no_concurrency_is_wrong_usage(sapiens, photos):
