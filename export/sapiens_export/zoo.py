@@ -61,6 +61,7 @@ class ZooEntry:
         task: What it predicts.
         size: Name of the released size, e.g. "0.3b".
         labels: Name of its set of keypoints or classes; empty where channels are no labels.
+        num_parameters: Numbers that its architecture takes.
         licence: Licence of the weights, or "not stated".
         accuracy: As published; None: nothing is.
         files: Its weights by format. "original" is what the training wrote, "clean" the bare backbone;
@@ -70,6 +71,7 @@ class ZooEntry:
     task: Task
     size: str
     labels: str
+    num_parameters: int
     licence: str
     accuracy: Accuracy | None
     files: Mapping[FileFormat, HubFile]
@@ -78,6 +80,11 @@ class ZooEntry:
     def file(self) -> HubFile:
         """The weights that are exported: the original ones, which can be read without running anything."""
         return self.files["original"]
+
+    @property
+    def num_bytes(self) -> int:
+        """About the size of that file, which holds float32."""
+        return self.num_parameters * 4
 
     @property
     def input_hw(self) -> tuple[int, int]:
@@ -91,6 +98,7 @@ def _zoo_entry(facts: Mapping[str, Any]) -> ZooEntry:
         task=Task(facts["task"]),
         size=facts["size"],
         labels=facts["labels"],
+        num_parameters=facts["num_parameters"],
         licence=facts["licence"],
         accuracy=None if accuracy is None else Accuracy(**accuracy),
         files=MappingProxyType({form: HubFile(**file) for form, file in facts["files"].items()}),
