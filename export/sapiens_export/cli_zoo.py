@@ -35,7 +35,7 @@ _DETECTORS = (
     "No detector is among the published weights: `sapiens export detect` takes OpenCV's, which is built in, "
     "or with `--detector NAME` one from the Hugging Face hub, such as PekingU/rtdetr_v2_r18vd."
 )
-_FILE_WIDTH = 160  # columns of a table that goes into a file or a pipe
+_FILE_WIDTH = 180  # columns of a table that goes into a file or a pipe
 
 
 def zoo_command(

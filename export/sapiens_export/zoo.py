@@ -128,7 +128,19 @@ def zoo_entry(task: Task, size: str, labels: str | None = None) -> ZooEntry:
             return entry
     known = ", ".join(f"{entry.size} {entry.labels}".strip() for entry in ZOO if entry.task is task)
     wanted = f"{size} {labels}".strip()
+    others = [_option(entry) for entry in ZOO if (entry.task, entry.size) == (task, size) and entry.labels]
     raise ValueError(
-        f"published weights of {task.value} must be one of {known or 'none'}, got {wanted}; give a weight "
-        "file of your own with --checkpoint"
+        f"published weights of {task.value} must be one of {known or 'none'}, got {wanted}; give "
+        f"{''.join(f'{option}, or ' for option in others)}a weight file of your own with --checkpoint"
+    )
+
+
+def _option(entry: ZooEntry) -> str:
+    """Return what asks `sapiens export` for the labels of a network."""
+    if entry.task is Task.SEG:
+        return f"--classes {entry.labels}"
+    return next(
+        f"--keypoints {variant.num_outputs}"
+        for variant in TASKS[entry.task].variants
+        if variant.labels == entry.labels
     )
