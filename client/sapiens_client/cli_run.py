@@ -20,6 +20,7 @@ from sapiens_client.errors import (
 )
 from sapiens_client.progress import progress_bar
 from sapiens_client.questions import QUESTIONS, AnalysisTask
+from sapiens_client.results_people import DetectionResult, PoseResult
 
 if TYPE_CHECKING:
     from sapiens_client.cli_connection import Connection
@@ -184,6 +185,8 @@ class _Run:
             path.parent.mkdir(parents=True, exist_ok=True)
             files += answer.save(path, image_id=image.image_id)
         self._introduce(answer.model)
+        if isinstance(answer, DetectionResult | PoseResult) and not len(answer.bboxes):
+            typer.echo(f"0 persons found in {image.path}", err=True)
         return files
 
     def _introduce(self, model: ModelInfo) -> None:

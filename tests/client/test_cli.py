@@ -162,6 +162,15 @@ def test_coco_results_carry_the_number_or_name_of_the_image(invoke, photos, tmp_
     assert len(results[0][0]["keypoints"]) == 51
 
 
+@pytest.mark.parametrize("task", ["people", "detect"])
+def test_a_picture_of_nobody_is_told(invoke, photos, task):
+    Image.new("RGB", (5, 50)).save(photos / "nobody.png")
+    done = invoke(task, photos)
+    assert (done.exit_code, len(done.stdout.split())) == (0, 3)
+    told = [line for line in done.stderr.splitlines() if "persons" in line]
+    assert told == [f"0 persons found in {photos / 'nobody.png'}"]
+
+
 def test_class_ids_are_a_format_of_their_own(invoke, photos, tmp_path):
     done = invoke("seg", photos / "b.png", "--format", "ids", "--format", "json")
     assert done.stdout.split() == ["out/b.png_seg.ids.png", "out/b.png_seg.json"]
