@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from sapiens_client.cli_connection import Connection, connection_from_options
 from sapiens_client.cli_files import image_files
 from sapiens_client.cli_run import Job, Settings, run
 from sapiens_client.errors import SapiensError
@@ -28,11 +29,7 @@ app = typer.Typer(
 )
 
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files, or folders of images.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
-Url = Annotated[
-    str | None,
-    typer.Option(help="host:port of the server.", show_default="$SAPIENS_URL, else localhost:8001"),
-]
+Output = Annotated[Path, typer.Option("--output", "-o", file_okay=False, help="Folder for the results.")]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -116,16 +113,16 @@ def _options(
 
 def _settings(
     *,
+    connection: Connection,
     output: Output = Path("out"),
-    url: Url = None,
     timeout_s: Timeout = 60.0,
     formats: Formats,
     concurrency: Concurrency = 4,
     resume: Resume = False,
 ) -> Settings:
     return Settings(
+        connection=connection,
         output=output,
-        url=url,
         timeout_s=timeout_s,
         formats=formats,
         concurrency=concurrency,
@@ -133,20 +130,24 @@ def _settings(
     )
 
 
-def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace a command's parameter `settings` by the options that make them."""
-    own, shared = (dict(signature(each, eval_str=True).parameters) for each in (command, _settings))
-    del own["settings"]
+def _with(name: str, make: Callable[..., object], command: Callable[..., None]) -> Callable[..., None]:
+    """Replace a command's parameter by the options that it is made of."""
+    own, shared = (dict(signature(each, eval_str=True).parameters) for each in (command, make))
+    del own[name]
 
     @wraps(command)
     def joined(**options: object) -> None:
-        settings = {name: options.pop(name) for name in shared}
-        command(**options, settings=_settings(**settings))  # type: ignore[arg-type]  # typer checked them
+        made = make(**{shared_name: options.pop(shared_name) for shared_name in shared})
+        command(**options, **{name: made})
 
     parameters = [*own.values(), *shared.values()]
     joined.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
     joined.__annotations__ = {each.name: each.annotation for each in parameters}
     return joined
+
+
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    return _with("connection", connection_from_options, _with("settings", _settings, command))
 
 
 def _add_task(task: AnalysisTask) -> None:

@@ -12,12 +12,19 @@ import typer
 
 from sapiens_client.bulk import mapped
 from sapiens_client.cli_files import ImageFile, check_images, image_files
-from sapiens_client.client import SapiensClient
-from sapiens_client.errors import ModelNotServedError, SapiensError, ServerUnavailableError
+from sapiens_client.errors import (
+    AuthenticationError,
+    ModelNotServedError,
+    SapiensError,
+    ServerUnavailableError,
+)
 from sapiens_client.progress import progress_bar
 from sapiens_client.questions import QUESTIONS, AnalysisTask
+from sapiens_client.results_people import DetectionResult, PoseResult
 
 if TYPE_CHECKING:
+    from sapiens_client.cli_connection import Connection
+    from sapiens_client.client import SapiensClient
     from sapiens_client.results import Result
     from sapiens_client.saving import Format
     from sapiens_core.model_info import ModelInfo
@@ -26,6 +33,8 @@ Answers: TypeAlias = "Mapping[str, Result | SapiensError]"
 Ask: TypeAlias = "Callable[[SapiensClient, Path], Answers]"
 
 INTERRUPTED = 130
+# No other image would fare better.
+_HOPELESS = (ServerUnavailableError, AuthenticationError, ModelNotServedError)
 
 
 @dataclass(frozen=True)
@@ -50,16 +59,16 @@ class Settings:
     """How a command does it.
 
     Attributes:
+        connection: Where servers are, and who asks them.
         output: Folder for the results.
-        url: Of the server; None: the client's default.
         timeout_s: How long one image may take. [s]
         formats: What is written about every task.
         concurrency: How many images are asked about at a time.
         resume: Leave out images whose results are there.
     """
 
+    connection: Connection
     output: Path
-    url: str | None
     timeout_s: float
     formats: Sequence[Format]
     concurrency: int
@@ -71,14 +80,14 @@ def run(job: Job, images: Sequence[Path], settings: Settings) -> None:
 
     Raises:
         InvalidInputError: The images cannot be told apart by name.
-        SapiensError: No server, or it does not serve the task.
+        SapiensError: No server, or it wants another token, or does not serve the task.
         OSError: The folder for results cannot be made.
-        typer.Exit: Something failed, or was interrupted.
+        typer.Exit: The options about the connection cannot be used, something failed, or was interrupted.
     """
     _check_formats(job, settings.formats)
     check_images(images)
     settings.output.mkdir(parents=True, exist_ok=True)
-    with SapiensClient(settings.url, timeout_s=settings.timeout_s) as client:
+    with settings.connection.client(settings.timeout_s) as client:
         work = _Run(job, settings, client)
         try:
             work.save_all(images)
@@ -156,7 +165,7 @@ class _Run:
             for task, answer in answers.items():
                 try:
                     files += self._saved(image, task, answer)
-                except (ServerUnavailableError, ModelNotServedError):
+                except _HOPELESS:
                     raise
                 except (SapiensError, OSError) as error:
                     typer.echo(f"{image.path}: {error}", err=True)
@@ -176,6 +185,8 @@ class _Run:
             path.parent.mkdir(parents=True, exist_ok=True)
             files += answer.save(path, image_id=image.image_id)
         self._introduce(answer.model)
+        if isinstance(answer, DetectionResult | PoseResult) and not len(answer.bboxes):
+            typer.echo(f"0 persons found in {image.path}", err=True)
         return files
 
     def _introduce(self, model: ModelInfo) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sapiens_core.tasks import TASKS, Precision, Preprocess, Runtime, Task
-from sapiens_export.cli_ends import interruptible, told_in_a_sentence
+from sapiens_export.cli_ends import WRONG_USAGE, interruptible, told_in_a_sentence
 from sapiens_export.cli_weights import WeightOptions
 from sapiens_export.serving import ALL_GPUS, NO_WARMUP, Serving, chosen_serving
 
@@ -191,17 +191,24 @@ def export_command(
     _check_options(context, task)
     variant = _variant("--keypoints", keypoints, _KEYPOINTS) or _variant("--classes", classes, _CLASSES)
     console = Console(stderr=True, highlight=False)
+    weights = WeightOptions(
+        task, checkpoint, network, size, variant, seed if random_weights else None, mirror, accept_licence
+    )
     with interruptible(console), told_in_a_sentence(console):
-        from sapiens_export.exporter import EngineOptions  # here, because it loads torch
+        with told_in_a_sentence(console, status_of_value_errors=WRONG_USAGE):
+            from sapiens_export.exporter import EngineOptions, check_options  # here, because they load torch
+            from sapiens_export.repository import check_name
 
-        given = {name: value for name, value in context.params.items() if _is_given(context, name)}
-        serving = chosen_serving(given, serving_file)
-        weights = WeightOptions(
-            task, checkpoint, network, size, variant, seed if random_weights else None, mirror, accept_licence
-        )
-        options = EngineOptions(
-            runtime, precision, preprocess, flip_test, licence or weights.published_licence, name
-        )
+            given = {name: value for name, value in context.params.items() if _is_given(context, name)}
+            serving = chosen_serving(given, serving_file)
+            options = EngineOptions(
+                runtime, precision, preprocess, flip_test, licence or weights.published_licence, name
+            )
+            check_name(name)
+            if task is not Task.DETECT:
+                weights.config()
+                if not plan:
+                    check_options(options)
         if plan:
             _print_plan(weights, options, serving, repository)
         elif task is Task.DETECT:
@@ -226,6 +233,8 @@ def _check_options(context: typer.Context, task: Task) -> None:
         raise typer.BadParameter(
             f"--{min(idle).replace('_', '-')} is for published weights, which --size alone asks for"
         )
+    if task is Task.DETECT and context.params["detector"] in (None, _HOG):
+        _check_hog_options(context)
     if {"name", "people_instances"} <= given:
         raise typer.BadParameter("--people-instances is for the pose network without a --name")
     if "tensorrt_accelerator" in given and context.params["runtime"] != "onnx":
@@ -233,6 +242,14 @@ def _check_options(context: typer.Context, task: Task) -> None:
     described = given & {"size", "keypoints", "classes"}
     if "network" in given and described:
         raise typer.BadParameter(f"give at most one of --network and --{min(described)}")
+
+
+def _check_hog_options(context: typer.Context) -> None:
+    """Refuse what is for detectors with an engine."""
+    if _is_given(context, "licence"):
+        raise typer.BadParameter("the built-in detector has OpenCV's licence; leave --licence out")
+    if context.params["runtime"] != "python":
+        raise typer.BadParameter("the built-in detector is run by Python; leave --runtime out")
 
 
 def _is_given(context: typer.Context, name: str) -> bool:
@@ -249,9 +266,8 @@ def _variant(option: str, choice: str | None, variants: Mapping[str, VariantSpec
 def _network_export(
     weights: WeightOptions, repository: Path, options: EngineOptions, serving: Serving, console: Console
 ) -> Export:
-    from sapiens_export.exporter import check_options, export_engine
+    from sapiens_export.exporter import export_engine
 
-    check_options(options)
     fetched = weights.fetched()
     with console.status(f"loading the {weights.task.value} network") as status:
         return export_engine(
@@ -284,14 +300,6 @@ def _detector_export(
                 serving=serving,
                 on_step=_teller(console, status),
             )
-    if options.licence is not None:
-        raise ValueError(
-            f"the built-in detector has OpenCV's licence, got --licence {options.licence}; leave it out"
-        )
-    if options.runtime != "python":
-        raise ValueError(
-            f"the built-in detector is run by Python, got --runtime {options.runtime}; leave it out"
-        )
     return install_hog_detector(repository, serving=serving, name=options.name)
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _MISSING_EXTRA = "sapiens export needs {name}: pip install 'sapiens-triton[export]'"
+WRONG_USAGE = 2
 _INTERRUPTED = 128 + signal.SIGINT
 
 
@@ -41,8 +42,14 @@ def interruptible(console: Console) -> Iterator[None]:
 
 
 @contextmanager
-def told_in_a_sentence(console: Console) -> Iterator[None]:
-    """End on errors with one line and exit status 1."""
+def told_in_a_sentence(console: Console, *, status_of_value_errors: int = 1) -> Iterator[None]:
+    """End on errors with one line and exit status 1.
+
+    Args:
+        console: For the line.
+        status_of_value_errors: Exit status of ValueErrors instead, `WRONG_USAGE` where only the user's
+            words are looked at.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
@@ -52,4 +59,4 @@ def told_in_a_sentence(console: Console) -> Iterator[None]:
         raise
     except (ValueError, OSError, RuntimeError) as error:
         console.print(f"sapiens export: {error}", markup=False, soft_wrap=True)
-        raise typer.Exit(1) from error
+        raise typer.Exit(status_of_value_errors if isinstance(error, ValueError) else 1) from error

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from sapiens_export.official import OfficialCheckpoint
     from sapiens_export.sources import Source
 
-_BYTES_PER_WEIGHT = 4  # published files are float32
-
 
 @dataclass(frozen=True)
 class WeightOptions:
@@ -127,7 +125,6 @@ class WeightOptions:
             ValueError: The weights are a file that cannot be read, or the architecture is not said.
         """
         from sapiens_export.checkpoints import load_state_dict, recognised_network
-        from sapiens_export.cost import network_cost
 
         config = self.config()
         if self.checkpoint is not None:
@@ -140,9 +137,9 @@ class WeightOptions:
             raise ValueError(f"weights of {self.task.value} must be given, got none; give --checkpoint")
         if self.published is None:
             return config, f"random, seed {self.seed}"
-        file, size = self.published.file, network_cost(config).num_parameters * _BYTES_PER_WEIGHT
+        file = self.published.file
         where = f"from {self.mirror}" if self.mirror else "downloaded unless it is in the cache"
-        return config, f"{file.repository}, {file.path}, about {decimal(size)}, {where}"
+        return config, f"{file.repository}, {file.path}, about {decimal(self.published.num_bytes)}, {where}"
 
 
 def _ask(question: str) -> bool:

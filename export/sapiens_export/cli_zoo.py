@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
 from sapiens_core.tasks import Task
@@ -19,8 +20,22 @@ if TYPE_CHECKING:
 
     from sapiens_export.zoo import ZooEntry
 
-_COLUMNS = ("task", "size", "labels", "input", "accuracy", "licence", "hub repository and file", "here")
-_FILE_WIDTH = 160  # columns of a table that goes into a file or a pipe
+_COLUMNS = (
+    "task",
+    "size",
+    "labels",
+    "input",
+    "accuracy",
+    "licence",
+    "hub repository and file",
+    "file size",
+    "here",
+)
+_DETECTORS = (
+    "No detector is among the published weights: `sapiens export detect` takes OpenCV's, which is built in, "
+    "or with `--detector NAME` one from the Hugging Face hub, such as PekingU/rtdetr_v2_r18vd."
+)
+_FILE_WIDTH = 180  # columns of a table that goes into a file or a pipe
 
 
 def zoo_command(
@@ -33,6 +48,8 @@ def zoo_command(
     entries = [entry for entry in ZOO if task in (None, entry.task)]
     if as_json:
         typer.echo(json.dumps(list(map(_facts, entries)), indent=2))
+    elif task is Task.DETECT:
+        typer.echo(_DETECTORS, err=True)
     else:
         Console(width=None if sys.stdout.isatty() else _FILE_WIDTH).print(_table(entries))
 
@@ -43,6 +60,7 @@ def _facts(entry: ZooEntry) -> dict[str, object]:
         "size": entry.size,
         "labels": entry.labels,
         "input_hw": entry.input_hw,
+        "num_parameters": entry.num_parameters,
         "licence": entry.licence,
         "accuracy": None if entry.accuracy is None else asdict(entry.accuracy),
         "is_cached": _is_cached(entry),
@@ -64,6 +82,7 @@ def _table(entries: Iterable[ZooEntry]) -> Table:
             f"{accuracy.metric} {accuracy.value}" if accuracy else "",
             entry.licence,
             f"{entry.file.repository}\n{entry.file.name}",
+            decimal(entry.num_bytes),
             "cached" if _is_cached(entry) else "",
         )
     return table

@@ -140,7 +140,7 @@ def check_models(repository: Path, new: InstalledEngine) -> None:
         ValueError: The name cannot be one, or another engine in the repository shares the preprocessor and
             needs it otherwise.
     """
-    _check_name(new)
+    check_name(new.name)
     spec, wanted = new.spec, _preprocess_settings(new)
     for path in sorted(repository.glob(f"*/{MANIFEST_FILE}")):
         other = installed_engine(path.parent)
@@ -153,13 +153,19 @@ def check_models(repository: Path, new: InstalledEngine) -> None:
             )
 
 
-def _check_name(new: InstalledEngine) -> None:
-    if new.name is None:
-        return
-    if _NAME.fullmatch(new.name) is None or new.name.rpartition("_")[2] in _ROLES:
+def check_name(name: str | None) -> None:
+    """Refuse what cannot tell an engine from the task's others.
+
+    Args:
+        name: What to tell it by; None: it is the one without a name.
+
+    Raises:
+        ValueError: The name cannot be one.
+    """
+    if name is not None and (_NAME.fullmatch(name) is None or name.rpartition("_")[2] in _ROLES):
         raise ValueError(
             "name must be at most 40 small letters, digits, '_', '.' and '-', with a letter or digit at both "
-            f"ends, and its last word none of {', '.join(_ROLES)}, got {new.name!r}; name it after its size, "
+            f"ends, and its last word none of {', '.join(_ROLES)}, got {name!r}; name it after its size, "
             "such as 2b"
         )
 

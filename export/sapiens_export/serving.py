@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-ALL_GPUS, NO_WARMUP = "all", "none"  # words for empty lists
+ALL_GPUS, NO_WARMUP = "all", "none"
+_EMPTY = {"gpus": ALL_GPUS, "warmup": NO_WARMUP}  # words for empty lists
 _MOST = 2**31 - 1  # that a model config can hold
 _POSITIVE = ("max_batch_size", "max_queue_size", "instances", "cpu_instances", "people_instances")
 
@@ -68,7 +69,7 @@ def _check_range(name: str, value: int, least: int) -> None:
         raise ValueError(f"{name} must be from {least} to {_MOST}, got {value}; give a number between")
 
 
-def _has_twins(values: Sequence[int]) -> bool:
+def _has_twins(values: Sequence[int | str]) -> bool:
     return len(set(values)) < len(values)
 
 
@@ -85,7 +86,7 @@ def chosen_serving(given: Mapping[str, Any], file: Path | None) -> Serving:
         OSError: The file cannot be read.
     """
     values = {field.name: given[field.name] for field in fields(Serving) if field.name in given}
-    for name, empty in (("gpus", ALL_GPUS), ("warmup", NO_WARMUP)):
+    for name, empty in _EMPTY.items():
         if name in values:
             values[name] = _numbers(name, values[name], empty)
     return Serving(**((read_serving(file) if file else {}) | values))
@@ -116,12 +117,17 @@ def read_serving(path: Path) -> dict[str, Any]:
     import yaml  # here, because only those who have such a file need it
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content, node = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
     except OSError as error:
         raise ValueError(f"{path} must be a YAML file that can be read, got: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} must be a YAML file, got: {reason}; correct it") from error
+    keys = [str(key.value) for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+    if _has_twins(keys):
+        twins = sorted({key for key in keys if keys.count(key) > 1})
+        raise ValueError(f"keys in {path} must be different, got {twins} more than once; keep one of each")
     return serving_values({} if content is None else content, str(path))
 
 
@@ -129,7 +135,7 @@ def serving_values(content: object, origin: str) -> dict[str, Any]:
     """Return keyword arguments for `Serving` from data that was read.
 
     Args:
-        content: What was read: a mapping, in which a list stands for a tuple.
+        content: What was read: a mapping, in which a list, or the word for an empty one, stands for a tuple.
         origin: Where it was read from, for the message.
 
     Raises:
@@ -153,7 +159,10 @@ def _checked(key: str, value: object, kind: str, origin: str) -> object:
             return value
         case "tuple[int, ...]" if isinstance(value, list) and all(map(_is_whole, value)):
             return tuple(value)
-    wanted = {"bool": "true or false", "int": "a whole number"}.get(kind, "a list of whole numbers")
+        case "tuple[int, ...]" if value == _EMPTY[key]:
+            return ()
+    wanted = {"bool": "true or false", "int": "a whole number"}.get(kind)
+    wanted = wanted or f"a list of whole numbers such as [0, 1], or {_EMPTY[key]}"
     raise ValueError(f"{key} in {origin} must be {wanted}, got {value!r:.80}; correct it")
 
 

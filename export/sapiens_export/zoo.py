@@ -61,6 +61,7 @@ class ZooEntry:
         task: What it predicts.
         size: Name of the released size, e.g. "0.3b".
         labels: Name of its set of keypoints or classes; empty where channels are no labels.
+        num_parameters: Numbers that its architecture takes.
         licence: Licence of the weights, or "not stated".
         accuracy: As published; None: nothing is.
         files: Its weights by format. "original" is what the training wrote, "clean" the bare backbone;
@@ -70,6 +71,7 @@ class ZooEntry:
     task: Task
     size: str
     labels: str
+    num_parameters: int
     licence: str
     accuracy: Accuracy | None
     files: Mapping[FileFormat, HubFile]
@@ -78,6 +80,11 @@ class ZooEntry:
     def file(self) -> HubFile:
         """The weights that are exported: the original ones, which can be read without running anything."""
         return self.files["original"]
+
+    @property
+    def num_bytes(self) -> int:
+        """About the size of that file, which holds float32."""
+        return self.num_parameters * 4
 
     @property
     def input_hw(self) -> tuple[int, int]:
@@ -91,6 +98,7 @@ def _zoo_entry(facts: Mapping[str, Any]) -> ZooEntry:
         task=Task(facts["task"]),
         size=facts["size"],
         labels=facts["labels"],
+        num_parameters=facts["num_parameters"],
         licence=facts["licence"],
         accuracy=None if accuracy is None else Accuracy(**accuracy),
         files=MappingProxyType({form: HubFile(**file) for form, file in facts["files"].items()}),
@@ -120,7 +128,19 @@ def zoo_entry(task: Task, size: str, labels: str | None = None) -> ZooEntry:
             return entry
     known = ", ".join(f"{entry.size} {entry.labels}".strip() for entry in ZOO if entry.task is task)
     wanted = f"{size} {labels}".strip()
+    others = [_option(entry) for entry in ZOO if (entry.task, entry.size) == (task, size) and entry.labels]
     raise ValueError(
-        f"published weights of {task.value} must be one of {known or 'none'}, got {wanted}; give a weight "
-        "file of your own with --checkpoint"
+        f"published weights of {task.value} must be one of {known or 'none'}, got {wanted}; give "
+        f"{''.join(f'{option}, or ' for option in others)}a weight file of your own with --checkpoint"
+    )
+
+
+def _option(entry: ZooEntry) -> str:
+    """Return what asks `sapiens export` for the labels of a network."""
+    if entry.task is Task.SEG:
+        return f"--classes {entry.labels}"
+    return next(
+        f"--keypoints {variant.num_outputs}"
+        for variant in TASKS[entry.task].variants
+        if variant.labels == entry.labels
     )

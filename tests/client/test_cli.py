@@ -90,13 +90,21 @@ def test_without_a_server_everything_stops_at_once(sapiens, photos, dead_url):
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--timeout", "0"], ["--url", "http://localhost"], ["-o", "photos/b.png"]]
-)
+@pytest.mark.parametrize("arguments", [["--timeout", "0"], ["--url", "http://localhost"]])
 def test_a_wrong_option_is_one_line(sapiens, photos, arguments):
     done = sapiens("depth", photos, *arguments)
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.startswith("error: ")
+
+
+def test_results_go_into_a_folder(invoke, photos):
+    assert invoke("depth", photos, "-o", photos / "b.png").exit_code == 2
+
+
+def test_options_about_the_connection_have_a_panel_of_their_own(invoke):
+    _, _, panel = invoke("depth", "--help").stdout.partition("─ Connection ─")
+    names = ("--url", "--tls", "--tls-ca", "--tls-cert", "--tls-key", "--tls-server-name", "--token-file")
+    assert all(name in panel for name in names)
 
 
 def test_no_concurrency_is_wrong_usage(sapiens, photos):
@@ -152,6 +160,15 @@ def test_coco_results_carry_the_number_or_name_of_the_image(invoke, photos, tmp_
     ]
     assert [(len(people), people[0]["image_id"]) for people in results] == [(9, 139), (9, "a.JPG")]
     assert len(results[0][0]["keypoints"]) == 51
+
+
+@pytest.mark.parametrize("task", ["people", "detect"])
+def test_a_picture_of_nobody_is_told(invoke, photos, task):
+    Image.new("RGB", (5, 50)).save(photos / "nobody.png")
+    done = invoke(task, photos)
+    assert (done.exit_code, len(done.stdout.split())) == (0, 3)
+    told = [line for line in done.stderr.splitlines() if "persons" in line]
+    assert told == [f"0 persons found in {photos / 'nobody.png'}"]
 
 
 def test_class_ids_are_a_format_of_their_own(invoke, photos, tmp_path):

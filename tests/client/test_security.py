@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from typer.testing import CliRunner
 
 from sapiens_client import TLS, AuthenticationError, InvalidInputError, SapiensClient, TLSError
+from sapiens_client.cli import app
 from sapiens_server import ServerOptions, serve
 
 SECRET = "s3cret-token"
@@ -66,6 +69,25 @@ def restricted_url(replicated) -> Iterator[str]:
     options = ServerOptions(arguments=(RESTRICTED,))
     with serve(replicated, grpc_port=0, options=options) as server:
         yield server.grpc_url
+
+
+@pytest.fixture
+def command(pki, photo, tmp_path, monkeypatch):
+    """Run `sapiens normal` about the photo, in a folder that holds certificates and the token in a file."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    for file in pki.iterdir():
+        (folder / file.name).symlink_to(file)
+    Image.fromarray(photo).save(folder / "photo.png")
+    (folder / "token").write_text(f"{SECRET}\n")
+    monkeypatch.chdir(folder)
+
+    def run(url, *options, token=""):
+        return CliRunner(env={"SAPIENS_URL": url, "SAPIENS_TOKEN": token}).invoke(
+            app, ["normal", "photo.png", *options]
+        )
+
+    return run
 
 
 def mutual(pki: Path, **changes: object) -> TLS:
@@ -148,3 +170,53 @@ def test_certificates_are_read_when_the_client_is_made(pki):
     with pytest.raises(InvalidInputError, match="given together, got only client_key"):
         TLS(client_key=b"")
     assert "PRIVATE KEY" not in repr(mutual(pki))
+
+
+CERTIFICATES = ("--tls-ca", "ca.crt", "--tls-cert", "client.crt", "--tls-key", "client.key")
+
+
+@pytest.mark.parametrize(
+    ("options", "token"),
+    [(("--token-file", "token"), "wr0ng"), (("--tls", "--tls-server-name", "gpu.example"), SECRET)],
+    ids=["file", "environment"],
+)
+def test_the_command_opens_the_door_with_files_and_a_token_from_elsewhere(command, tls_url, options, token):
+    done = command(tls_url, *CERTIFICATES, *options, token=token)
+    assert (done.exit_code, done.stdout) == (0, "out/photo.png_normal.png\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "sentence"),
+    [
+        (CERTIFICATES, AuthenticationError, "no token was sent"),
+        (("--tls", "--token-file", "token"), TLSError, "authority that is trusted here"),
+        (("--tls-ca", "ca.crt", "--token-file", "token"), TLSError, "client certificate that it accepts"),
+    ],
+)
+def test_the_command_stops_at_a_closed_door(command, tls_url, options, error, sentence):
+    done = command(tls_url, *options)
+    assert (done.exit_code, done.stdout, type(done.exception)) == (1, "", error)
+    assert sentence in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--tls-key", "client.key"), "--tls-key needs --tls-cert: give both"),
+        (("--tls-cert", "client.crt"), "--tls-cert needs --tls-key: give both"),
+        (("--tls-ca", "absent"), "Invalid value for '--tls-ca': file 'absent' does not exist."),
+        (("--tls-ca", "token"), "root_certificates must be PEM"),
+        (("--token-file", "."), "Invalid value for '--token-file': file '.' is a directory."),
+        (("--token-file", "empty"), "--token-file must hold a token, got nothing in 'empty'"),
+        (("--token-file", "photo.png"), "token must be printable ASCII"),
+        (("--token-file", "token", "--url", "gpu-1:8001"), "must travel encrypted to other machines"),
+        (("--token", SECRET), "No such option: --token"),
+    ],
+)
+def test_the_command_refuses_wrong_options_about_the_door(command, dead_url, options, sentence):
+    Path("empty").touch()
+    done = command(dead_url, *options)
+    assert done.exit_code == 2
+    words = " ".join(done.stderr.replace("│", " ").split())
+    assert sentence in words
+    assert SECRET not in words

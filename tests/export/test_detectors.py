@@ -1,5 +1,6 @@
 import json
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from sapiens_core.tasks import ENGINE_FILES
 from sapiens_export.checkpoints import file_sha256
 from sapiens_export.engines import engine_from_torchscript
 from sapiens_export.exporter import export_detector, export_engine, install_hog_detector
+from sapiens_export.hub import Hub
 from sapiens_export.networks.detectors import load_detector
 from sapiens_export.parity import in_order_of
 from sapiens_export.serving import Serving
@@ -247,3 +249,34 @@ def test_what_is_no_such_detector_is_refused(damage, message, tmp_path):
     damage(folder)
     with pytest.raises(ValueError, match=message):
         load_detector(str(folder))
+
+
+@pytest.mark.parametrize("card", ["---\nlicense: mit\n---\n", None], ids=["model card", "no model card"])
+def test_a_name_on_the_hub_stands_for_the_files_there(card, hub_server, tmp_path):
+    folder = save(rt_detr(), tmp_path / "detector")
+    (folder / "README.md").unlink()
+    if card:
+        (folder / "README.md").write_text(card)
+    hub_server.files = {f"somebody/rtdetr/{file.name}": file.read_bytes() for file in folder.iterdir()}
+    hub = Hub(hub_server.url, cache=tmp_path / "cache")
+    first = load_detector("somebody/rtdetr", hub)
+    hub_server.refusal = "unavailable"
+    again = load_detector("somebody/rtdetr", hub)
+    assert first.config == again.config
+    assert first.config.size == "rtdetr"
+    assert first.licence == again.licence == ("mit" if card else "not stated by somebody/rtdetr")
+    assert file_sha256(again.weights) == file_sha256(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("somebody/rtdetr", "http://127.0.0.1:1 must be within reach, got"),
+        ("somebody/absent/rtdetr", "there is no such folder"),
+    ],
+)
+def test_a_detector_that_cannot_be_had_is_told_at_once(name, reason, tmp_path):
+    start_s = time.monotonic()
+    with pytest.raises(ValueError, match=f"got {name}: {reason}.*; check name and network, or copy these"):
+        load_detector(name, Hub("http://127.0.0.1:1", cache=tmp_path))
+    assert time.monotonic() - start_s < 5

@@ -38,6 +38,11 @@ def test_a_file_gives_what_is_in_it(file):
     )
 
 
+def test_a_file_has_the_words_of_the_flags_for_empty_lists(file):
+    file.write_text("gpus: all\nwarmup: none\n")
+    assert read_serving(file) == {"gpus": (), "warmup": ()}
+
+
 def test_an_empty_file_chooses_nothing(file):
     file.write_text("# nothing yet\n")
     assert read_serving(file) == {}
@@ -50,9 +55,11 @@ def test_an_empty_file_chooses_nothing(file):
         ("max_batch_size: four", "max_batch_size in .* must be a whole number, got 'four'"),
         ("max_batch_size: true", "must be a whole number, got True"),
         ("max_batch_size: 4.0", "must be a whole number, got 4.0"),
-        ("gpus: 0", "gpus in .* must be a list of whole numbers, got 0"),
-        ("gpus: [0, false]", r"must be a list of whole numbers, got [0, False]"),
-        ("warmup: [a]", r"must be a list of whole numbers, got ['a']"),
+        ("gpus: 0", "gpus in .* must be a list of whole numbers such as [0, 1], or all, got 0"),
+        ("gpus: none", "such as [0, 1], or all, got 'none'"),
+        ("gpus: [0, false]", r"must be a list of whole numbers such as [0, 1], or all, got [0, False]"),
+        ("warmup: [a]", r"must be a list of whole numbers such as [0, 1], or none, got ['a']"),
+        ("instances: 1\ngpus: all\ninstances: 2", "must be different, got ['instances'] more than once"),
         ("tensorrt_accelerator: 1", "must be true or false, got 1"),
         ("- 4", r"must hold lines `key: value`, got [4]"),
         ("max_batch_size: [", "must be a YAML file, got: .*line 1"),

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 
 import pytest
+import torch
 from typer import Typer
 from typer.testing import CliRunner
 
@@ -14,6 +15,7 @@ from sapiens_core.families import FAMILIES
 from sapiens_core.tasks import TASKS, Task
 from sapiens_export.cli_zoo import zoo_command
 from sapiens_export.networks.config import released_network
+from sapiens_export.networks.sapiens import SapiensNetwork
 from sapiens_export.zoo import ZOO, zoo_entry
 
 SUFFIXES = {
@@ -44,6 +46,9 @@ def test_there_is_an_architecture_for_all_weights(entry):
     (variant,) = (variant for variant in TASKS[entry.task].variants if variant.labels == entry.labels)
     config = released_network(entry.task, entry.size, variant=variant)
     assert (config.size, config.input_hw) == (entry.size, entry.input_hw)
+    with torch.device("meta"):
+        network = SapiensNetwork(config)
+    assert sum(parameter.numel() for parameter in network.parameters()) == entry.num_parameters
 
 
 @every_entry
@@ -114,6 +119,14 @@ def test_the_table_names_all_weights_of_a_task(run):
         assert (entry.file.name in result.stdout) is (entry.task is Task.POSE)
     assert "COCO AP 79.6" in result.stdout
     assert "not stated" in result.stdout
+    assert "8.7 GB" in result.stdout
+
+
+def test_who_asks_for_detectors_is_told_where_they_are(run):
+    result = run("--task", "detect")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "`sapiens export detect` takes OpenCV's" in result.stderr
+    assert run("--task", "detect", "--json").stdout == "[]\n"
 
 
 def test_programs_get_every_file(run):
@@ -124,6 +137,7 @@ def test_programs_get_every_file(run):
         assert row["files"]["original"]["path"] == entry.file.path
         assert tuple(row["input_hw"]) == entry.input_hw
         assert row["licence"] == entry.licence
+        assert row["num_parameters"] == entry.num_parameters
 
 
 def test_the_list_needs_nothing_of_the_export_extra():

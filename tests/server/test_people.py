@@ -56,8 +56,8 @@ class Asker:
         self.client = triton.InferenceServerClient(url)
 
     def __call__(self, model, image, *, timeout_s=None, **inputs):
-        """Return the outputs of a model by name; `image` is the bytes of a file."""
-        arrays = {"image": np.frombuffer(image, np.uint8), **inputs}
+        """Return the outputs of a model by name; `image` is the bytes of a file, None: not sent."""
+        arrays = inputs if image is None else {"image": np.frombuffer(image, np.uint8), **inputs}
         kinds = {"uint8": "UINT8", "float32": "FP32", "bool": "BOOL"}
         tensors = []
         for name, array in arrays.items():
@@ -235,3 +235,10 @@ def test_that_an_engine_is_busy_is_told_as_such(ask_stand_in, crowd):
     statuses = {code for code, _ in answers}
     assert statuses == {"OK", "StatusCode.UNAVAILABLE"}
     assert any("Exceeds maximum queue size" in message for _, message in answers)
+
+
+def test_a_request_without_its_image_gets_a_sentence(ask, people):
+    with pytest.raises(InferenceServerException, match="image must be sent") as caught:
+        ask("people_pose", None, whole_image_if_nobody=np.array([True]))
+    assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
+    assert len(ask("people_pose", people)["scores"]) == len(PERSONS)

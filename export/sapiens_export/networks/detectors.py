@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForObjectDetection
-from transformers.utils.hub import cached_file
 
 from sapiens_core.tasks import Normalization
+from sapiens_export.hub import DownloadError, Hub, download_checkpoint
 from sapiens_export.networks.config import DetectorConfig
+from sapiens_export.zoo import HubFile
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
 # Those that score every class by itself and return boxes as shares of the image, as `ServedDetector` expects.
 FAMILIES = {"rt_detr": "rt-detr", "rt_detr_v2": "rt-detr-v2", "d_fine": "d-fine"}
 PERSON = "person"
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _WEIGHTS = "model.safetensors"
+_PREPROCESSING = "preprocessor_config.json"
+_CARD = "README.md"
 
 
 @dataclass(frozen=True)
@@ -80,28 +85,32 @@ class ServedDetector(nn.Module):
         return corners * sides, outputs.logits[:, :, self.person].float().sigmoid()
 
 
-def load_detector(name: str) -> LoadedDetector:
+def load_detector(name: str, hub: Hub | None = None) -> LoadedDetector:
     """Load a detector in the format of `save_pretrained`; code beside the weights is not run.
 
     Args:
         name: Folder, or name on the hub, from where it is downloaded.
+        hub: Where from; None: as the environment says.
 
     Raises:
         ValueError: There is no such detector, or it is of another kind.
     """
     try:
-        config = AutoConfig.from_pretrained(name)
+        folder = _folder(name, hub or Hub())
+        config = AutoConfig.from_pretrained(folder)
         if config.model_type not in FAMILIES:
             raise ValueError(f"detector must be one of {sorted(FAMILIES)}, {name} is {config.model_type!r}")
-        preprocessing = json.loads(_file(name, "preprocessor_config.json").read_text())
-        weights = _file(name, _WEIGHTS)
+        preprocessing = json.loads((folder / _PREPROCESSING).read_text())
         network, loading = AutoModelForObjectDetection.from_pretrained(
-            name, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
         )
     except OSError as error:
+        # What the hub's client advises is for published weights.
+        reason = str(error).partition(";" if isinstance(error, DownloadError) else "\n")[0]
         raise ValueError(
             f"detector must be a folder or a name on the Hugging Face hub with config.json, {_WEIGHTS} and "
-            f"preprocessor_config.json, got {name}: {str(error).splitlines()[0]}"
+            f"{_PREPROCESSING}, got {name}: {reason}; check name and network, or copy these files into a "
+            "folder and give that"
         ) from error
     if loading["missing_keys"]:
         missing = sorted(loading["missing_keys"])[:3]
@@ -115,16 +124,27 @@ def load_detector(name: str) -> LoadedDetector:
         DetectorConfig(
             FAMILIES[config.model_type], Path(name).name, _input_hw(preprocessing, name), config.num_queries
         ),
-        weights,
-        _licence(name),
+        folder / _WEIGHTS,
+        _licence(name, folder / _CARD),
     )
 
 
-def _file(name: str, file: str) -> Path:
-    path = cached_file(name, file)
-    if path is None:
-        raise OSError(f"{file} is missing")
-    return Path(path)
+def _folder(name: str, hub: Hub) -> Path:
+    """Return the folder of the files: that of the name, else where they are downloaded to.
+
+    transformers would download them too, but tries for half a minute where there is no way to the hub.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    if not _HUB_NAME.fullmatch(name):
+        raise OSError("there is no such folder, and the hub has no such names")
+    first, *others = ("config.json", _PREPROCESSING, _WEIGHTS)
+    folder = download_checkpoint(HubFile(name, first), hub=hub).path.parent
+    for file in others:
+        download_checkpoint(HubFile(name, file), hub=hub)
+    with suppress(DownloadError):  # there need not be a model card
+        download_checkpoint(HubFile(name, _CARD), hub=hub)
+    return folder
 
 
 def _input_hw(preprocessing: dict[str, Any], name: str) -> tuple[int, int]:
@@ -143,8 +163,8 @@ def _normalization(preprocessing: dict[str, Any]) -> Normalization:
     return Normalization(tuple(value / scale for value in mean), tuple(value / scale for value in std))
 
 
-def _licence(name: str) -> str:
+def _licence(name: str, card: Path) -> str:
     """Read the licence from the head of the model card, if there is one."""
-    card = cached_file(name, "README.md", _raise_exceptions_for_missing_entries=False)
-    stated = re.search(r"^license:\s*(\S+)", Path(card).read_text(), re.MULTILINE) if card else None
+    text = card.read_text() if card.is_file() else ""
+    stated = re.search(r"^license:\s*(\S+)", text, re.MULTILINE)
     return stated[1] if stated else f"not stated by {name}"

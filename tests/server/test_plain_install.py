@@ -1,0 +1,70 @@
+"""The package without extras, in environments of their own: other interpreters, other versions of numpy.
+
+Needs pip and a package index. With PYTHONS="python3.11 python3.12 python3.13" all of these are tried, with
+numpy 1.26 too, which is built from source for 3.13.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sapiens_core.hog import hog_candidates
+from sapiens_core.step_settings import PeopleSettings, StepSettings
+from sapiens_core.tasks import Task
+from sapiens_export import pipeline
+from sapiens_export.networks.config import HOG_DETECTOR
+
+ROOT = Path(__file__).parents[2]
+INPUT_HW = (64, 48)
+SETTINGS = PeopleSettings(
+    StepSettings(HOG_DETECTOR.input_hw, 4, fit=HOG_DETECTOR.fit), StepSettings(INPUT_HW, 4), num_keypoints=17
+)
+CASES = [
+    (python, numpy) for python in os.environ.get("PYTHONS", "").split() for numpy in ("numpy<2", "numpy>=2")
+] or [(sys.executable, "numpy>=2")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("python", "numpy"), CASES)
+def test_the_client_alone_does_everything_that_it_can(
+    python, numpy, tasks_server, engine_of, picture_of_people, encode, tmp_path
+):
+    image, answers = tmp_path / "people.png", tmp_path / "answers"
+    image.write_bytes(encode(picture_of_people([(110, 440, 300), (330, 400, 250)])))
+    answers.mkdir()
+    subprocess.run([python, "-m", "venv", tmp_path / "venv"], check=True)
+    alone = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([alone, "-m", "pip", "install", "--quiet", "--prefer-binary", ROOT, numpy], check=True)
+    program = [Path(__file__).with_name("plain_install.py"), tasks_server.grpc_url, image, answers]
+    subprocess.run([alone, "-I", "-W", "error", *program], cwd=tmp_path, check=True)
+    check(answers, expected(image.read_bytes(), engine_of))
+
+
+def expected(encoded, engine_of):
+    """Compute in this process what the server is asked for."""
+    keypoints, scores = pipeline.pose(encoded, engine_of(Task.POSE), SETTINGS.pose)
+    bboxes, bbox_scores = pipeline.detect(encoded, hog_candidates, SETTINGS.detect)
+    everybody = pipeline.people_pose(encoded, hog_candidates, engine_of(Task.POSE), SETTINGS)
+    return {
+        "depth": {"depth": pipeline.depth(encoded, engine_of(Task.DEPTH), INPUT_HW)},
+        "normal": {"normals": pipeline.normals(encoded, engine_of(Task.NORMAL), INPUT_HW)},
+        "seg": {"class_map": pipeline.classes(encoded, engine_of(Task.SEG), INPUT_HW)},
+        "features": {"features": pipeline.features(encoded, engine_of(Task.FEATURES), (64, 64))},
+        "pose": {"keypoints": keypoints, "scores": scores},
+        "detect": {"bboxes": bboxes, "scores": bbox_scores},
+        "people": {"keypoints": everybody.keypoints, "scores": everybody.scores},
+    }
+
+
+def check(answers, expected_answers):
+    for task, arrays in expected_answers.items():
+        with np.load(answers / f"{task}.npz") as served:
+            for name, array in arrays.items():
+                tolerance = 1e-2 if name in ("keypoints", "bboxes") else 1e-5  # pixels, else as everywhere
+                np.testing.assert_allclose(
+                    served[name], array, rtol=0, atol=tolerance, err_msg=f"{task} {name}"
+                )
