@@ -74,6 +74,12 @@ GONE = Meaning(
     "start it with `sapiens serve`, wait until it is ready, and use its gRPC port",
 )
 _INVALID = Meaning(InvalidInputError, Remedy.NONE, "{text}")
+_TOO_LARGE = Meaning(
+    InvalidInputError,
+    Remedy.NONE,
+    "{url} must take requests of this size, got: {text}; "
+    "send a smaller image or file, or let what stands before the server take more",
+)
 _NOT_FOUND = Meaning(
     ModelNotServedError,
     Remedy.ASK_WHETHER_READY,
@@ -158,12 +164,18 @@ _OF_TEXT: tuple[tuple[str, str, Meaning], ...] = (
     ("UNAVAILABLE", "WRONG_VERSION_NUMBER", _PLAIN),
     ("UNAVAILABLE", "Failed to create security handshaker", _BAD_PEM),
     ("UNAVAILABLE", "http1[.]x server", _NO_GRPC),
+    # How other servers, in Python or Go, and proxies say that they have no such service.
+    ("UNIMPLEMENTED", "^Method not found!$|^unknown (service|method) |header with status: 404$", _NO_GRPC),
+    ("UNKNOWN", "header with status: 413$", _TOO_LARGE),
+    ("RESOURCE_EXHAUSTED", "message larger than max", _TOO_LARGE),
+    ("INTERNAL", "RST_STREAM with error code", GONE),  # what a proxy does whose server went away
     ("UNAVAILABLE", "^failed to connect .*: Socket closed$", HUNG_UP),
 )
 
 _NOISE = re.compile(
     r"^(in ensemble '[^']*', |\[request id: [^]]*\] |failed to connect to all addresses; last error: \w+: )*"
 )
+_ROUND_NOISE = re.compile(r"^Stream removed \((.*)\)$")
 
 
 def meaning_of(failure: RpcFailure) -> Meaning:
@@ -175,5 +187,6 @@ def meaning_of(failure: RpcFailure) -> Meaning:
 
 
 def plain(text: str) -> str:
-    """Return the first line of a text of the server, without what gRPC and Triton put before it."""
-    return _NOISE.sub("", text).partition("\n")[0]
+    """Return the first line of a text of the server, without what gRPC and Triton put around it."""
+    line = _NOISE.sub("", text).partition("\n")[0]
+    return _ROUND_NOISE.sub(r"\1", line) or "no reason"
