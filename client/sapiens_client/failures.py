@@ -38,6 +38,8 @@ class Remedy(Enum):
     NONE = auto()
     # This replica is gone: leave it alone until it says that it is ready.
     ELSEWHERE = auto()
+    # There is no time left to help; gone if it does not answer the simplest question either, else just slow.
+    LOOK_AFTER = auto()
     # Gone if it says that it is not ready, else every replica would answer the same.
     ASK_WHETHER_READY = auto()
     # Another replica may have room, else this one in a while.
@@ -92,7 +94,7 @@ _FULL = Meaning(
     "{url} must have room for the request, got: {text}; send fewer or try later",
 )
 _LATE = "{url} must answer within {timeout_s:g} s, got: {text}; allow more with timeout_s"
-_TOO_LATE = Meaning(RequestTimeoutError, Remedy.NONE, _LATE)
+_TOO_LATE = Meaning(RequestTimeoutError, Remedy.LOOK_AFTER, _LATE)
 _QUEUED_TOO_LONG = Meaning(
     RequestTimeoutError,
     Remedy.ONCE_ELSEWHERE,
