@@ -236,6 +236,18 @@ class Attempts:
         finally:
             replica.is_probed = False
 
+    def _look_after(self, replica: Replica) -> Flow[None]:
+        """Set a replica aside that has kept somebody waiting, unless it says that it is ready."""
+        try:
+            is_ready = yield from self._says_ready(replica, _PROBE_TIMEOUT_S)
+        except RpcFailure:
+            is_ready = False
+        finally:
+            replica.is_doubted = False
+        if not is_ready:
+            self._replicas.set_aside(replica)
+            self._on_gone(replica)
+
     def _meaning(self, failure: RpcFailure, replica: Replica, deadline: Deadline) -> Flow[Meaning]:
         """Return what a failure means, after asking the replica where that depends, and act on it."""
         meaning = meaning_of(failure)
@@ -247,6 +259,8 @@ class Attempts:
             except RpcFailure:
                 is_ready = False
             meaning = replace(meaning, remedy=Remedy.NONE if is_ready else Remedy.ELSEWHERE)
+        if meaning.remedy is Remedy.LOOK_AFTER and self._replicas.to_look_after(replica):
+            yield Spawn(self._look_after(replica))
         if meaning.remedy in (Remedy.ELSEWHERE, Remedy.REST):
             self._replicas.set_aside(replica, to_rest=meaning.remedy is Remedy.REST)
         if meaning.remedy in (Remedy.ELSEWHERE, Remedy.AGAIN):
@@ -258,7 +272,7 @@ class Attempts:
         last = failures[-1]
         has_other = self._replicas.has_other([failure.replica for failure in failures])
         num_queued = sum(each.meaning.remedy is Remedy.ONCE_ELSEWHERE for each in failures)
-        if last.meaning.remedy is Remedy.NONE or len(failures) >= self._max_attempts:
+        if last.meaning.remedy in (Remedy.NONE, Remedy.LOOK_AFTER) or len(failures) >= self._max_attempts:
             return None
         if last.meaning.remedy is Remedy.ONCE_ELSEWHERE and (num_queued > 1 or not has_other):
             return None

@@ -38,6 +38,8 @@ class Remedy(Enum):
     NONE = auto()
     # This replica is gone: leave it alone until it says that it is ready.
     ELSEWHERE = auto()
+    # There is no time left to help; gone if it does not answer the simplest question either, else just slow.
+    LOOK_AFTER = auto()
     # Gone if it says that it is not ready, else every replica would answer the same.
     ASK_WHETHER_READY = auto()
     # Another replica may have room, else this one in a while.
@@ -76,6 +78,12 @@ GONE = Meaning(
     "start it with `sapiens serve`, wait until it is ready, and use its gRPC port",
 )
 _INVALID = Meaning(InvalidInputError, Remedy.NONE, "{text}")
+_TOO_LARGE = Meaning(
+    InvalidInputError,
+    Remedy.NONE,
+    "{url} must take requests of this size, got: {text}; "
+    "send a smaller image or file, or let what stands before the server take more",
+)
 _NOT_FOUND = Meaning(
     ModelNotServedError,
     Remedy.ASK_WHETHER_READY,
@@ -88,7 +96,7 @@ _FULL = Meaning(
     "{url} must have room for the request, got: {text}; send fewer or try later",
 )
 _LATE = "{url} must answer within {timeout_s:g} s, got: {text}; allow more with timeout_s"
-_TOO_LATE = Meaning(RequestTimeoutError, Remedy.NONE, _LATE)
+_TOO_LATE = Meaning(RequestTimeoutError, Remedy.LOOK_AFTER, _LATE)
 _QUEUED_TOO_LONG = Meaning(
     RequestTimeoutError,
     Remedy.ONCE_ELSEWHERE,
@@ -162,12 +170,18 @@ _OF_TEXT: tuple[tuple[str, str, Meaning], ...] = (
     ("UNAVAILABLE", "WRONG_VERSION_NUMBER", _PLAIN),
     ("UNAVAILABLE", "Failed to create security handshaker", _BAD_PEM),
     ("UNAVAILABLE", "http1[.]x server", _NO_GRPC),
+    # How other servers, in Python or Go, and proxies say that they have no such service.
+    ("UNIMPLEMENTED", "^Method not found!$|^unknown (service|method) |header with status: 404$", _NO_GRPC),
+    ("UNKNOWN", "header with status: 413$", _TOO_LARGE),
+    ("RESOURCE_EXHAUSTED", "message larger than max", _TOO_LARGE),
+    ("INTERNAL", "RST_STREAM with error code", GONE),  # what a proxy does whose server went away
     ("UNAVAILABLE", "^failed to connect .*: Socket closed$", HUNG_UP),
 )
 
 _NOISE = re.compile(
     r"^(in ensemble '[^']*', |\[request id: [^]]*\] |failed to connect to all addresses; last error: \w+: )*"
 )
+_ROUND_NOISE = re.compile(r"^Stream removed \((.*)\)$")
 
 
 def meaning_of(failure: RpcFailure) -> Meaning:
@@ -179,5 +193,6 @@ def meaning_of(failure: RpcFailure) -> Meaning:
 
 
 def plain(text: str) -> str:
-    """Return the first line of a text of the server, without what gRPC and Triton put before it."""
-    return _NOISE.sub("", text).partition("\n")[0]
+    """Return the first line of a text of the server, without what gRPC and Triton put around it."""
+    line = _NOISE.sub("", text).partition("\n")[0]
+    return _ROUND_NOISE.sub(r"\1", line) or "no reason"

@@ -27,6 +27,7 @@ class Replica:
         has_answered: Whether it ever did.
         is_aside: Whether it failed and has not said since that it is ready.
         is_probed: Whether somebody asks it again and again.
+        is_doubted: Whether it has kept somebody waiting and is being asked whether it is still there.
         is_listed: Whether it is still among the addresses.
         num_rests: How often in a row it had to rest although it said that it was ready.
         rests_until_s: Until when it is not even asked, on the clock of `time.monotonic`.
@@ -38,6 +39,7 @@ class Replica:
     has_answered: bool = False
     is_aside: bool = False
     is_probed: bool = False
+    is_doubted: bool = False
     is_listed: bool = True
     num_rests: int = 0
     rests_until_s: float = 0.0
@@ -151,6 +153,13 @@ class Replicas:
             for replica in unwatched:
                 replica.is_probed = True
             return unwatched
+
+    def to_look_after(self, replica: Replica) -> bool:
+        """Return whether nobody asks a replica already whether it is there; whoever is told so must."""
+        with self._lock:
+            is_new = not replica.is_doubted and not replica.is_aside
+            replica.is_doubted = replica.is_doubted or is_new
+            return is_new
 
     def is_wanted(self, replica: Replica) -> bool:
         """Return whether a replica is still worth a probe; if not, nobody probes it any more."""

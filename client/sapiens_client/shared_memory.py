@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sapiens_client.errors import ClientClosedError, RequestTimeoutError, ServerUnavailableError
-from sapiens_client.failures import meaning_of
+from sapiens_client.failures import CLOSED, Remedy, meaning_of
 from sapiens_client.flows import Flow, RpcFailure, Sleep, Spawn, Work
 from sapiens_client.server_url import is_loopback
 
@@ -36,7 +35,7 @@ _ASK_EVERY_S = 0.25
 _MAX_ASKED = 240  # times: a minute
 _MAX_ASKED_AT_THE_END = 2
 # What says nothing about whether the server allows shared memory.
-_INCONCLUSIVE = (ServerUnavailableError, RequestTimeoutError, ClientClosedError)
+_INCONCLUSIVE = ("DEADLINE_EXCEEDED", CLOSED)
 
 
 @dataclass(frozen=True)
@@ -201,7 +200,8 @@ class SharedMemory:
             yield from self._send(replica, "SystemSharedMemoryRegister", message, min(timeout_s, _TIMEOUT_S))
         except RpcFailure as failure:
             if failure.code != "ALREADY_EXISTS":  # told before it was thought to have gone away
-                if not issubclass(meaning_of(failure).kind, _INCONCLUSIVE):
+                is_gone = meaning_of(failure).remedy is Remedy.ELSEWHERE
+                if not is_gone and failure.code not in _INCONCLUSIVE:
                     _LOG.debug("no shared memory with %s: %s", replica.address, failure)
                     self._refusing.add(replica)
                 return False

@@ -11,7 +11,7 @@ import grpc
 
 from sapiens_client.failures import CLOSED
 from sapiens_client.flows import Flow, HangUp, RpcFailure, Send, Sleep, Spawn, Step, Together, Work
-from sapiens_client.transport_channel import SERVICE, channel_credentials, channel_options
+from sapiens_client.transport_channel import SERVICE, channel_credentials, channel_options, whole
 
 if TYPE_CHECKING:
     from sapiens_client.replicas import Replica
@@ -82,7 +82,7 @@ class Transport:
     def _sent(self, send: Send) -> bytes:
         method = self._channel(send.replica).unary_unary(SERVICE + send.method, None, None)
         try:
-            return bytes(method(send.message, timeout=send.timeout_s, metadata=send.metadata))
+            return whole(method(send.message, timeout=send.timeout_s, metadata=send.metadata))
         except grpc.RpcError as error:
             code = CLOSED if self._is_closed else error.code().name
             raise RpcFailure(code, error.details() or "") from error

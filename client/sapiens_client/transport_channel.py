@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from sapiens_client.flows import RpcFailure
+
 if TYPE_CHECKING:
     from sapiens_client.options import Compression
     from sapiens_client.replicas import Replica
@@ -61,3 +63,14 @@ def channel_credentials(settings: Settings) -> grpc.ChannelCredentials | None:
         return None
     pems = settings.pems
     return grpc.ssl_channel_credentials(pems.root_certificates, pems.client_key, pems.client_certificate)
+
+
+def whole(reply: bytes | None) -> bytes:
+    """Return a reply.
+
+    Raises:
+        RpcFailure: It broke off, which gRPC calls a success without a message.
+    """
+    if reply is None:
+        raise RpcFailure("UNAVAILABLE", "a reply that breaks off")
+    return bytes(reply)

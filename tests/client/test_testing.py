@@ -225,6 +225,18 @@ def test_failures_that_cannot_be_are_refused(server):
         server.hang("Infer")
     with pytest.raises(ValueError, match="latency_s must be at least 0 seconds, got -1"):
         server.latency_s = -1
+    with pytest.raises(ValueError, match="after_s must be at least 0 seconds, got -1"):
+        server.fail(Fault.INTERNAL, after_s=-1)
+
+
+def test_a_failure_may_come_late_but_not_to_callers_who_left(client, server, photo):
+    client.depth(photo)
+    server.fail(Fault.INTERNAL, times=2, after_s=0.3)
+    with pytest.raises(InferenceError):
+        client.depth(photo)
+    with pytest.raises(RequestTimeoutError):
+        client.depth(photo, timeout_s=0.1)
+    assert eventually(lambda: server.num_cancelled == 1)
 
 
 def test_a_slow_server_takes_its_time_but_not_that_of_callers_who_left(client, server, photo):

@@ -4,13 +4,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
-import grpc
 import numpy as np
 import pytest
+from bad_peers import service
 from tritonclient.grpc import service_pb2
 
 from sapiens_client import (
@@ -100,23 +99,6 @@ def test_full_and_slow_queues_are_told_apart_from_a_missing_server(transport, sl
     assert working.result().shape == (1, 2)
     assert isinstance(waiting.exception(), RequestTimeoutError)
     assert isinstance(refused.exception(), ServerOverloadedError)
-
-
-@contextmanager
-def service(port: int = 0, **methods: Callable[[bytes], bytes]) -> Iterator[str]:
-    """The address of a gRPC server that has these methods of Triton's service."""
-    handlers = {
-        name: grpc.unary_unary_rpc_method_handler(lambda request, _, answer=answer: answer(request))
-        for name, answer in methods.items()
-    }
-    server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
-    server.add_generic_rpc_handlers(
-        [grpc.method_handlers_generic_handler("inference.GRPCInferenceService", handlers)]
-    )
-    port = server.add_insecure_port(f"127.0.0.1:{port}")
-    server.start()
-    yield f"127.0.0.1:{port}"
-    server.stop(0).wait()
 
 
 def config_reply(**parameters: str) -> bytes:

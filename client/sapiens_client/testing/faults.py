@@ -17,12 +17,14 @@ class RefusedError(Exception):
     Args:
         code: gRPC's status.
         text: What the caller is told.
+        after_s: How long the server works before it says so, seconds.
     """
 
-    def __init__(self, code: grpc.StatusCode, text: str) -> None:
+    def __init__(self, code: grpc.StatusCode, text: str, after_s: float = 0.0) -> None:
         super().__init__(text)
         self.code = code
         self.text = text
+        self.after_s = after_s
 
 
 class Fault(Enum):

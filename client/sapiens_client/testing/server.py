@@ -103,8 +103,7 @@ class FakeServer:
 
     @latency_s.setter
     def latency_s(self, seconds: float) -> None:
-        if seconds < 0:
-            raise ValueError(f"latency_s must be at least 0 seconds, got {seconds}; give a longer time")
+        _check_not_negative("latency_s", seconds)
         self._traffic.latency_s = seconds
 
     def fail(
@@ -114,6 +113,7 @@ class FakeServer:
         *,
         times: int | None = 1,
         method: str = "ModelInfer",
+        after_s: float = 0.0,
     ) -> None:
         """Let the next calls fail; later failures wait for earlier ones.
 
@@ -122,9 +122,11 @@ class FakeServer:
             text: What to say; {model} and {id} are filled in. None: what the real server says.
             times: How many calls; None: all until `recover`.
             method: gRPC method that fails.
+            after_s: How long it works before it fails, seconds.
 
         Raises:
-            ValueError: There is no such method, `times` is below 1, or the status means success.
+            ValueError: There is no such method, `times` is below 1, `after_s` below 0, or the status means
+                success.
         """
         self._check_methods([method])
         code = fault.code if isinstance(fault, Fault) else fault
@@ -133,9 +135,10 @@ class FakeServer:
                 f"a failure must have a status other than OK and happen at least once, got {code.name} "
                 f"{times} times; use recover() to end failures"
             )
+        _check_not_negative("after_s", after_s)
         if text is None:
             text = fault.text if isinstance(fault, Fault) else f"{code.name} as the test wants"
-        self._traffic.plan(Plan(method, times, code, text))
+        self._traffic.plan(Plan(method, times, code, text, after_s))
 
     def hang(self, *methods: str) -> None:
         """Accept calls and leave them without an answer until `release`, or until their callers leave.
@@ -216,3 +219,8 @@ class FakeServer:
         for method in methods:
             if method not in self._service.methods:
                 raise ValueError(f"method must be one of {', '.join(self._service.methods)}, got {method!r}")
+
+
+def _check_not_negative(name: str, seconds: float) -> None:
+    if seconds < 0:
+        raise ValueError(f"{name} must be at least 0 seconds, got {seconds}; give a longer time")

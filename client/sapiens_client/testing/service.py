@@ -19,7 +19,7 @@ from sapiens_client.testing.messages import (
     repository_index,
     server_metadata,
 )
-from sapiens_client.testing.traffic import Request, Traffic
+from sapiens_client.testing.traffic import Request, Traffic, Visit
 
 if TYPE_CHECKING:
     from sapiens_client.testing.models import FakeModel, Networks
@@ -82,8 +82,8 @@ class FakeService:
         def behave(message: Any, context: grpc.ServicerContext) -> Any:
             visit = self._traffic.enter(Request.of(method, message, context), context)
             try:
-                self._check_let_in(visit.request)
-                self._traffic.wait(visit)
+                self._check_let_in(visit)
+                self._traffic.wait(visit, self._traffic.latency_s if method == "ModelInfer" else 0.0)
                 reply = self._answers[method](message)
             except RefusedError as error:
                 visit.is_answered = not visit.has_left
@@ -93,13 +93,16 @@ class FakeService:
 
         return behave
 
-    def _check_let_in(self, request: Request) -> None:
+    def _check_let_in(self, visit: Visit) -> None:
+        request = visit.request
         required = self._traffic.required
         if required and request.method in _RESTRICTED:
             header, value = required
             if request.metadata.get(header) != value:
                 raise RefusedError(Fault.RESTRICTED.code, Fault.RESTRICTED.text.replace("{header}", header))
         if (failure := self._traffic.due(request)) is not None:
+            if failure.after_s:
+                self._traffic.wait(visit, failure.after_s)
             raise failure
         if self._traffic.is_draining and request.method != _ALWAYS:
             raise self._farewell(request)

@@ -62,12 +62,14 @@ class Plan:
         times: How many calls; None: all.
         code: gRPC's status.
         text: What the caller is told, see `filled`.
+        after_s: How long a call takes before it fails, seconds.
     """
 
     method: str
     times: int | None
     code: grpc.StatusCode
     text: str
+    after_s: float
 
 
 @dataclass
@@ -126,17 +128,17 @@ class Traffic:
             for index, plan in enumerate(self._plans):
                 if plan.method == request.method:
                     self._plans[index : index + 1] = _without_one(plan)
-                    return RefusedError(plan.code, filled(plan.text, request.model, request.request_id))
+                    text = filled(plan.text, request.model, request.request_id)
+                    return RefusedError(plan.code, text, plan.after_s)
         return None
 
-    def wait(self, visit: Visit) -> None:
-        """Wait as long as a call shall take.
+    def wait(self, visit: Visit, seconds: float) -> None:
+        """Let a call take some time, and all the time while its method hangs.
 
         Raises:
             RefusedError: Its caller has left.
         """
-        is_inference = visit.request.method == "ModelInfer"
-        ends_at_s = time.monotonic() + (self.latency_s if is_inference else 0)
+        ends_at_s = time.monotonic() + seconds
         with self._changed:
             while not visit.has_left:
                 left_s = ends_at_s - time.monotonic()

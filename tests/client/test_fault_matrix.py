@@ -1,0 +1,231 @@
+"""What callers of both clients get for every failure of a call, by the phase in which it strikes.
+
+connect    the request was not sent: nothing listens, or something that is no server
+queue      the server refuses at once
+compute    the server fails after some work
+transfer   half of the reply is here
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import bad_peers as peers
+import grpc
+import numpy as np
+import pytest
+from tritonclient.grpc import service_pb2
+
+from sapiens_client import (
+    AsyncSapiensClient,
+    AuthenticationError,
+    ClientOptions,
+    DepthResult,
+    InferenceError,
+    InvalidInputError,
+    ModelNotServedError,
+    RequestTimeoutError,
+    SapiensClient,
+    SapiensError,
+    ServerOverloadedError,
+    ServerUnavailableError,
+    TLSError,
+)
+from sapiens_client.testing import FakeServer
+
+# The last words of an error: what to do.
+START = "start it with `sapiens serve`, wait until it is ready, and use its gRPC port"
+LOG = "see the server's log{about}"
+LONGER = "allow more with timeout_s"
+FEWER = "send fewer or try later"
+EXPORT = "wait if the server is starting or stopping, else add the model with `sapiens export`"
+TOKEN = "pass token, or headers with the one it names"
+SMALLER = "send a smaller image or file, or let what stands before the server take more"
+LOOK = "look whether a server is behind that address"
+THE_SERVERS_OWN = "some reason"
+
+# In every phase but the first: status -> class, how often the request was sent of at most twice, what to do.
+STATUSES = {
+    "CANCELLED": (ServerUnavailableError, 2, START),
+    "UNKNOWN": (InferenceError, 1, LOG),
+    "INVALID_ARGUMENT": (InvalidInputError, 1, THE_SERVERS_OWN),
+    "DEADLINE_EXCEEDED": (RequestTimeoutError, 1, LONGER),
+    "NOT_FOUND": (ModelNotServedError, 1, EXPORT),
+    "ALREADY_EXISTS": (InferenceError, 1, LOG),
+    "PERMISSION_DENIED": (AuthenticationError, 1, TOKEN),
+    "RESOURCE_EXHAUSTED": (ServerOverloadedError, 2, FEWER),
+    "FAILED_PRECONDITION": (InferenceError, 1, LOG),
+    "ABORTED": (InferenceError, 1, LOG),
+    "OUT_OF_RANGE": (InferenceError, 1, LOG),
+    "UNIMPLEMENTED": (InferenceError, 1, LOG),
+    "INTERNAL": (InferenceError, 1, LOG),
+    "UNAVAILABLE": (ServerUnavailableError, 2, START),
+    "DATA_LOSS": (InferenceError, 1, LOG),
+    "UNAUTHENTICATED": (AuthenticationError, 1, TOKEN),
+}
+
+# What strikes amid a reply -> words of what was seen, class, how often of at most twice, what to do.
+TRANSFERS = {
+    "silence": (peers.half, "Deadline Exceeded", RequestTimeoutError, 1, LONGER),
+    "silence from the start": (peers.nothing, "Deadline Exceeded", RequestTimeoutError, 1, LONGER),
+    "closed": (peers.closed, "closed", ServerUnavailableError, 2, START),
+    "torn": (peers.torn, "reset by peer|Broken pipe", ServerUnavailableError, 2, START),
+    "leaving": (peers.leaving, "GOAWAY|closed", ServerUnavailableError, 2, START),
+    "broken off": (peers.broken_off, "a reply that breaks off", ServerUnavailableError, 2, START),
+    "no status": (peers.without_status, "UNKNOWN", InferenceError, 1, LOG),
+    "reset by a proxy": (peers.reset(2), "RST_STREAM", ServerUnavailableError, 2, START),
+    "cancelled by a proxy": (peers.reset(8), "RST_STREAM", ServerUnavailableError, 2, START),
+    "401 of a proxy": (peers.http(401), "status: 401", AuthenticationError, 1, TOKEN),
+    "404 of a proxy": (peers.http(404), "status: 404", ServerUnavailableError, 1, START),
+    "413 of a proxy": (peers.http(413), "status: 413", InvalidInputError, 1, SMALLER),
+    "429 of a proxy": (peers.http(429), "status: 429", ServerUnavailableError, 2, START),
+    "502 of a proxy": (peers.http(502), "status: 502", ServerUnavailableError, 2, START),
+    "503 of a proxy": (peers.http(503), "status: 503", ServerUnavailableError, 2, START),
+}
+
+# What strikes while connecting -> words of what was seen, class, how often of at most twice, what to do.
+CONNECTIONS = {
+    "silence": (peers.nothing, "Deadline Exceeded|timed out", RequestTimeoutError, 1, LONGER),
+    "closed": (peers.closed_at_once, "hung up while connecting", TLSError, 1, LOOK),
+    "torn": (peers.torn_at_once, "reset by peer", ServerUnavailableError, 2, START),
+    "ssh": (peers.greeting(b"SSH-2.0-OpenSSH_9.2"), "SETTINGS", ServerUnavailableError, 2, START),
+    "http": (peers.greeting(b"HTTP/1.1 400 No"), "HTTP status 400", ServerUnavailableError, 1, START),
+}
+
+Ask = Callable[..., DepthResult | SapiensError]
+
+
+@pytest.fixture(params=["threads", "asyncio"])
+def ask(request) -> Ask:
+    """A function (address, image) -> its depth or the error; it sends requests twice at most."""
+    options = {"options": ClientOptions(max_attempts=2), "timeout_s": 0.7}
+
+    def in_a_thread(url: str, image: np.ndarray) -> DepthResult | SapiensError:
+        with SapiensClient(url, **options) as client:
+            try:
+                return client.depth(image)
+            except SapiensError as error:
+                return error
+
+    async def on_a_loop(url: str, image: np.ndarray) -> DepthResult | SapiensError:
+        async with AsyncSapiensClient(url, **options) as client:
+            try:
+                return await client.depth(image)
+            except SapiensError as error:
+                return error
+
+    return in_a_thread if request.param == "threads" else lambda *about: asyncio.run(on_a_loop(*about))
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[FakeServer]:
+    with FakeServer() as server:
+        yield server
+
+
+@pytest.fixture
+def server(running) -> FakeServer:
+    running.recover()
+    return running
+
+
+@pytest.fixture(scope="module")
+def config(running) -> bytes:
+    """What a server answers about `depth`."""
+    with grpc.insecure_channel(running.url) as channel:
+        ask = channel.unary_unary("/inference.GRPCInferenceService/ModelConfig", None, None)
+        return ask(service_pb2.ModelConfigRequest(name="depth").SerializeToString())
+
+
+def assert_tells(error: object, told: tuple[type[SapiensError], int, str], request_id: str | None) -> None:
+    kind, attempts, hint = told
+    assert type(error) is kind
+    assert (error.attempts, error.request_id) == (attempts, request_id)
+    about = f" about request {request_id}" if request_id else ""
+    assert str(error).endswith(hint.format(about=about))
+
+
+def test_the_matrix_has_every_status():
+    assert {code.name for code in grpc.StatusCode} == {"OK", *STATUSES}
+
+
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("after_s", [0.0, 0.05], ids=["queue", "compute"])
+def test_every_status_of_an_inference_is_told(after_s, status, server, ask, photo):
+    num_before = len(server.requests)
+    server.fail(grpc.StatusCode[status], "some reason", times=None, after_s=after_s)
+    error = ask(server.url, photo)
+    sent = [each.request_id for each in server.requests[num_before:] if each.method == "ModelInfer"]
+    assert_tells(error, STATUSES[status], sent[0])
+    assert (sent, error.url) == ([error.request_id] * error.attempts, server.url)
+    assert "some reason" in str(error)
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_every_status_amid_a_reply_is_told(status, config, ask, photo):
+    def spoil(stream: peers.Stream) -> None:
+        peers.half(stream)
+        stream.end(grpc.StatusCode[status].value[0], "some reason")
+
+    with peers.spoiling(spoil, config) as url:
+        error = ask(url, photo)
+    assert_tells(error, STATUSES[status], error.request_id)
+    assert (error.url, len(error.request_id)) == (url, 8)
+    assert "some reason" in str(error)
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_every_status_before_an_inference_is_told_without_a_request_id(status, server, ask, photo):
+    num_before = len(server.requests)
+    server.fail(grpc.StatusCode[status], "some reason", times=None, method="ModelConfig")
+    assert_tells(ask(server.url, photo), STATUSES[status], None)
+    assert {each.method for each in server.requests[num_before:]} <= {"ModelConfig", "ServerReady"}
+
+
+@pytest.mark.parametrize("what", TRANSFERS)
+def test_whatever_strikes_amid_a_reply_is_told(what, config, ask, photo):
+    spoil, seen, *told = TRANSFERS[what]
+    with peers.spoiling(spoil, config) as url:
+        error = ask(url, photo)
+    assert_tells(error, told, error.request_id)
+    assert (error.url, len(error.request_id)) == (url, 8)
+    assert re.search(seen, str(error))
+
+
+@pytest.mark.parametrize("what", CONNECTIONS)
+def test_whatever_strikes_while_connecting_is_told(what, ask, photo):
+    treat, seen, *told = CONNECTIONS[what]
+    with peers.accepting(treat) as url:
+        error = ask(url, photo)
+    assert_tells(error, told, None)
+    assert error.url == url
+    assert re.search(seen, str(error))
+
+
+def test_an_address_where_nothing_listens_is_told(dead_url, ask, photo):
+    assert_tells(ask(dead_url, photo), (ServerUnavailableError, 2, START), None)
+
+
+def test_a_server_that_is_none_of_tritons_is_told(ask, photo):
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    error = ask(f"127.0.0.1:{port}", photo)
+    server.stop(0).wait()
+    assert_tells(error, (ServerUnavailableError, 1, START), None)
+    assert "Method not found!" in str(error)
+
+
+def test_a_server_that_takes_no_large_requests_is_told(config, ask):
+    with peers.service(ModelConfig=lambda _: config, ModelInfer=lambda _: b"") as url:
+        error = ask(url, bytes(5 << 20))
+    assert_tells(error, (InvalidInputError, 1, SMALLER), error.request_id)
+    assert "message larger than max" in str(error)
+
+
+def test_a_failure_without_a_word_still_makes_a_sentence(server, ask, photo):
+    server.fail(grpc.StatusCode.ABORTED, "", times=None)
+    assert "got ABORTED: no reason; see" in str(ask(server.url, photo))
