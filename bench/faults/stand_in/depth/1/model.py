@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -29,6 +30,6 @@ def _depth(image):
     depth = np.zeros((height, width), np.float32)
     depth[0, :3] = os.getppid(), number, image.sum(dtype=np.uint64) % 2**24
     if JOURNAL:
-        with open(JOURNAL, "a") as journal:
+        with Path(JOURNAL).open("a") as journal:
             journal.write(f"{time.monotonic()} {number}\n")
     return {"depth": depth}
