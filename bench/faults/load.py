@@ -11,7 +11,26 @@ from typing import Self
 from figures import Figure, at_least, at_most, exactly, told
 from servers import answering_server, new_image
 
-from sapiens_client import SapiensClient, SapiensError
+from sapiens_client import ClientOptions, SapiensClient, SapiensError
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large a run is.
+
+    Attributes:
+        seconds: How long the load lasts, at least.
+        event_s: When it happens.
+        num_callers: How many calls are under way at a time.
+        resolve_every_s: How old the client's addresses of a name may become.
+        num_images: How many are asked about in bulk.
+    """
+
+    seconds: float = 15.0
+    event_s: float = 3.0
+    num_callers: int = 8
+    resolve_every_s: float = ClientOptions().resolve_every_s
+    num_images: int = 1000
 
 
 @dataclass(frozen=True)

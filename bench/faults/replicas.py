@@ -8,10 +8,9 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from figures import Figure, at_most, exactly, told
-from load import Load
+from load import Load, Sizes
 from servers import WAIT_S, Fleet, is_listening, model_processes, port_of
 
 from sapiens_client import ClientOptions, SapiensClient
@@ -21,23 +20,6 @@ _PING_S, _PING_TIMEOUT_S = 2.0, 1.0
 # Triton accepts pings that come at most as often as this.
 _CONSENT = f"--grpc-http2-min-recv-ping-interval-without-data={_PING_S / 2 * 1e3:.0f}"
 _NAME = "replicas.example"
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How large a run is.
-
-    Attributes:
-        seconds: How long the load lasts, at least.
-        event_s: When it happens.
-        num_callers: How many calls are under way at a time.
-        resolve_every_s: How old the client's addresses of a name may become.
-    """
-
-    seconds: float = 15.0
-    event_s: float = 3.0
-    num_callers: int = 8
-    resolve_every_s: float = field(default=ClientOptions().resolve_every_s)
 
 
 def kill(sizes: Sizes) -> list[Figure]:
