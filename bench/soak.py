@@ -194,8 +194,10 @@ def soak(minutes: float, num_callers: int, every_s: float) -> list[Figure]:
             slope_mb(samples, [each.server_mb for each in samples]),
             "MB",
         ),
-        at_most("open files at the end, and in the beginning", end.num_files, begin.num_files),
-        at_most("threads at the end, and in the beginning", end.num_threads, begin.num_threads),
+        told("open files in the beginning", begin.num_files),
+        at_most("open files at the end", end.num_files, begin.num_files),
+        told("threads in the beginning", begin.num_threads),
+        at_most("threads at the end", end.num_threads, begin.num_threads),
     ]
 
 

@@ -55,7 +55,7 @@ def main() -> int:
     options = parser.parse_args()
     sizes = Sizes(options.seconds, options.at, options.callers, options.resolve_every, options.images)
     num_missed = 0
-    print("| check | figure | required | measured | |\n|---|---|---|---|---|")
+    print("| check | figure | required | measured | |\n|---|---|---|---|---|", flush=True)
     try:
         for name in options.checks or CHECKS:
             for figure in CHECKS[name](sizes):

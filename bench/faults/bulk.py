@@ -25,7 +25,8 @@ _IN_FLIGHT = 2 * 2 * NUM_SLOTS  # as many wait at the two servers as are compute
 _SAPIENS = (sys.executable, "-c", "from sapiens_client.cli import main; main()")
 _OPTIONS = ("-o", "results", "--format", "npy", "--resume", "--concurrency", str(_IN_FLIGHT))
 _COMMAND = (*_SAPIENS, "depth", "photos", *_OPTIONS)
-_RATE_S, _WARM_UP_S = 3.0, 0.5
+_WARM_UP_S = 0.5
+_RATE_SHARE = 0.2  # of the duration of a load
 _PEAK_MEMORY = re.compile(r"VmHWM:\s*(\d+) kB")
 
 
@@ -72,7 +73,7 @@ def bulk(sizes: Sizes) -> list[Figure]:
         finally:
             del os.environ[JOURNAL_VARIABLE]
         urls = f"{one.grpc_url},{other.grpc_url}"
-        rates = [_images_per_s(urls)]
+        rates = [_images_per_s(urls, sizes.seconds * _RATE_SHARE)]
         (folder / "journal").write_text("")  # of what follows only
         command = (*_COMMAND, "--url", urls)
         kills = {
@@ -81,7 +82,7 @@ def bulk(sizes: Sizes) -> list[Figure]:
         }
         runs = [_run(command, folder, kills), _run(command, folder, {})]
         computed = _computed(folder / "journal")
-        rates.append(_images_per_s(urls))
+        rates.append(_images_per_s(urls, sizes.seconds * _RATE_SHARE))
         return [
             exactly("the killed server's port is open", is_listening(one), False),
             exactly("exit status of the runs", [run.status for run in runs], [-signal.SIGKILL, 0]),
@@ -103,12 +104,12 @@ def _written(photos: Path, num_images: int) -> dict[str, list[int]]:
     return told_by_result
 
 
-def _images_per_s(urls: str) -> float:
+def _images_per_s(urls: str, seconds: float) -> float:
     """Return what the servers at these addresses do for as many callers as the command has."""
     with SapiensClient(urls) as client, Load(client, _IN_FLIGHT) as load:
-        load.until(_WARM_UP_S + _RATE_S)
+        load.until(_WARM_UP_S + seconds)
         ended = [call for call in load.calls if call.ended_s >= _WARM_UP_S]
-    return len(ended) / _RATE_S
+    return len(ended) / seconds
 
 
 def _run(command: Sequence[str], folder: Path, events: Mapping[int, Event]) -> _Run:
