@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -36,6 +37,9 @@ _READY_TIMEOUT_S = 2.0
 _LEAST_S = 0.01
 _FIRST_WAIT_S = 0.05
 _FINAL = (AuthenticationError, ClientClosedError, TLSError)  # waiting for a server does not change them
+# A server that is back is found by a probe, after an attempt to connect that may be half a second away.
+_PATIENCE_S = 1.5
+_LOOK_S = 0.02
 _ADVICE_TO_PLAIN = "pass tls if it wants encryption, or look whether a server is behind that address"
 _ADVICE_TO_ENCRYPTED = (
     "give TLS a client certificate that it accepts, or look whether a server is behind that address"
@@ -186,8 +190,11 @@ class Attempts:
         """
         self._budget.earn()
         failures: list[_Failure] = []
+        patient_until_s = time.monotonic() + min(_PATIENCE_S, deadline.left_s() / 2)
         while True:
             yield from self._tend(deadline)
+            while self._replicas.may_come_back and time.monotonic() < patient_until_s:
+                yield Sleep(_LOOK_S)
             replica = self._replicas.take([failure.replica for failure in failures])
             was_aside = replica.is_aside
             try:
@@ -271,16 +278,17 @@ class Attempts:
         """Return how long to wait before the next try; None: there shall be none."""
         last = failures[-1]
         has_other = self._replicas.has_other([failure.replica for failure in failures])
+        # What was under way at a replica that goes away moves for nothing: that is never more than it had.
+        has_gone = last.meaning.remedy is Remedy.ELSEWHERE and not last.was_aside
+        moves = has_gone and (has_other or self._replicas.may_come_back)
         num_queued = sum(each.meaning.remedy is Remedy.ONCE_ELSEWHERE for each in failures)
         if last.meaning.remedy in (Remedy.NONE, Remedy.LOOK_AFTER) or len(failures) >= self._max_attempts:
             return None
         if last.meaning.remedy is Remedy.ONCE_ELSEWHERE and (num_queued > 1 or not has_other):
             return None
-        wait_s = 0.0 if has_other else _FIRST_WAIT_S * 2 ** len(failures) * random.uniform(0.5, 1)
+        wait_s = 0.0 if has_other or moves else _FIRST_WAIT_S * 2 ** len(failures) * random.uniform(0.5, 1)
         if wait_s >= deadline.left_s():
             return None
-        # What was under way at a replica that goes away moves for nothing: that is never more than it had.
-        moves = has_other and last.meaning.remedy is Remedy.ELSEWHERE and not last.was_aside
         return wait_s if moves or self._budget.spend() else None
 
     def _error(self, request: Request, failures: list[_Failure], deadline: Deadline) -> SapiensError:

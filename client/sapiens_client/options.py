@@ -18,7 +18,7 @@ class ClientOptions:
     Attributes:
         max_attempts: How often one request may be sent, the first time included.
         retry_share: How many further tries every request earns, on average; keeps tries from multiplying an
-            overload. What moves away from a server that went down while others are up is not counted.
+            overload. What moves from a server that went down to another one is not counted.
         keepalive_s: How long a connection with calls under way may be silent before the server is asked for a
             sign of life. A server that does not consent to pings cuts the connection; `sapiens serve`
             consents to one per 5 s. [s]
@@ -41,7 +41,7 @@ class ClientOptions:
     retry_share: float = 0.2
     keepalive_s: float = 10.0
     keepalive_timeout_s: float = 2.0
-    resolve_every_s: float = 5.0
+    resolve_every_s: float = 4.0
     output: Output = "auto"
     compression: Compression = "none"
     shared_memory: bool = True

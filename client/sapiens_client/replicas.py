@@ -146,6 +146,14 @@ class Replicas:
         with self._lock:
             return any(not each.is_aside and each not in tried for each in self._all.values())
 
+    @property
+    def may_come_back(self) -> bool:
+        """Whether none of several replicas is in use, and one may say at any moment that it is ready."""
+        with self._lock:
+            now_s = time.monotonic()
+            are_aside = len(self._all) > 1 and all(each.is_aside for each in self._all.values())
+            return are_aside and any(each.rests_until_s <= now_s for each in self._all.values())
+
     def to_probe(self) -> list[Replica]:
         """Return the replicas set aside that nobody probes yet; whoever gets them must."""
         with self._lock:

@@ -26,6 +26,7 @@ from sapiens_client import (
     ServerOverloadedError,
     ServerUnavailableError,
 )
+from sapiens_client.testing import FakeServer
 from sapiens_server import RunningServer, ServerOptions, serve
 
 Start = Callable[[], RunningServer]
@@ -129,6 +130,20 @@ def test_a_dead_process_of_one_server_costs_no_call_where_there_are_two(start, p
         client.normal(photo)
     os.kill(one.pid, signal.SIGKILL)  # it would wait for its dead process when told to stop
     assert (caught.value.url, caught.value.attempts, len(caught.value.request_id)) == (one.grpc_url, 1, 8)
+
+
+def test_no_call_fails_when_a_server_leaves_before_the_other_is_known_to_be_back(photo):
+    with FakeServer() as one, FakeServer() as other, SapiensClient([one.url, other.url]) as client:
+        one.stop()
+        for _ in range(2):
+            client.normal(photo)
+        time.sleep(1)  # by now the next attempt to connect is as far away as it may be
+        one.start()
+        other.drain()
+        with ThreadPoolExecutor(24) as threads:
+            results = list(threads.map(client.normal, [photo] * 24))
+        assert {result.timing.attempts for result in results} <= {1, 2}
+        assert client.normal(photo).timing.attempts == 1
 
 
 def test_a_server_that_was_restarted_is_found_again(replicated, photo):

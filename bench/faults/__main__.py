@@ -1,0 +1,70 @@
+"""What the SDK does when real servers fail: acceptance checks with their required figures.
+
+    python bench/faults [kill hang stop rolling stub dns refusals large bulk] [--seconds 15] [--at 3]
+
+Callers in a closed loop send bodies of 300 KB to two servers on this machine. A stand-in for a network waits
+for 80 ms on four instances per server, and tells which server had which image. Exit status 1: a figure is
+missed.
+
+  kill       SIGKILL for one of two servers, which is started again
+  hang       SIGSTOP for 6 s
+  stop       SIGTERM
+  rolling    SIGTERM and restart of one after the other
+  stub       SIGKILL for one of the model's processes
+  dns        a name gets a second address and loses the first
+  refusals   wrong token, no token, wrong authority, no TLS
+  large      60 MB there and 60 MB back
+  bulk       the command line with many images: SIGKILL for a server, then for the command
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import replicas
+from bulk import bulk
+from large import large
+from load import Sizes
+from refusals import refusals
+
+CHECKS = {
+    "kill": replicas.kill,
+    "hang": replicas.hang,
+    "stop": replicas.stop,
+    "rolling": replicas.rolling,
+    "stub": replicas.stub,
+    "dns": replicas.dns,
+    "refusals": refusals,
+    "large": large,
+    "bulk": bulk,
+}
+
+
+def main() -> int:
+    """Run the checks that were asked for and print their figures."""
+    parser = argparse.ArgumentParser(
+        prog="python bench/faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checks", nargs="*", choices=[*CHECKS, []], metavar="CHECK", help="default: all")
+    parser.add_argument("--seconds", type=float, default=Sizes.seconds, help="duration of a load")
+    parser.add_argument("--at", type=float, default=Sizes.event_s, help="when the event happens [s]")
+    parser.add_argument("--callers", type=int, default=Sizes.num_callers)
+    parser.add_argument("--resolve-every", type=float, default=Sizes.resolve_every_s, help="for dns [s]")
+    parser.add_argument("--images", type=int, default=Sizes.num_images, help="for bulk")
+    options = parser.parse_args()
+    sizes = Sizes(options.seconds, options.at, options.callers, options.resolve_every, options.images)
+    num_missed = 0
+    print("| check | figure | required | measured | |\n|---|---|---|---|---|", flush=True)
+    try:
+        for name in options.checks or CHECKS:
+            for figure in CHECKS[name](sizes):
+                print(f"| {name} | {figure}", flush=True)
+                num_missed += not figure.is_met
+    except KeyboardInterrupt:
+        return 130
+    return 1 if num_missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
