@@ -28,6 +28,7 @@ ALLOWED = {
     "client/sapiens_client/transport": {"sapiens_client", "sapiens_core", "numpy", "tritonclient", "grpc"},
     "client/sapiens_client/progress.py": {"rich"},
     "client/sapiens_client/cli_connection.py": {"sapiens_client", "typer"},
+    "client/sapiens_client/cli_models.py": {"sapiens_client", *COMMAND_LINE},
     "client/sapiens_client/cli_run.py": {"sapiens_client", "sapiens_core", "typer"},
     "client/sapiens_client/testing": {"sapiens_client", "sapiens_core", "numpy"},
     "client/sapiens_client/testing/checks.py": {"sapiens_client", "sapiens_core", "numpy", "tritonclient"},

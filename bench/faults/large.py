@@ -8,10 +8,11 @@ from figures import Figure, at_least, exactly, told
 from load import Sizes
 from servers import Fleet, answering_server, new_image
 
-from sapiens_client import AsyncSapiensClient, DepthResult, SapiensClient
+from sapiens_client import AsyncSapiensClient, ClientOptions, DepthResult, SapiensClient
 
 _NUM_BYTES = 60_000_000
 _ANSWER_HW = (3_750, 4_000)  # in float32: as many bytes
+_SENT = ClientOptions(shared_memory=False)
 
 
 def large(_: Sizes) -> list[Figure]:
@@ -19,7 +20,7 @@ def large(_: Sizes) -> list[Figure]:
     image = new_image(number=1, num_bytes=_NUM_BYTES, answer_hw=_ANSWER_HW)
     with Fleet() as fleet:
         server = fleet.start()
-        with SapiensClient(server.grpc_url) as client:
+        with SapiensClient(server.grpc_url, options=_SENT) as client:
             results = {"SapiensClient": client.depth(image)}
         results["AsyncSapiensClient"] = asyncio.run(_asked(server.grpc_url, image))
         return [
@@ -30,7 +31,7 @@ def large(_: Sizes) -> list[Figure]:
 
 
 async def _asked(url: str, image: bytes) -> DepthResult:
-    async with AsyncSapiensClient(url) as client:
+    async with AsyncSapiensClient(url, options=_SENT) as client:
         return await client.depth(image)
 
 

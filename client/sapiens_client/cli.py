@@ -13,6 +13,7 @@ import typer
 
 from sapiens_client.cli_connection import Connection, connection_from_options
 from sapiens_client.cli_files import image_files
+from sapiens_client.cli_models import models_command
 from sapiens_client.cli_run import Job, Settings, run
 from sapiens_client.errors import SapiensError
 from sapiens_client.questions import AnalysisTask
@@ -148,6 +149,9 @@ def _with(name: str, make: Callable[..., object], command: Callable[..., None]) 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
     return _with("connection", connection_from_options, _with("settings", _settings, command))
+
+
+app.command("models")(_with("connection", connection_from_options, models_command))
 
 
 def _add_task(task: AnalysisTask) -> None:
