@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from faults.figures import Figure, at_least, at_most, exactly, told
@@ -33,6 +34,7 @@ from sapiens_client import SapiensClient, SapiensError
 WAIT_S = 0.002
 WARM_UP_SHARE = 0.2
 SETTLE_S = 1.0  # gRPC closes connections on threads of its own
+MAX_SETTLES = 10
 # What every how many calls is something else, and how that ends.
 INVALID_EVERY, TIMEOUT_EVERY, NEW_CLIENT_EVERY = 20, 50, 200
 OUTCOMES = {
@@ -79,10 +81,10 @@ class Callers:
         self._is_over = threading.Event()
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(num_callers)
-        self._work = [self._threads.submit(self._call, number) for number in range(num_callers)]
         self.outcomes: Counter[tuple[str, str]] = Counter()
+        self._work = [self._threads.submit(self._call, number) for number in range(num_callers)]
 
-    def __enter__(self) -> Callers:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -168,8 +170,11 @@ def soak(minutes: float, num_callers: int, every_s: float) -> list[Figure]:
                 time.sleep(min(every_s, max(0.0, ends_s - time.monotonic())))
                 samples.append(sample(callers.num_calls, server.pid))
                 print(samples[-1], flush=True)
-        time.sleep(SETTLE_S)
-        end = sample(callers.num_calls, server.pid)
+        for _ in range(MAX_SETTLES):
+            time.sleep(SETTLE_S)
+            end = sample(callers.num_calls, server.pid)
+            if end.num_files <= begin.num_files and end.num_threads <= begin.num_threads:
+                break
         print(end, flush=True)
     unexpected = [
         Figure(f"{kind}: {outcome}", str(times))

@@ -145,8 +145,9 @@ def _computed(journal: Path) -> _Computed:
 
 
 def _results(folder: Path, sums: Mapping[str, list[int]], runs: Sequence[_Run]) -> list[Figure]:
-    right = [name for name, wanted in sums.items() if np.load(folder / name)[0, 1:3].tolist() == wanted]
-    others = {path.name for path in folder.iterdir()} - sums.keys()
+    found = {path.name for path in folder.iterdir()}
+    right = [name for name in found & sums.keys() if np.load(folder / name)[0, 1:3].tolist() == sums[name]]
+    others = found - sums.keys()
     num_skipped = len(runs[0].saved)
     summary = f"{len(sums) - num_skipped} done, {num_skipped} skipped, 0 failed"
     return [
