@@ -122,7 +122,8 @@ class WeightOptions:
         """Return the architecture, and in words where the weights would come from; nothing is fetched.
 
         Raises:
-            ValueError: The weights are a file that cannot be read, or the architecture is not said.
+            ValueError: The weights are a file that cannot be read or that the mirror lacks, or the
+                architecture is not said.
         """
         from sapiens_export.checkpoints import load_state_dict, recognised_network
 
@@ -138,8 +139,13 @@ class WeightOptions:
         if self.published is None:
             return config, f"random, seed {self.seed}"
         file = self.published.file
-        where = f"from {self.mirror}" if self.mirror else "downloaded unless it is in the cache"
-        return config, f"{file.repository}, {file.path}, about {decimal(self.published.num_bytes)}, {where}"
+        where = f"about {decimal(self.published.num_bytes)}, downloaded unless it is in the cache"
+        if self.mirror:
+            from sapiens_export.hub import mirrored_file
+
+            copy = mirrored_file(file, self.mirror)
+            where = f"{decimal(copy.stat().st_size)}, from {copy}"
+        return config, f"{file.repository}, {file.path}, {where}"
 
 
 def _ask(question: str) -> bool:

@@ -90,7 +90,7 @@ def download_checkpoint(file: HubFile, *, mirror: Path | None = None, hub: Hub |
         DownloadError: There is no such file on the hub, it may not be had, or the way there is barred.
     """
     if mirror is not None:
-        return Download(_mirrored(file, mirror), revision=None)
+        return Download(mirrored_file(file, mirror), revision=None)
     hub = hub or Hub()
     path = _cached(file, hub)
     if path is None:
@@ -100,7 +100,16 @@ def download_checkpoint(file: HubFile, *, mirror: Path | None = None, hub: Hub |
     return Download(path, revision=_revision(path, file))
 
 
-def _mirrored(file: HubFile, mirror: Path) -> Path:
+def mirrored_file(file: HubFile, mirror: Path) -> Path:
+    """Return the copy of a file that a mirror holds.
+
+    Args:
+        file: As the hub calls it.
+        mirror: Folder with `OWNER/NAME/FILE`, or just `FILE`.
+
+    Raises:
+        ValueError: The mirror has no such file.
+    """
     candidates = list(
         dict.fromkeys([mirror / file.repository / file.path, mirror / file.path, mirror / file.name])
     )

@@ -33,6 +33,7 @@ def test_a_published_network_is_planned_without_network_or_memory(plan, tmp_path
     assert facts["network"] == "depth sapiens 1b: 1156.0 million parameters, 5.512 TMAC per image"
     assert facts["engine"] == "python in bfloat16, batches of 1 to 8, about 2.3 GB"
     assert facts["GPU memory"].startswith("about 12.2 GB on each GPU")
+    assert facts["memory to export"].startswith("about 9.2 GB beside what torch takes")
     assert facts["licence"] == "CC-BY-NC-4.0"
     assert facts["new models"] == "dense_preprocess, depth, depth_engine, depth_postprocess, depth_raw"
     assert "in the way" not in facts
@@ -72,3 +73,27 @@ def test_a_network_that_does_not_fit_the_repository_is_refused(plan, network_fil
     result, _ = plan("normal", "--size", "0.3b")
     assert result.exit_code == 1
     assert "must agree on it" in result.output
+
+
+def test_an_onnx_export_takes_more_memory(plan):
+    assert plan("depth", "--size", "1b", "--runtime", "onnx")[1]["memory to export"].startswith(
+        "about 32.4 GB"
+    )
+
+
+def test_a_mirror_is_looked_into(plan, tmp_path):
+    result, _ = plan("depth", "--size", "0.3b", "--mirror", tmp_path)
+    assert result.exit_code == 1
+    assert "mirror must hold sapiens_0.3b_render_people_epoch_100.pth" in result.output
+    copy = tmp_path / "sapiens_0.3b_render_people_epoch_100.pth"
+    copy.write_bytes(bytes(1500))
+    result, facts = plan("depth", "--size", "0.3b", "--mirror", tmp_path)
+    assert result.exit_code == 0
+    assert facts["weights"].endswith(f"epoch_100.pth, 1.5 kB, from {copy}")
+
+
+def test_a_repository_that_cannot_be_made_is_in_the_way(plan, tmp_path):
+    (tmp_path / "models").write_text("a file")
+    result, facts = plan("depth", "--size", "0.3b")
+    assert result.exit_code == 1
+    assert facts["in the way"].startswith(f"repository must be a folder that can be written to, {tmp_path}")

@@ -1,12 +1,14 @@
 """The package without extras, in environments of their own: other interpreters, other versions of numpy.
 
 Needs pip and a package index. With PYTHONS="python3.11 python3.12 python3.13" all of these are tried, with
-numpy 1.26 too, which is built from source for 3.13.
+numpy 1.26 too, which is built from source for 3.13; the first also with the oldest versions of everything.
 """
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -23,22 +25,25 @@ INPUT_HW = (64, 48)
 SETTINGS = PeopleSettings(
     StepSettings(HOG_DETECTOR.input_hw, 4, fit=HOG_DETECTOR.fit), StepSettings(INPUT_HW, 4), num_keypoints=17
 )
-CASES = [
-    (python, numpy) for python in os.environ.get("PYTHONS", "").split() for numpy in ("numpy<2", "numpy>=2")
-] or [(sys.executable, "numpy>=2")]
+DEPENDENCIES = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+OLDEST = tuple(re.sub(r">=([\d.]+).*", r"==\1.*", dependency) for dependency in DEPENDENCIES)
+PYTHONS = os.environ.get("PYTHONS", "").split()
+CASES = [(python, (numpy,)) for python in PYTHONS for numpy in ("numpy<2", "numpy>=2")]
+CASES += [(python, OLDEST) for python in PYTHONS[:1]]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("python", "numpy"), CASES)
+@pytest.mark.parametrize(("python", "versions"), CASES or [(sys.executable, ("numpy>=2",))])
 def test_the_client_alone_does_everything_that_it_can(
-    python, numpy, tasks_server, engine_of, picture_of_people, encode, tmp_path
+    python, versions, tasks_server, engine_of, picture_of_people, encode, tmp_path
 ):
     image, answers = tmp_path / "people.png", tmp_path / "answers"
     image.write_bytes(encode(picture_of_people([(110, 440, 300), (330, 400, 250)])))
     answers.mkdir()
     subprocess.run([python, "-m", "venv", tmp_path / "venv"], check=True)
     alone = tmp_path / "venv" / "bin" / "python"
-    subprocess.run([alone, "-m", "pip", "install", "--quiet", "--prefer-binary", ROOT, numpy], check=True)
+    install = [alone, "-m", "pip", "install", "--quiet", "--prefer-binary", ROOT, *versions]
+    subprocess.run(install, check=True)
     program = [Path(__file__).with_name("plain_install.py"), tasks_server.grpc_url, image, answers]
     subprocess.run([alone, "-I", "-W", "error", *program], cwd=tmp_path, check=True)
     check(answers, expected(image.read_bytes(), engine_of))
