@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -175,9 +174,12 @@ class Attempts:
         try:
             while self._replicas.is_wanted(replica):
                 yield Sleep(_PROBE_EVERY_S)
-                with suppress(RpcFailure):
+                try:
                     if (yield from self._says_ready(replica, _PROBE_TIMEOUT_S)):
                         self._replicas.says_ready(replica)
+                except RpcFailure as failure:
+                    if failure.code == CLOSED:
+                        return
         finally:
             replica.is_probed = False
 
