@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sapiens_client.errors import RequestTimeoutError, ServerUnavailableError
+from sapiens_client.errors import InferenceError, RequestTimeoutError, ServerUnavailableError
 from sapiens_client.failures import CLOSED, GONE, HUNG_UP, Meaning, Remedy, meaning_of, plain
 from sapiens_client.flows import Flow, HangUp, RpcFailure, Send, Sleep, Spawn, Work
 from sapiens_client.names import Names
@@ -59,12 +59,20 @@ class Answer:
         request_bytes: Size of the request.
         url: Address of the replica that answered.
         attempts: How often the request was sent.
+        request_id: What the server's log calls it, if anything.
     """
 
     reply: bytes
     request_bytes: int
     url: str
     attempts: int
+    request_id: str | None
+
+    def error(self, sentence: str) -> InferenceError:
+        """Return the error that this is not what was asked for."""
+        error = InferenceError(sentence)
+        error.url, error.attempts, error.request_id = self.url, self.attempts, self.request_id
+        return error
 
 
 @dataclass(frozen=True)
@@ -141,7 +149,8 @@ class Attempts:
                 message: bytes = yield Work(partial(request.message, deadline.left_s()))
                 reply = yield from self._sent(replica, request.method, message, deadline.left_s())
                 self._replicas.answered(replica, was_aside=was_aside)
-                return Answer(reply, len(message), replica.address, len(failures) + 1)
+                attempts = len(failures) + 1
+                return Answer(reply, len(message), replica.address, attempts, request.request_id)
             except RpcFailure as error:
                 meaning = yield from self._meaning(error, replica, deadline)
                 failures.append(_Failure(error, meaning, replica, was_aside))

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sapiens_client.attempts import Answer, Attempts, Request
 from sapiens_client.deadline import Deadline
-from sapiens_client.errors import InferenceError
 from sapiens_client.flows import Flow, Work
 from sapiens_client.images import encoded_image
 from sapiens_client.results import Origin, Timing
@@ -110,7 +109,7 @@ class Session:
         answer = yield from self._attempts.answer(request, deadline)
         arrays = _read(partial(transport_wire.decoded_reply, answer.reply), answer, model)
         if missing := set(outputs) - arrays.keys():
-            raise InferenceError(
+            raise answer.error(
                 f"'{model}' at {answer.url} must return {sorted(missing)}, got {sorted(arrays)}"
             )
         return Reply(arrays, answer.request_bytes, len(answer.reply), answer.attempts)
@@ -138,7 +137,7 @@ def _read(read: Callable[[], R], answer: Answer, model: str) -> R:
     try:
         return read()
     except Exception as error:  # of numpy, protobuf or our own reading: the bytes are no message
-        raise InferenceError(
+        raise answer.error(
             f"{answer.url} must answer with a result of '{model}', got {len(answer.reply)} bytes that are "
             f"none: {error!r}; use the gRPC port of a Triton server, and nothing between that changes replies"
         ) from error
