@@ -3,7 +3,7 @@
 connect    the request was not sent: nothing listens, or something that is no server
 queue      the server refuses at once
 compute    the server fails after some work
-transfer   half of the reply is here
+transfer   half of the request is sent, or half of the reply is here
 """
 
 from __future__ import annotations
@@ -69,12 +69,25 @@ TRANSFERS = {
     "503 of a proxy": (peers.http(503), "status: 503", ServerUnavailableError, 2, START),
 }
 
+# What strikes amid a request, which the server has read in part -> the same.
+UPLOADS = {
+    "silence": (peers.nothing, "Deadline Exceeded", RequestTimeoutError, 1, LONGER),
+    "torn": (peers.torn, "reset by peer|Broken pipe", ServerUnavailableError, 2, START),
+    "413 of a proxy": (peers.http(413), "status: 413", InvalidInputError, 1, SMALLER),
+}
+
 # What strikes while connecting -> words of what was seen, class, how often of at most twice, what to do.
 CONNECTIONS = {
     "silence": (peers.nothing, "Deadline Exceeded|timed out", RequestTimeoutError, 1, LONGER),
     "closed": (peers.closed_at_once, "hung up while connecting", TLSError, 1, LOOK),
     "torn": (peers.torn_at_once, "reset by peer", ServerUnavailableError, 2, START),
-    "ssh": (peers.greeting(b"SSH-2.0-OpenSSH_9.2"), "SETTINGS", ServerUnavailableError, 2, START),
+    "ssh": (
+        peers.greeting(b"SSH-2.0-OpenSSH_9.2"),
+        "Failed parsing HTTP/2",
+        ServerUnavailableError,
+        2,
+        START,
+    ),
     "http": (peers.greeting(b"HTTP/1.1 400 No"), "HTTP status 400", ServerUnavailableError, 1, START),
 }
 
@@ -141,6 +154,16 @@ def test_whatever_strikes_amid_a_reply_is_told(what, config, ask, photo):
     spoil, seen, *told = TRANSFERS[what]
     with peers.spoiling(spoil, config) as url:
         error = ask(url, photo)
+    assert_tells(error, told, error.request_id)
+    assert (error.url, len(error.request_id)) == (url, 8)
+    assert re.search(seen, str(error))
+
+
+@pytest.mark.parametrize("what", UPLOADS)
+def test_whatever_strikes_amid_a_request_is_told(what, config, ask):
+    spoil, seen, *told = UPLOADS[what]
+    with peers.spoiling(spoil, config, is_early=True, room=1) as url:
+        error = ask(url, bytes(1_000_000))
     assert_tells(error, told, error.request_id)
     assert (error.url, len(error.request_id)) == (url, 8)
     assert re.search(seen, str(error))
