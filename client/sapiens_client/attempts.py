@@ -6,7 +6,6 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,11 +13,12 @@ from sapiens_client.deadline import Deadline
 from sapiens_client.errors import (
     AuthenticationError,
     ClientClosedError,
+    InferenceError,
     RequestTimeoutError,
     ServerUnavailableError,
     TLSError,
 )
-from sapiens_client.failures import GONE, HUNG_UP, Meaning, Remedy, meaning_of, plain
+from sapiens_client.failures import CLOSED, GONE, HUNG_UP, Meaning, Remedy, meaning_of, plain
 from sapiens_client.flows import Flow, HangUp, RpcFailure, Send, Sleep, Spawn
 from sapiens_client.names import Names
 from sapiens_client.replicas import Replica, Replicas, RetryBudget
@@ -72,12 +72,20 @@ class Answer:
         request_bytes: Size of the request.
         url: Address of the replica that answered.
         attempts: How often the request was sent.
+        request_id: What the server's log calls it, if anything.
     """
 
     reply: bytes
     request_bytes: int
     url: str
     attempts: int
+    request_id: str | None
+
+    def error(self, sentence: str) -> InferenceError:
+        """Return the error that this is not what was asked for."""
+        error = InferenceError(sentence)
+        error.url, error.attempts, error.request_id = self.url, self.attempts, self.request_id
+        return error
 
 
 @dataclass(frozen=True)
@@ -203,7 +211,8 @@ class Attempts:
                     message = yield from message(replica, deadline.left_s())
                 reply = yield from self.sent(replica, request.method, message, deadline.left_s())
                 self._replicas.answered(replica, was_aside=was_aside)
-                return Answer(reply, len(message), replica.address, len(failures) + 1)
+                attempts = len(failures) + 1
+                return Answer(reply, len(message), replica.address, attempts, request.request_id)
             except RpcFailure as error:
                 meaning = yield from self._meaning(error, replica, deadline)
                 failures.append(_Failure(error, meaning, replica, was_aside))
@@ -237,9 +246,12 @@ class Attempts:
         try:
             while self._replicas.is_wanted(replica):
                 yield Sleep(_PROBE_EVERY_S)
-                with suppress(RpcFailure):
+                try:
                     if (yield from self._says_ready(replica, _PROBE_TIMEOUT_S)):
                         self._replicas.says_ready(replica)
+                except RpcFailure as failure:
+                    if failure.code == CLOSED:
+                        return
         finally:
             replica.is_probed = False
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from sapiens_client.analysis import checked_tasks
 from sapiens_client.bulk import mapped, mapped_async
@@ -35,26 +33,8 @@ class MapOptions(BulkOptions, total=False):
     timeout_s: float | None
 
 
-class Client(Protocol):
-    """Has a method per task."""
-
-    def close(self) -> None:
-        """End the calls under way."""
-
-
-# Threads that still ask keep their client alive, and so in here.
-_CLIENTS: WeakSet[Client] = WeakSet()
-
-
-@atexit.register
-def _close_clients() -> None:
-    """End the calls that nobody waits for any more, else they would last until their deadlines."""
-    for client in [*_CLIENTS]:
-        client.close()
-
-
 def task_items(
-    client: Client,
+    client: object,
     task: str,
     images: Iterable[ImageLike],
     *,
@@ -77,7 +57,6 @@ def task_items(
     Raises:
         InvalidInputError: There is no such task, or an option cannot be used.
     """
-    _CLIENTS.add(client)
     items = mapped(_method(client, task, model, timeout_s), images, **options)
     return shown(items, task, num_known(images)) if progress else items
 

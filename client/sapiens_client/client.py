@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, Unpack, overload
@@ -81,8 +82,9 @@ class SapiensClient:
         self._timeout_s = timeout_s
         self._session = Session(settings)
         self._transport = Transport(settings)
-        # Also when the process ends, or nobody has the client any more: servers keep what they were told to.
-        self._end = weakref.finalize(self, _close, self._session, self._transport)
+        # Also when the process ends, or nobody has the client any more: else calls on other threads would go
+        # on until their deadlines, and servers would keep what they were told to.
+        self._end = weakref.finalize(self, _close, self._session, self._transport, os.getpid())
 
     def __enter__(self) -> Self:
         return self
@@ -419,6 +421,7 @@ class SapiensClient:
         return self._transport.run(self._session.about(image, timeout_s, ask))
 
 
-def _close(session: Session, transport: Transport) -> None:
-    transport.run(session.close())
-    transport.close()
+def _close(session: Session, transport: Transport, owner: int) -> None:
+    if os.getpid() == owner:  # gRPC does not work in a copy of its process
+        transport.run(session.close())
+        transport.close()

@@ -51,7 +51,7 @@ class ServedModel:
         """
         wanted = [tensor.name for tensor in TASKS[task].outputs]
         if self.info.task != task or self.output_dims.keys() != set(wanted):
-            raise ModelNotServedError(
+            raise self._unusable(
                 f"model must be an ensemble for {task} with outputs {', '.join(wanted)}, got {self.name!r} "
                 f"at {self.url} for {self.info.task} with {', '.join(self.output_dims)}; name another"
             )
@@ -69,4 +69,9 @@ class ServedModel:
             raise self._foreign(str(error)) from error
 
     def _foreign(self, reason: str) -> ModelNotServedError:
-        return ModelNotServedError(f"'{self.name}' at {self.url} is no model of Sapiens: {reason}")
+        return self._unusable(f"'{self.name}' at {self.url} is no model of Sapiens: {reason}")
+
+    def _unusable(self, sentence: str) -> ModelNotServedError:
+        error = ModelNotServedError(sentence)
+        error.url = self.url
+        return error

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sapiens_client.attempts import Answer, Attempts, Request
 from sapiens_client.carrier import Carrier
 from sapiens_client.deadline import Deadline
-from sapiens_client.errors import InferenceError
 from sapiens_client.flows import Flow, Work
 from sapiens_client.images import encoded_image
 from sapiens_client.results import Origin, Timing
@@ -170,7 +169,7 @@ class Session:
             carrier.drop()
             raise
         if missing := set(outputs) - arrays.keys():
-            raise InferenceError(
+            raise answer.error(
                 f"'{model}' at {answer.url} must return {sorted(missing)}, got {sorted(arrays)}"
             )
         return Reply(arrays, answer.request_bytes, len(answer.reply), carrier.shared_bytes, answer.attempts)
@@ -226,7 +225,7 @@ def _reading(answer: Answer, model: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # of numpy, protobuf or our own reading: the bytes are no message
-        raise InferenceError(
+        raise answer.error(
             f"{answer.url} must answer with a result of '{model}', got {len(answer.reply)} bytes that are "
             f"none: {error!r}; use the gRPC port of a Triton server, and nothing between that changes replies"
         ) from error

@@ -9,6 +9,7 @@ import fcntl
 import mmap
 import os
 import secrets
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from pathlib import Path
 FOLDER = Path("/dev/shm")
 PREFIX = "sapiens-client-"
 _PAGE_BYTES = 2**20
+_NEW_S = 1.0
 
 
 @dataclass(eq=False)
@@ -52,8 +54,6 @@ class Region:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.posix_fallocate(lock, 0, size)  # else writing to it would kill the process where memory ends
-            if os.fstat(lock).st_nlink == 0:
-                raise FileNotFoundError(f"{name} was removed before it was locked")
             return cls(name, mmap.mmap(lock, size), lock)
         except BaseException:
             _remove(FOLDER / name, lock, os.getpid())
@@ -79,8 +79,10 @@ def _remove(path: Path, lock: int, owner: int) -> None:
 def remove_orphans() -> None:
     """Remove the regions of this user's processes that were killed."""
     for path in FOLDER.glob(f"{PREFIX}*"):
-        with suppress(OSError), _locked(path):  # it has an owner, is another user's, or was removed meanwhile
-            path.unlink()
+        with suppress(OSError):  # it has an owner, is another user's, or was removed meanwhile
+            if time.time() - path.stat().st_mtime > _NEW_S:  # else its owner may be about to lock it
+                with _locked(path):
+                    path.unlink()
 
 
 def is_orphan(name: str) -> bool:

@@ -16,7 +16,6 @@ DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
 _PREFACE_BYTES = 24
 _READY = b"\x08\x01"
-_ROOM = 1 << 30  # bytes that clients may send over a connection without being told to go on
 _LARGEST_QUESTION = 100  # bytes of a message that asks about the server or a model, not with an image
 
 
@@ -136,19 +135,21 @@ def _tear(connection: socket.socket) -> None:
 
 
 @contextmanager
-def spoiling(spoil: Spoil, config: bytes) -> Iterator[str]:
+def spoiling(spoil: Spoil, config: bytes, *, is_early: bool = False, room: int = 1 << 30) -> Iterator[str]:
     """The address of a server that is ready and knows its models, but spoils every inference.
 
     Args:
         spoil: What it does once it has read a request.
         config: What it answers about models.
+        is_early: Spoil a request once its first bytes are here.
+        room: How many bytes it reads of a connection, beyond the first 65,535.
     """
 
     def serve(connection: socket.socket) -> None:
         with connection, suppress(OSError, EOFError):
             _read(connection, _PREFACE_BYTES)
-            connection.sendall(_frame(SETTINGS) + _frame(WINDOW_UPDATE, _ROOM.to_bytes(4)))
-            for stream, num_bytes in _requests(connection):
+            connection.sendall(_frame(SETTINGS) + _frame(WINDOW_UPDATE, room.to_bytes(4)))
+            for stream, num_bytes in _requests(connection, is_early=is_early):
                 if num_bytes > _LARGEST_QUESTION:
                     spoil(stream)
                 else:
@@ -198,8 +199,8 @@ def service(port: int = 0, **methods: Callable[[bytes], bytes]) -> Iterator[str]
     server.stop(0).wait()
 
 
-def _requests(connection: socket.socket) -> Iterator[tuple[Stream, int]]:
-    """Yield every call once all of it is here, with the size of its message."""
+def _requests(connection: socket.socket, *, is_early: bool) -> Iterator[tuple[Stream, int]]:
+    """Yield every call once all of it is here, or some, with the size of its message until then."""
     sizes: dict[int, int] = {}
     while True:
         head = _read(connection, 9)
@@ -210,9 +211,10 @@ def _requests(connection: socket.socket) -> Iterator[tuple[Stream, int]]:
         elif kind == PING and not flags & ACK:
             connection.sendall(_frame(PING, payload, ACK))
         elif kind == DATA:
+            is_first = number not in sizes
             sizes[number] = sizes.get(number, 0) + size
-            if flags & END_STREAM:
-                yield Stream(connection, number), sizes.pop(number) - len(prefixed(b""))
+            if (is_early and is_first) or (not is_early and flags & END_STREAM):
+                yield Stream(connection, number), sizes[number] - len(prefixed(b""))
 
 
 def _read(connection: socket.socket, size: int) -> bytes:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 
 from sapiens_client import (
+    AsyncSapiensClient,
+    ClientOptions,
     DepthResult,
     DetectionResult,
     FeatureResult,
@@ -18,10 +21,11 @@ from sapiens_client import (
     PoseResult,
     Result,
     SapiensClient,
+    SapiensError,
     SegmentationResult,
     Timing,
 )
-from sapiens_client.images import encoded_image
+from sapiens_client.images import ImageLike, encoded_image
 from sapiens_core.labels import KeypointSet, keypoint_set
 from sapiens_server import serve
 
@@ -114,14 +118,14 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.grpc_url
 
 
-def write_stand_ins(repository: Path, configs: dict[str, str]) -> None:
+def write_stand_ins(repository: Path, configs: dict[str, str], source: str | None = None) -> None:
     for name, text in configs.items():
         version = repository / name / "1"
         version.mkdir(parents=True)
         (repository / name / "config.pbtxt").write_text(f'name: "{name}"\n{text}')
         if "ensemble_scheduling" not in text:
-            source = "stand_in_people.py" if name in ("detect", "people_pose") else "stand_in_model.py"
-            shutil.copy(Path(__file__).with_name(source), version / "model.py")
+            usual = "stand_in_people.py" if name in ("detect", "people_pose") else "stand_in_model.py"
+            shutil.copy(Path(__file__).with_name(source or usual), version / "model.py")
 
 
 @pytest.fixture(scope="session")
@@ -131,6 +135,21 @@ def replicated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_stand_ins(
         repository, {"normal": STAND_INS["normal"], "depth": config(DEPTH, MODEL, CPU, IMPATIENT_QUEUE)}
     )
+    return repository
+
+
+@pytest.fixture(scope="session")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository to serve: `depth` does what the "image" says, beside models that are none of ours."""
+    repository = tmp_path_factory.mktemp("faulty")
+    logits = {"logits": "TYPE_FP32 dims: [ 1000 ]"}
+    owner = 'parameters { key: "owner" value { string_value: "somebody" } }'
+    models = {
+        "depth": config(DEPTH, MODEL, CPU, IMPATIENT_QUEUE),
+        "depth_other": config(DEPTH, None, CPU, owner),
+        "resnet50": config(logits, None, CPU),
+    }
+    write_stand_ins(repository, models, source="stand_in_faults.py")
     return repository
 
 
@@ -156,6 +175,35 @@ def pose_url(golden_networks, tmp_path_factory) -> Iterator[str]:
 def pose_client(pose_url: str) -> Iterator[SapiensClient]:
     with SapiensClient(pose_url) as client:
         yield client
+
+
+@pytest.fixture(params=["threads", "asyncio"])
+def ask(request) -> Callable[..., DepthResult | SapiensError]:
+    """A function (addresses, image, maybe seconds) -> depth or the error; it sends requests twice at most.
+
+    It is there twice, for the client of threads and for that of event loops.
+    """
+    options = ClientOptions(max_attempts=2)
+
+    def in_a_thread(
+        url: str | list[str], image: ImageLike, timeout_s: float = 0.7
+    ) -> DepthResult | SapiensError:
+        with SapiensClient(url, options=options) as client:
+            try:
+                return client.depth(image, timeout_s=timeout_s)
+            except SapiensError as error:
+                return error
+
+    async def on_a_loop(
+        url: str | list[str], image: ImageLike, timeout_s: float = 0.7
+    ) -> DepthResult | SapiensError:
+        async with AsyncSapiensClient(url, options=options) as client:
+            try:
+                return await client.depth(image, timeout_s=timeout_s)
+            except SapiensError as error:
+                return error
+
+    return in_a_thread if request.param == "threads" else lambda *about: asyncio.run(on_a_loop(*about))
 
 
 @pytest.fixture(scope="session")

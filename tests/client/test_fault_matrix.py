@@ -3,49 +3,32 @@
 connect    the request was not sent: nothing listens, or something that is no server
 queue      the server refuses at once
 compute    the server fails after some work
-transfer   half of the reply is here
+transfer   half of the request is sent, or half of the reply is here
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import bad_peers as peers
 import grpc
-import numpy as np
 import pytest
+from told import EXPORT, FEWER, LOG, LONGER, LOOK, SMALLER, START, THE_SERVERS_OWN, TOKEN, assert_tells
 from tritonclient.grpc import service_pb2
 
 from sapiens_client import (
-    AsyncSapiensClient,
     AuthenticationError,
-    ClientOptions,
-    DepthResult,
     InferenceError,
     InvalidInputError,
     ModelNotServedError,
     RequestTimeoutError,
-    SapiensClient,
-    SapiensError,
     ServerOverloadedError,
     ServerUnavailableError,
     TLSError,
 )
 from sapiens_client.testing import FakeServer
-
-# The last words of an error: what to do.
-START = "start it with `sapiens serve`, wait until it is ready, and use its gRPC port"
-LOG = "see the server's log{about}"
-LONGER = "allow more with timeout_s"
-FEWER = "send fewer or try later"
-EXPORT = "wait if the server is starting or stopping, else add the model with `sapiens export`"
-TOKEN = "pass token, or headers with the one it names"
-SMALLER = "send a smaller image or file, or let what stands before the server take more"
-LOOK = "look whether a server is behind that address"
-THE_SERVERS_OWN = "some reason"
 
 # In every phase but the first: status -> class, how often the request was sent of at most twice, what to do.
 STATUSES = {
@@ -86,38 +69,27 @@ TRANSFERS = {
     "503 of a proxy": (peers.http(503), "status: 503", ServerUnavailableError, 2, START),
 }
 
+# What strikes amid a request, which the server has read in part -> the same.
+UPLOADS = {
+    "silence": (peers.nothing, "Deadline Exceeded", RequestTimeoutError, 1, LONGER),
+    "torn": (peers.torn, "reset by peer|Broken pipe", ServerUnavailableError, 2, START),
+    "413 of a proxy": (peers.http(413), "status: 413", InvalidInputError, 1, SMALLER),
+}
+
 # What strikes while connecting -> words of what was seen, class, how often of at most twice, what to do.
 CONNECTIONS = {
     "silence": (peers.nothing, "Deadline Exceeded|timed out", RequestTimeoutError, 1, LONGER),
     "closed": (peers.closed_at_once, "hung up while connecting", TLSError, 1, LOOK),
     "torn": (peers.torn_at_once, "reset by peer", ServerUnavailableError, 2, START),
-    "ssh": (peers.greeting(b"SSH-2.0-OpenSSH_9.2"), "SETTINGS", ServerUnavailableError, 2, START),
+    "ssh": (
+        peers.greeting(b"SSH-2.0-OpenSSH_9.2"),
+        "Failed parsing HTTP/2",
+        ServerUnavailableError,
+        2,
+        START,
+    ),
     "http": (peers.greeting(b"HTTP/1.1 400 No"), "HTTP status 400", ServerUnavailableError, 1, START),
 }
-
-Ask = Callable[..., DepthResult | SapiensError]
-
-
-@pytest.fixture(params=["threads", "asyncio"])
-def ask(request) -> Ask:
-    """A function (address, image) -> its depth or the error; it sends requests twice at most."""
-    options = {"options": ClientOptions(max_attempts=2), "timeout_s": 0.7}
-
-    def in_a_thread(url: str, image: np.ndarray) -> DepthResult | SapiensError:
-        with SapiensClient(url, **options) as client:
-            try:
-                return client.depth(image)
-            except SapiensError as error:
-                return error
-
-    async def on_a_loop(url: str, image: np.ndarray) -> DepthResult | SapiensError:
-        async with AsyncSapiensClient(url, **options) as client:
-            try:
-                return await client.depth(image)
-            except SapiensError as error:
-                return error
-
-    return in_a_thread if request.param == "threads" else lambda *about: asyncio.run(on_a_loop(*about))
 
 
 @pytest.fixture(scope="module")
@@ -138,14 +110,6 @@ def config(running) -> bytes:
     with grpc.insecure_channel(running.url) as channel:
         ask = channel.unary_unary("/inference.GRPCInferenceService/ModelConfig", None, None)
         return ask(service_pb2.ModelConfigRequest(name="depth").SerializeToString())
-
-
-def assert_tells(error: object, told: tuple[type[SapiensError], int, str], request_id: str | None) -> None:
-    kind, attempts, hint = told
-    assert type(error) is kind
-    assert (error.attempts, error.request_id) == (attempts, request_id)
-    about = f" about request {request_id}" if request_id else ""
-    assert str(error).endswith(hint.format(about=about))
 
 
 def test_the_matrix_has_every_status():
@@ -190,6 +154,16 @@ def test_whatever_strikes_amid_a_reply_is_told(what, config, ask, photo):
     spoil, seen, *told = TRANSFERS[what]
     with peers.spoiling(spoil, config) as url:
         error = ask(url, photo)
+    assert_tells(error, told, error.request_id)
+    assert (error.url, len(error.request_id)) == (url, 8)
+    assert re.search(seen, str(error))
+
+
+@pytest.mark.parametrize("what", UPLOADS)
+def test_whatever_strikes_amid_a_request_is_told(what, config, ask):
+    spoil, seen, *told = UPLOADS[what]
+    with peers.spoiling(spoil, config, is_early=True, room=1) as url:
+        error = ask(url, bytes(1_000_000))
     assert_tells(error, told, error.request_id)
     assert (error.url, len(error.request_id)) == (url, 8)
     assert re.search(seen, str(error))

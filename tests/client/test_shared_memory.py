@@ -180,6 +180,7 @@ def test_what_a_killed_process_leaves_is_swept_by_the_next_client(server, image)
         process.kill()
     assert is_orphan(name)
     assert name in known_to(server)
+    time.sleep(1.1)
     with SapiensClient(server.grpc_url) as client:
         client.normal(image)
         deadline_s = time.monotonic() + 10

@@ -85,8 +85,9 @@ def test_wrong_inputs_are_the_callers_fault(transport):
 
 
 def test_an_answer_without_the_output_is_an_error(transport, unanswered_image):
-    with pytest.raises(InferenceError, match=r"depth"):
+    with pytest.raises(InferenceError, match=r"depth") as caught:
         infer(transport, "stand_in", unanswered_image)
+    assert caught.value.request_id
 
 
 def test_full_and_slow_queues_are_told_apart_from_a_missing_server(transport, slow_image):
@@ -131,8 +132,9 @@ def output(datatype: str, shape: list[int], content: bytes) -> bytes:
 def test_a_reply_that_cannot_be_read_is_an_error_of_the_tree(reply, photo):
     with service(ModelInfer=lambda _: reply) as url:
         asker = Asker(url)
-        with pytest.raises(InferenceError, match=f"^{url} .*'depth', got {len(reply)} bytes"):
+        with pytest.raises(InferenceError, match=f"^{url} .*'depth', got {len(reply)} bytes") as caught:
             infer(asker, "depth", photo)
+        assert (caught.value.url, caught.value.attempts, len(caught.value.request_id)) == (url, 1, 8)
         asker.transport.close()
 
 

@@ -1,0 +1,31 @@
+"""What errors tell: the last words, which say what to do, and the facts."""
+
+from __future__ import annotations
+
+from sapiens_client import SapiensError
+
+START = "start it with `sapiens serve`, wait until it is ready, and use its gRPC port"
+LOG = "see the server's log{about}"
+LONGER = "allow more with timeout_s"
+FEWER = "send fewer or try later"
+QUEUE = "send fewer or add servers"
+EXPORT = "wait if the server is starting or stopping, else add the model with `sapiens export`"
+TOKEN = "pass token, or headers with the one it names"
+SMALLER = "send a smaller image or file, or let what stands before the server take more"
+LOOK = "look whether a server is behind that address"
+THE_SERVERS_OWN = "some reason"
+
+
+def assert_tells(error: object, told: tuple[type[SapiensError], int, str], request_id: str | None) -> None:
+    """Check an error.
+
+    Args:
+        error: The error.
+        told: Its class, how often the request was sent, what to do.
+        request_id: What the server calls the request.
+    """
+    kind, attempts, hint = told
+    assert type(error) is kind
+    assert (error.attempts, error.request_id) == (attempts, request_id)
+    about = f" about request {request_id}" if request_id else ""
+    assert str(error).endswith(hint.format(about=about))
