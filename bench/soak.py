@@ -3,9 +3,10 @@
     python bench/soak.py [--minutes 5] [--callers 8] [--every 5]
 
 Callers on threads share one client of a real server, whose stand-in for a network takes bodies of 300 KB and
-2 ms. Most calls are answered; some send what the server refuses, some run into their deadline, some open a
-client of their own and close it. The slope is by least squares over the samples after the first fifth of the
-calls. Exit status 1: a figure is missed. Ctrl-C ends it early, with the report.
+2 ms. Most calls are answered, some of them through shared memory; some send what the server refuses, some run
+into their deadline with shared memory that the server still has, some open a client of their own and close
+it. The slope is by least squares over the samples after the first fifth of the calls. Exit status 1: a figure
+is missed. Ctrl-C ends it early, with the report.
 """
 
 from __future__ import annotations
@@ -30,15 +31,18 @@ from faults.servers import Fleet, answering_server, new_image
 from measure import process_tree
 
 from sapiens_client import SapiensClient, SapiensError
+from sapiens_client.shared_regions import FOLDER, PREFIX
 
 WAIT_S = 0.002
 WARM_UP_SHARE = 0.2
 SETTLE_S = 1.0  # gRPC closes connections on threads of its own
 MAX_SETTLES = 10
 # What every how many calls is something else, and how that ends.
-INVALID_EVERY, TIMEOUT_EVERY, NEW_CLIENT_EVERY = 20, 50, 200
+SHARED_EVERY, INVALID_EVERY, TIMEOUT_EVERY, NEW_CLIENT_EVERY = 10, 20, 50, 200
+LARGE_BYTES = 2_000_000  # for which a client takes shared memory
 OUTCOMES = {
     "answer": "answered",
+    "answer through shared memory": "answered",
     "answer by a new client": "answered",
     "invalid image": "InvalidInputError",
     "deadline": "RequestTimeoutError",
@@ -101,7 +105,8 @@ class Callers:
             return self.outcomes.total()
 
     def _call(self, number: int) -> None:
-        good, slow = new_image(number, wait_s=WAIT_S), new_image(number, wait_s=0.1)
+        good, slow = new_image(number, wait_s=WAIT_S), new_image(number, wait_s=0.1, num_bytes=LARGE_BYTES)
+        large = new_image(number, wait_s=WAIT_S, num_bytes=LARGE_BYTES)
         invalid = new_image(number, answer_hw=(0, 0))
         while not self._is_over.is_set():
             kind = kind_of(next(self._turns))
@@ -112,6 +117,10 @@ class Callers:
                         answering_server(good, client.depth(good))
                 elif kind == "deadline":
                     self._client.depth(slow, timeout_s=0.05)
+                elif kind == "answer through shared memory":
+                    result = self._client.depth(large)
+                    answering_server(large, result)
+                    outcome = "answered" if result.timing.shared_bytes else "sent"
                 else:
                     image = invalid if kind == "invalid image" else good
                     answering_server(image, self._client.depth(image))
@@ -127,6 +136,8 @@ def kind_of(turn: int) -> str:
         return "answer by a new client"
     if turn % TIMEOUT_EVERY == 2:
         return "deadline"
+    if turn % SHARED_EVERY == 4:
+        return "answer through shared memory"
     return "invalid image" if turn % INVALID_EVERY == 3 else "answer"
 
 
@@ -147,6 +158,11 @@ def resident_mb(pids: Iterable[int]) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+def num_regions() -> int:
+    """Return how many regions of shared memory clients have, those of other processes included."""
+    return len([*FOLDER.glob(f"{PREFIX}*")])
+
+
 def slope_mb(samples: Sequence[Sample], values: Sequence[float]) -> float:
     """Return the growth per 10,000 calls, by least squares over the samples after the warm-up."""
     calls = np.array([each.num_calls for each in samples], float)
@@ -161,7 +177,7 @@ def soak(minutes: float, num_callers: int, every_s: float) -> list[Figure]:
         with Callers(server.grpc_url, num_callers):
             time.sleep(SETTLE_S)  # gRPC opens some things once per process, and keeps them
         time.sleep(SETTLE_S)
-        begin, samples = sample(0, server.pid), []
+        begin, samples, regions = sample(0, server.pid), [], num_regions()
         print("| calls | memory, MB | server, MB | files | threads |\n|---|---|---|---|---|")
         print(begin, flush=True)
         ends_s = time.monotonic() + minutes * 60
@@ -175,6 +191,7 @@ def soak(minutes: float, num_callers: int, every_s: float) -> list[Figure]:
             end = sample(callers.num_calls, server.pid)
             if end.num_files <= begin.num_files and end.num_threads <= begin.num_threads:
                 break
+        regions_left = num_regions() - regions
         print(end, flush=True)
     unexpected = [
         Figure(f"{kind}: {outcome}", str(times))
@@ -203,6 +220,7 @@ def soak(minutes: float, num_callers: int, every_s: float) -> list[Figure]:
         at_most("open files at the end", end.num_files, begin.num_files),
         told("threads in the beginning", begin.num_threads),
         at_most("threads at the end", end.num_threads, begin.num_threads),
+        at_most("regions of shared memory left", regions_left, 0),
     ]
 
 

@@ -85,8 +85,10 @@ class AsyncSapiensClient:
 
     async def close(self) -> None:
         """Close the connections; calls under way and later ones end with a ClientClosedError."""
-        await self._transport.run(self._session.close())
-        await self._transport.close()
+        try:
+            await self._transport.run(self._session.close())
+        finally:
+            await self._transport.close()
 
     async def ready(self, *, timeout_s: float = 5.0) -> bool:
         """Return whether a server answers and all its models are loaded; False when there is none."""

@@ -124,9 +124,15 @@ class Attempts:
     Args:
         settings: Where servers are, who asks, and how often to try.
         on_gone: Called with every replica that went away, which may come back with other models.
+        on_forgotten: Called with every replica that could not use shared memory that it was told about.
     """
 
-    def __init__(self, settings: Settings, on_gone: Callable[[Replica], object]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        on_gone: Callable[[Replica], object],
+        on_forgotten: Callable[[Replica], object],
+    ) -> None:
         options = settings.options
         self._replicas = Replicas(settings.targets)
         self._names = Names(settings.targets, self._replicas, options.resolve_every_s)
@@ -135,6 +141,7 @@ class Attempts:
         self._budget = RetryBudget(options.retry_share)
         self._tls_advice = _ADVICE_TO_ENCRYPTED if settings.pems else _ADVICE_TO_PLAIN
         self._on_gone = on_gone
+        self._on_forgotten = on_forgotten
 
     def is_ready(self, deadline: Deadline) -> Flow[bool]:
         """Return whether some replica answers and all its models are loaded.
@@ -282,13 +289,18 @@ class Attempts:
             yield Spawn(self._look_after(replica))
         if meaning.remedy in (Remedy.ELSEWHERE, Remedy.REST):
             self._replicas.set_aside(replica, to_rest=meaning.remedy is Remedy.REST)
-        if meaning.remedy in (Remedy.ELSEWHERE, Remedy.AGAIN):
+        if meaning.remedy is Remedy.ELSEWHERE:
             self._on_gone(replica)
+        if meaning.remedy is Remedy.AGAIN:
+            self._on_forgotten(replica)
         return meaning
 
     def _wait_s(self, failures: list[_Failure], deadline: Deadline) -> float | None:
         """Return how long to wait before the next try; None: there shall be none."""
         last = failures[-1]
+        num_again = sum(each.meaning.remedy is Remedy.AGAIN for each in failures)
+        if last.meaning.remedy is Remedy.AGAIN:  # from now on the tensors travel
+            return 0.0 if num_again == 1 else None
         has_other = self._replicas.has_other([failure.replica for failure in failures])
         # What was under way at a replica that goes away moves for nothing: that is never more than it had.
         has_gone = last.meaning.remedy is Remedy.ELSEWHERE and not last.was_aside

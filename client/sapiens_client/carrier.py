@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Carrier:
-    """The tensors of one request and its reply; every try has memory of its own.
+    """The tensors of one request and its reply. Only its first try shares memory: that may be why it failed.
 
     Args:
         memory: What the client shares with servers.
@@ -45,6 +45,7 @@ class Carrier:
         self._memory = memory
         self._layout = layout(inputs, reply_sizes)
         self._shared: Shared | None = None
+        self._is_first_try = True
         self._encoded = partial(transport_wire.encoded_request, model, inputs, outputs, request_id=request_id)
 
     @property
@@ -60,8 +61,10 @@ class Carrier:
             left_s: What is left of the call's time, seconds.
         """
         self.drop()
-        region = yield from self._memory.lease(replica, self._layout.num_bytes, left_s)
-        self._shared = self._wire.Shared(region, self._layout) if region else None
+        if self._is_first_try:
+            self._is_first_try = False
+            region = yield from self._memory.lease(replica, self._layout.num_bytes, left_s)
+            self._shared = self._wire.Shared(region, self._layout) if region else None
         message: bytes = yield Work(partial(self._encoded, timeout_s=left_s, shared=self._shared))
         return message
 

@@ -132,6 +132,7 @@ class SapiensClient:
             ServerUnavailableError: No server answers, or its certificate is not trusted (TLSError).
             AuthenticationError: The server wants another token or header.
             RequestTimeoutError: No answer in time.
+            ModelNotServedError: A model was exported by a release that this one does not understand.
         """
         deadline = Deadline.after(self._timeout_s if timeout_s is None else timeout_s)
         return self._transport.run(model_cards(self._session, deadline))
@@ -422,6 +423,9 @@ class SapiensClient:
 
 
 def _close(session: Session, transport: Transport, owner: int) -> None:
-    if os.getpid() == owner:  # gRPC does not work in a copy of its process
+    if os.getpid() != owner:  # a copy of the process has nothing that is its own
+        return
+    try:
         transport.run(session.close())
+    finally:
         transport.close()

@@ -44,7 +44,7 @@ class Remedy(Enum):
     ASK_WHETHER_READY = auto()
     # Another replica may have room, else this one in a while.
     LATER = auto()
-    # It no longer knows what it was told: tell it again.
+    # Shared memory did not serve: the server does not know it, or needs more. Without it, all is well.
     AGAIN = auto()
     # The deadline may have room for one more queue.
     ONCE_ELSEWHERE = auto()
@@ -165,6 +165,7 @@ _OF_TEXT: tuple[tuple[str, str, Meaning], ...] = (
     ("UNAVAILABLE", "This protocol is restricted", _REFUSED),
     ("INTERNAL", "is not healthy", _DEAD_STUB),
     ("NOT_FOUND", "Unable to find shared memory region", _FORGOTTEN),
+    ("INTERNAL", "shared memory size", _FORGOTTEN),
     ("UNAVAILABLE", "CERTIFICATE_VERIFY_FAILED", _UNTRUSTED),
     ("UNAVAILABLE", "Hostname Verification Check failed", _OTHER_NAME),
     ("UNAVAILABLE", "WRONG_VERSION_NUMBER", _PLAIN),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from sapiens_client.errors import AuthenticationError, ModelNotServedError
 from sapiens_client.labels import classes_of, keypoints_of
-from sapiens_core.model_info import ModelInfo, parity_of
+from sapiens_core.model_info import ModelInfo
 from sapiens_core.tasks import KEYPOINTS, Task
 
 if TYPE_CHECKING:
@@ -65,15 +64,21 @@ def model_cards(session: Session, deadline: Deadline) -> Flow[dict[str, ModelCar
     Args:
         session: The servers.
         deadline: When the answer must be here.
+
+    Raises:
+        ModelNotServedError: A model is of a release of `sapiens export` that this one does not understand.
+        SapiensError: No answer.
     """
     loads = yield from _if_allowed(session.step_loads(deadline), {})
     names = yield from _if_allowed(session.model_names(deadline), _TASKS)
     cards = {}
     for task in _TASKS:
         for name in sorted(name for name in names if name.partition("_")[0] == task):
-            with suppress(ModelNotServedError):  # it is a step, another kind of ensemble, or somebody else's
+            try:
                 served = yield from session.served_model(name, deadline)
-                served.check_answers(Task(task))
+            except ModelNotServedError:
+                continue
+            if served.is_exported and served.answers(Task(task)):  # else it is another ensemble, or a step
                 cards[name] = _card(served, loads)
     return cards
 
@@ -93,4 +98,4 @@ def _card(served: ServedModel, loads: Mapping[str, StepLoad]) -> ModelCard:
     elif info.task == Task.SEG:
         labels = classes_of(info).names if info.labels else ()
     steps = {step: loads[step] for step in served.steps if step in loads}
-    return ModelCard(served.name, info, labels, parity_of(served.parameters), steps)
+    return ModelCard(served.name, info, labels, served.parity, steps)

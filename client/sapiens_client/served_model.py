@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sapiens_client.errors import ModelNotServedError
-from sapiens_core.model_info import ModelInfo
+from sapiens_core.model_info import CONTRACT_PARAMETER, ModelInfo, parity_of
 from sapiens_core.step_settings import StepSettings
 from sapiens_core.tasks import TASKS, Task
 
@@ -42,6 +42,20 @@ class ServedModel:
         except ValueError as error:
             raise self._foreign(str(error)) from error
 
+    @property
+    def is_exported(self) -> bool:
+        """Whether it is an ensemble of `sapiens export`, of whatever release."""
+        return CONTRACT_PARAMETER in self.parameters and bool(self.steps)
+
+    def answers(self, task: Task) -> bool:
+        """Return whether it is one of the ensembles for a task.
+
+        Raises:
+            ModelNotServedError: It was not written by `sapiens export`, or by another release of it.
+        """
+        wanted = {tensor.name for tensor in TASKS[task].outputs}
+        return self.info.task == task and self.output_dims.keys() == wanted
+
     def check_answers(self, task: Task) -> None:
         """Refuse a model that is not one of the ensembles for a task.
 
@@ -49,12 +63,24 @@ class ServedModel:
             ModelNotServedError: It serves another task, is a step or another kind of ensemble, or was not
                 written by `sapiens export`.
         """
-        wanted = [tensor.name for tensor in TASKS[task].outputs]
-        if self.info.task != task or self.output_dims.keys() != set(wanted):
-            raise self._unusable(
-                f"model must be an ensemble for {task} with outputs {', '.join(wanted)}, got {self.name!r} "
+        if not self.answers(task):
+            wanted = ", ".join(tensor.name for tensor in TASKS[task].outputs)
+            raise ModelNotServedError(
+                f"model must be an ensemble for {task} with outputs {wanted}, got {self.name!r} "
                 f"at {self.url} for {self.info.task} with {', '.join(self.output_dims)}; name another"
             )
+
+    @property
+    def parity(self) -> dict[str, float]:
+        """How far its engine was from the float32 network, by measure.
+
+        Raises:
+            ModelNotServedError: What the config says about that is nothing of `sapiens export`.
+        """
+        try:
+            return parity_of(self.parameters)
+        except ValueError as error:
+            raise self._foreign(str(error)) from error
 
     @cached_property
     def settings(self) -> StepSettings:

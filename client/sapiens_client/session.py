@@ -69,7 +69,11 @@ class Session:
         wish = settings.options.output
         self.output: Output = "image" if wish == "auto" and settings.is_loopback else wish
         self._models: dict[str, ServedModel] = {}
-        self._attempts = Attempts(settings, on_gone=self._forget)
+        self._attempts = Attempts(
+            settings,
+            on_gone=self._forget,
+            on_forgotten=lambda replica: self._shared_memory.was_forgotten(replica),
+        )
         self._shared_memory = SharedMemory(
             self._attempts.sent, is_wanted=settings.options.shared_memory and settings.has_loopback
         )

@@ -8,14 +8,15 @@ is asked to forget it until it does.
 from __future__ import annotations
 
 import logging
+import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sapiens_client.failures import CLOSED, Remedy, meaning_of
 from sapiens_client.flows import Flow, RpcFailure, Sleep, Spawn, Work
 from sapiens_client.server_url import is_loopback
 
@@ -33,9 +34,7 @@ _ALIGNMENT = 64
 _TIMEOUT_S = 0.5
 _ASK_EVERY_S = 0.25
 _MAX_ASKED = 240  # times: a minute
-_MAX_ASKED_AT_THE_END = 2
-# What says nothing about whether the server allows shared memory.
-_INCONCLUSIVE = ("DEADLINE_EXCEEDED", CLOSED)
+_MAX_FORGOTTEN = 2  # times: whoever forgets more often is several servers behind one address
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,19 @@ class _Left:
     num_asked: int = 0
 
 
+@dataclass
+class _Taking:
+    """A region that is being taken, maybe on another thread.
+
+    Attributes:
+        region: What was taken so far.
+        is_abandoned: Nobody waits for it any more.
+    """
+
+    region: Region | None = None
+    is_abandoned: bool = False
+
+
 class SharedMemory:
     """The regions of one client and the servers that know them; threads and tasks may share it.
 
@@ -98,11 +110,13 @@ class SharedMemory:
     def __init__(self, send: Callable[[Replica, str, bytes, float], Flow[bytes]], *, is_wanted: bool) -> None:
         self.is_wanted = is_wanted
         self._send = send
+        self._owner = os.getpid()
         self._lock = threading.Lock()
         self._free: list[Region] = []
-        self._known_to: dict[Region, dict[Replica, bool]] = {}  # False: the server may have forgotten it
+        self._known_to: dict[Region, dict[Replica, bool]] = {}  # False: the server may not know it
         self._left: list[_Left] = []
         self._refusing: set[Replica] = set()
+        self._num_forgotten: Counter[Replica] = Counter()
         self._swept: set[Replica] = set()
         self._is_tidying = self._is_closed = False
 
@@ -118,21 +132,21 @@ class SharedMemory:
             None: Send the tensors themselves: the server is elsewhere or does not allow it, or there is no
             such memory.
         """
-        if not self.is_wanted or num_bytes < MIN_BYTES or replica in self._refusing:
+        is_ours = os.getpid() == self._owner  # a copy of the process would share memory with the original
+        if not (self.is_wanted and is_ours and num_bytes >= MIN_BYTES and is_loopback(replica.address)):
             return None
-        if not is_loopback(replica.address):
+        if replica in self._refusing:
             return None
         yield from self._have_tidied()
-        region: Region | None = yield Work(partial(self._taken, num_bytes))
-        if region is None:
-            return None
+        taking = _Taking()
         try:
-            if (yield from self._is_told(replica, region, timeout_s)):
-                return region
+            yield Work(partial(self._take, taking, num_bytes))
+            if taking.region and (yield from self._is_told(replica, taking.region, timeout_s)):
+                return taking.region
         except BaseException:
-            self.drop(region)
+            self._abandon(taking)
             raise
-        self.drop(region)
+        self._abandon(taking)
         return None
 
     def give_back(self, region: Region) -> None:
@@ -153,18 +167,44 @@ class SharedMemory:
         """Tell a server anew about every region: it went away, and may come back as another."""
         with self._lock:
             self._refusing.discard(replica)
+            self._swept.discard(replica)
             for replicas in self._known_to.values():
                 if replica in replicas:
                     replicas[replica] = False
 
+    def was_forgotten(self, replica: Replica) -> None:
+        """Tell a server anew about every region: it said that it does not know one; or give up on it."""
+        self.forget(replica)
+        with self._lock:
+            self._num_forgotten[replica] += 1
+            if self._num_forgotten[replica] > _MAX_FORGOTTEN:
+                self._refusing.add(replica)
+
     def close(self) -> Flow[None]:
-        """Remove all regions that are not in use, and have them forgotten; the others follow."""
+        """Remove all regions, and have those forgotten that no server works with; the next client sweeps."""
         with self._lock:
             self._is_closed = True
             free, self._free = self._free, []
         for region in free:
             self.drop(region)
-        yield from self._tidy(_MAX_ASKED_AT_THE_END)
+        hanging: set[Replica] = set()
+        for left in list(self._left):
+            if left.replica not in hanging and not (yield from self._forgets(left)):
+                hanging.add(left.replica)
+
+    def _take(self, taking: _Taking, num_bytes: int) -> None:
+        region = self._taken(num_bytes)
+        with self._lock:
+            taking.region = region
+        if taking.is_abandoned:
+            self._abandon(taking)
+
+    def _abandon(self, taking: _Taking) -> None:
+        with self._lock:
+            taking.is_abandoned = True
+            region, taking.region = taking.region, None
+        if region is not None:
+            self.drop(region)
 
     def _taken(self, num_bytes: int) -> Region | None:
         try:
@@ -191,8 +231,10 @@ class SharedMemory:
 
     def _is_told(self, replica: Replica, region: Region, timeout_s: float) -> Flow[bool]:
         """Tell a replica about a region that it does not know yet, and return whether it knows it now."""
-        if self._known_to[region].get(replica):
-            return True
+        with self._lock:
+            if self._known_to[region].get(replica):
+                return True
+            self._known_to[region][replica] = False  # the answer may get lost
         from sapiens_client import transport_wire
 
         message = transport_wire.encoded_registration(region.name, region.size)
@@ -200,10 +242,8 @@ class SharedMemory:
             yield from self._send(replica, "SystemSharedMemoryRegister", message, min(timeout_s, _TIMEOUT_S))
         except RpcFailure as failure:
             if failure.code != "ALREADY_EXISTS":  # told before it was thought to have gone away
-                is_gone = meaning_of(failure).remedy is Remedy.ELSEWHERE
-                if not is_gone and failure.code not in _INCONCLUSIVE:
-                    _LOG.debug("no shared memory with %s: %s", replica.address, failure)
-                    self._refusing.add(replica)
+                _LOG.debug("no shared memory with %s: %s", replica.address, failure)
+                self._refusing.add(replica)  # until it goes away
                 return False
         with self._lock:
             self._known_to[region][replica] = True
@@ -221,8 +261,7 @@ class SharedMemory:
         with suppress(RpcFailure):
             reply = yield from self._send(replica, "SystemSharedMemoryStatus", b"", _TIMEOUT_S)
             for name in transport_wire.region_names(reply):
-                is_ours = name.startswith(shared_regions.PREFIX)
-                if is_ours and (yield Work(partial(shared_regions.is_orphan, name))):
+                if (yield Work(partial(shared_regions.is_orphan, name))):
                     yield from self._forgets(_Left(name, replica))
 
     def _have_tidied(self) -> Flow[None]:
@@ -230,15 +269,15 @@ class SharedMemory:
             is_due = bool(self._left) and not self._is_tidying
             self._is_tidying = self._is_tidying or is_due
         if is_due:
-            yield Spawn(self._tidy(_MAX_ASKED))
+            yield Spawn(self._tidy())
 
-    def _tidy(self, max_asked: int) -> Flow[None]:
+    def _tidy(self) -> Flow[None]:
         """Ask servers to forget regions until they do; while they work on a request they do not."""
         try:
             while self._left:
                 for left in list(self._left):
                     left.num_asked += 1
-                    is_done = (yield from self._forgets(left)) or left.num_asked >= max_asked
+                    is_done = (yield from self._forgets(left)) or left.num_asked >= _MAX_ASKED
                     if is_done:
                         with self._lock, suppress(ValueError):
                             self._left.remove(left)

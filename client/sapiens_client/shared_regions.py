@@ -5,9 +5,11 @@ Whoever has a region locks its file. A file whose lock is free belongs to a proc
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import mmap
 import os
+import re
 import secrets
 import time
 import weakref
@@ -20,6 +22,9 @@ FOLDER = Path("/dev/shm")
 PREFIX = "sapiens-client-"
 _PAGE_BYTES = 2**20
 _NEW_S = 1.0
+# Of the free memory: the server's own processes pass their tensors through the same folder.
+_MAX_SHARE = 0.25
+_NAME = re.compile(PREFIX + "[0-9a-f]{32}")
 
 
 @dataclass(eq=False)
@@ -49,6 +54,9 @@ class Region:
             OSError: There is no such memory, or not enough.
         """
         size = -(-num_bytes // _PAGE_BYTES) * _PAGE_BYTES
+        system = os.statvfs(FOLDER)
+        if size > (free := system.f_bavail * system.f_frsize) * _MAX_SHARE:
+            raise OSError(errno.ENOSPC, f"{size} bytes are too many for {free} free ones, which servers need")
         name = PREFIX + secrets.token_hex(16)
         lock = os.open(FOLDER / name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
@@ -89,8 +97,10 @@ def is_orphan(name: str) -> bool:
     """Return whether nobody has a region any more; not if that cannot be told.
 
     Args:
-        name: Of a region, which need not exist.
+        name: What a server calls a region, maybe somebody else's; it need not exist here.
     """
+    if not _NAME.fullmatch(name):
+        return False
     try:
         with _locked(FOLDER / name):
             return True
@@ -103,7 +113,7 @@ def is_orphan(name: str) -> bool:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Lock a file that nobody has locked; else there is an OSError."""
-    file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield

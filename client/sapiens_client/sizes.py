@@ -30,7 +30,8 @@ def num_bytes(tensor: TensorSpec, dims: Sequence[int], encoded: NDArray[np.uint8
         None: Nobody knows, or the file is no image, which the server will tell.
     """
     if tensor.dims == _OF_NETWORK_SIZE:
-        return DTYPE_BYTES[tensor.dtype] * prod(dims[1:]) if dims else None
+        is_known = bool(dims) and min(dims[1:]) > 0
+        return DTYPE_BYTES[tensor.dtype] * prod(dims[1:]) if is_known else None
     if tensor.dims[:2] != _OF_IMAGE_SIZE:
         return None
     from sapiens_core.image_header import num_pixels  # here, because it loads Pillow

@@ -97,7 +97,8 @@ def _write_shared(message: ModelInferRequest, inputs: Mapping[str, NDArray[Any]]
     for tensor in message.inputs:
         array = np.ascontiguousarray(inputs[tensor.name])
         start = shared.layout.inputs[tensor.name]
-        shared.region.memory[start : start + array.nbytes] = array.reshape(-1).view(np.uint8).data
+        with memoryview(shared.region.memory) as memory:  # numpy copies while other threads go on
+            np.copyto(np.frombuffer(memory, array.dtype, array.size, start), array.reshape(-1))
         _refer(tensor.parameters, shared.region, start, array.nbytes)
     for tensor in message.outputs:
         if tensor.name in shared.layout.outputs:
@@ -231,8 +232,10 @@ def _shared_arrays(
         is_shared = output.name in shared.layout.outputs
         content = next(left) if has_all or not is_shared else memoryview(b"")
         dtype = np.dtype(_dtype(output.datatype))
-        if is_shared:
-            start, _ = shared.layout.outputs[output.name]
+        if is_shared and not content:
+            start, size = shared.layout.outputs[output.name]
+            if (needed := math.prod(output.shape) * dtype.itemsize) > size:
+                raise ValueError(f"{output.name} must have at most {size} bytes, got {needed}")
             with memoryview(shared.region.memory) as memory:
                 array = np.frombuffer(memory, dtype, math.prod(output.shape), start).copy()
             array.flags.writeable = False

@@ -49,9 +49,10 @@ def num_pixels(encoded: NDArray[np.uint8]) -> int:
         encoded: (B,) uint8, the bytes of the file.
 
     Raises:
-        ValueError: It is of none of the formats, or its header is damaged.
+        ValueError: It is of none of the formats, has too many pixels, or its header is damaged.
     """
     header = _header(encoded)
+    check_size(header.width, header.height)
     return header.width * header.height
 
 
@@ -70,7 +71,7 @@ def _header(encoded: NDArray[np.uint8]) -> _Header:
             f"image must be a {', '.join(IMAGE_FORMATS)} file, got {encoded.size} bytes starting with "
             f"{start!r}; send a complete file of one of these formats"
         ) from error
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # where that is an error
         raise ValueError(f"image must have at most {LIMITS.max_image_pixels} pixels: {error}") from error
     except (OSError, ValueError, SyntaxError, TypeError) as error:
         raise ValueError(f"image header is damaged: {error}; send the complete file") from error

@@ -10,7 +10,8 @@ from sapiens_core.tasks import Precision, Preprocess, Runtime
 
 # Goes up when clients and repositories of before and after would not understand each other.
 CONTRACT = 1
-_CONTRACT, _PARITY = "contract", "parity"
+CONTRACT_PARAMETER = "contract"
+_PARITY = "parity"
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class ModelInfo:
 
     def to_parameters(self) -> dict[str, str]:
         """Return the facts as Triton model config parameters, which are strings."""
-        facts = {_CONTRACT: str(CONTRACT), **vars(self)}.items()
+        facts = {CONTRACT_PARAMETER: str(CONTRACT), **vars(self)}.items()
         return {name: str(value).lower() if isinstance(value, bool) else value for name, value in facts}
 
     @classmethod
@@ -56,15 +57,14 @@ class ModelInfo:
             ValueError: A fact is missing: the model was not written by `sapiens export`; or it was, by a
                 release that this one does not understand.
         """
-        missing = [
-            name for name in (_CONTRACT, *(field.name for field in fields(cls))) if name not in parameters
-        ]
+        wanted = [CONTRACT_PARAMETER, *(field.name for field in fields(cls))]
+        missing = [name for name in wanted if name not in parameters]
         if missing:
             raise ValueError(
                 f"model config must carry the parameters {missing}, got {sorted(parameters)}; "
                 "write the repository with `sapiens export`"
             )
-        _check_contract(parameters[_CONTRACT])
+        _check_contract(parameters[CONTRACT_PARAMETER])
         texts = {field.name: parameters[field.name] for field in fields(cls)}
         flags = {field.name: texts[field.name] == "true" for field in fields(cls) if field.type == "bool"}
         return cls(**{**texts, **flags})  # type: ignore[arg-type]

@@ -38,6 +38,8 @@ def _depth(image):
             time.sleep(1.5)
         case (1, 3):
             raise RuntimeError("the network fell over\nwith details for the log")
+        case (701, 700):
+            image = np.pad(image, ((0, 1), (0, 0), (0, 0)))
     return image.astype(np.float32) @ np.array([1, 2, 4], np.float32)
 
 

@@ -5,20 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import grpc
 import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2 as pb
 
-from sapiens_client import AsyncSapiensClient, ClientOptions, RequestTimeoutError, SapiensClient
+from sapiens_client import (
+    AsyncSapiensClient,
+    ClientClosedError,
+    ClientOptions,
+    RequestTimeoutError,
+    SapiensClient,
+    SapiensError,
+)
 from sapiens_client import shared_memory as sharing
 from sapiens_client.shared_regions import FOLDER, PREFIX, Region, is_orphan, remove_orphans
 from sapiens_client.testing import FakeServer
@@ -31,6 +42,25 @@ from sapiens_client import SapiensClient
 client = SapiensClient(sys.argv[1])
 print(client.normal(np.zeros((600, 600, 3), np.uint8)).timing.shared_bytes, flush=True)
 time.sleep(float(sys.argv[2]))
+"""
+
+
+FORK = """
+import os, sys, numpy as np
+from sapiens_client import SapiensClient
+client = SapiensClient(sys.argv[1])
+image = np.zeros((600, 600, 3), np.uint8)
+print("shared" if client.normal(image).timing.shared_bytes else "sent", flush=True)
+memory = client._session._shared_memory
+if os.fork() == 0:
+    from sapiens_client.replicas import Replica
+    flow = memory.lease(Replica("localhost:1"), 2**21, 1.0)
+    try:
+        next(flow)
+    except StopIteration as end:
+        print("sent" if end.value is None else "shared", flush=True)
+    os._exit(0)
+os.wait()
 """
 
 
@@ -63,16 +93,15 @@ def known_to(server: RunningServer) -> set[str]:
         return set(pb.SystemSharedMemoryStatusResponse.FromString(method(b"")).regions)
 
 
-def files() -> set[str]:
-    """Return the names of the regions that exist, whoever has them."""
-    return {path.name for path in FOLDER.glob(f"{PREFIX}*")}
+def exists(name: str) -> bool:
+    return (FOLDER / name).exists()
 
 
-def wait_until_forgotten(server: RunningServer) -> None:
+def eventually(is_so: Callable[[], bool]) -> None:
     deadline_s = time.monotonic() + 20
-    while known_to(server) and time.monotonic() < deadline_s:
-        time.sleep(0.1)
-    assert not known_to(server)
+    while not is_so() and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    assert is_so()
 
 
 @pytest.mark.parametrize("task", ["normal", "depth"])
@@ -101,81 +130,72 @@ def test_results_keep_their_values_when_later_ones_come(client, image):
 
 
 def test_one_region_serves_call_after_call_and_only_its_owner_may_read_it(server, client, image):
-    before = files()
     for _ in range(3):
         client.normal(image)
-    (name,) = files() - before
-    assert known_to(server) == {name}
+    (name,) = known_to(server)
     mode = (FOLDER / name).stat().st_mode
     assert (stat.S_IMODE(mode), len(name.removeprefix(PREFIX))) == (0o600, 32)
 
 
 def test_a_larger_image_takes_the_place_of_a_smaller_one(server, client, image):
-    before = files()
     client.normal(image)
-    small = files() - before
+    (small,) = known_to(server)
     client.normal(np.tile(image, (2, 2, 1)))
-    assert len(files() - before) == 1
-    assert not small & files()
-    wait = time.monotonic() + 10
-    while small & known_to(server) and time.monotonic() < wait:
-        time.sleep(0.05)
-        client.normal(image)
-    assert not small & known_to(server)
+    assert not exists(small)
+    client.normal(image)
+    eventually(lambda: len(known_to(server)) == 1)
+    assert small not in known_to(server)
 
 
-def test_calls_at_a_time_have_regions_of_their_own(client, image):
+def test_calls_at_a_time_have_regions_of_their_own(server, client, image):
     images = [np.roll(image, shift, axis=0) for shift in range(24)]
-    before = files()
     with ThreadPoolExecutor(4) as threads:
         results = list(threads.map(client.normal, images))
     for each, result in zip(images, results, strict=True):
         np.testing.assert_array_equal(result.normals, stand_in_normals(each))
         assert result.timing.shared_bytes > 0
-    assert 1 <= len(files() - before) <= 4
+    assert 1 <= len(known_to(server)) <= 4
 
 
 def test_closing_leaves_nothing(server, image):
-    before = files()
     with SapiensClient(server.grpc_url) as client:
         client.normal(image)
-        assert files() - before
-    assert files() == before
+        (name,) = known_to(server)
+    assert not exists(name)
     assert not known_to(server)
 
 
 def test_the_async_client_shares_and_leaves_nothing(server, image):
-    before = files()
-
-    async def ask() -> None:
+    async def ask() -> set[str]:
         async with AsyncSapiensClient(server.grpc_url) as client:
             results = await asyncio.gather(*(client.normal(image) for _ in range(4)))
             for result in results:
                 np.testing.assert_array_equal(result.normals, stand_in_normals(image))
                 assert result.timing.shared_bytes > 0
+            return known_to(server)
 
-    asyncio.run(ask())
-    assert files() == before
+    names = asyncio.run(ask())
+    assert names
+    assert not any(map(exists, names))
     assert not known_to(server)
 
 
 def test_a_process_that_does_not_close_its_client_leaves_nothing(server):
-    before = files()
+    before = {path.name for path in FOLDER.glob(f"{PREFIX}*")}
     ended = subprocess.run(
         [sys.executable, "-c", ASK, server.grpc_url, "0"], capture_output=True, text=True, check=True
     )
     assert int(ended.stdout) > 600 * 600 * 3
-    assert files() == before
+    assert not {path.name for path in FOLDER.glob(f"{PREFIX}*")} - before
     assert not known_to(server)
 
 
 def test_what_a_killed_process_leaves_is_swept_by_the_next_client(server, image):
-    before = files()
     with subprocess.Popen(
         [sys.executable, "-c", ASK, server.grpc_url, "60"], stdout=subprocess.PIPE
     ) as process:
         process.stdout.readline()
-        (name,) = files() - before
+        (name,) = known_to(server)
         assert not is_orphan(name)
         process.kill()
     assert is_orphan(name)
@@ -183,26 +203,130 @@ def test_what_a_killed_process_leaves_is_swept_by_the_next_client(server, image)
     time.sleep(1.1)
     with SapiensClient(server.grpc_url) as client:
         client.normal(image)
-        deadline_s = time.monotonic() + 10
-        while name in files() | known_to(server) and time.monotonic() < deadline_s:
-            time.sleep(0.05)
-        assert name not in files() | known_to(server)
+        eventually(lambda: not exists(name) and name not in known_to(server))
 
 
 def test_memory_that_a_server_still_writes_to_is_not_used_again(server, client):
     slow = np.zeros((700, 701, 3), np.uint8)
-    ordinary = np.full((700, 701 + 1, 3), 3, np.uint8)
+    ordinary = np.full((700, 702, 3), 3, np.uint8)
     client.depth(ordinary)
+    (late,) = known_to(server)
     with pytest.raises(RequestTimeoutError):
         client.depth(slow, timeout_s=0.5)
-    for _ in range(3):
-        result = client.normal(ordinary)
-        np.testing.assert_array_equal(result.normals, stand_in_normals(ordinary))
+    assert not exists(late)
+    result = client.normal(ordinary)
+    np.testing.assert_array_equal(result.normals, stand_in_normals(ordinary))
+    assert late in known_to(server), "it still works on it"
+    eventually(lambda: late not in known_to(server))
+    assert known_to(server)
+
+
+def test_what_a_client_could_not_have_forgotten_the_next_one_sweeps(server, image):
+    with SapiensClient(server.grpc_url) as client, pytest.raises(RequestTimeoutError):
+        client.depth(np.zeros((700, 701, 3), np.uint8), timeout_s=0.5)
+    (late,) = known_to(server)
+    time.sleep(1.5)
+    with SapiensClient(server.grpc_url) as other:
+        other.normal(image)
+        eventually(lambda: late not in known_to(server))
+
+
+def test_no_result_is_wrong_and_nothing_is_left_after_calls_that_end_in_every_way(server, image):
+    rng = random.Random(0)
+    images = [np.roll(image, shift, axis=0) for shift in range(8)]
+    client = SapiensClient(server.grpc_url)
+    outcomes: Counter[str] = Counter()
+
+    def ask(number: int) -> None:
+        try:
+            result = client.normal(images[number % 8], timeout_s=rng.choice([0.005, 0.02, 0.05, 20]))
+        except SapiensError as error:
+            outcomes[type(error).__name__] += 1
+        else:
+            np.testing.assert_array_equal(result.normals, stand_in_normals(images[number % 8]))
+            outcomes["shared" if result.timing.shared_bytes else "sent"] += 1
+
+    async def ask_and_cancel() -> None:
+        async with AsyncSapiensClient(server.grpc_url) as twin:
+            for number in range(60):
+                tasks = [asyncio.create_task(twin.normal(each)) for each in images[:3]]
+                await asyncio.sleep(rng.choice([0.0005, 0.005, 0.02]))
+                for task in tasks[number % 3 :]:
+                    task.cancel()
+                for task, each in zip(tasks, images, strict=False):
+                    with suppress(asyncio.CancelledError):
+                        np.testing.assert_array_equal((await task).normals, stand_in_normals(each))
+                        outcomes["awaited"] += 1
+                outcomes["cancelled"] += sum(task.cancelled() for task in tasks)
+
+    before = {path.name for path in FOLDER.glob(f"{PREFIX}*")}
+    with ThreadPoolExecutor(6) as threads:
+        twin = threads.submit(asyncio.run, ask_and_cancel())
+        list(threads.map(ask, range(250)))
+        twin.result()
     client.close()
-    with SapiensClient(server.grpc_url) as other:  # sweeps what the server still held at the end
-        time.sleep(1.5)
-        other.normal(ordinary)
-    wait_until_forgotten(server)
+    assert min(outcomes[kind] for kind in ("shared", "RequestTimeoutError", "cancelled", "awaited")) > 0
+    eventually(lambda: not {path.name for path in FOLDER.glob(f"{PREFIX}*")} - before)
+    with SapiensClient(server.grpc_url) as other:
+        other.normal(image)  # sweeps what the server worked with when the clients were closed
+        eventually(lambda: len(known_to(server)) == 1)
+
+
+def test_copies_of_a_process_share_nothing_with_it(server, image):
+    asked = subprocess.run(
+        [sys.executable, "-c", FORK, server.grpc_url], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert asked.stdout.split() == ["shared", "sent"], asked.stdout + asked.stderr
+
+
+def test_where_memory_is_scarce_it_is_left_to_the_server(server, client, image, monkeypatch):
+    monkeypatch.setattr("sapiens_client.shared_regions._MAX_SHARE", 1e-9)
+    assert client.normal(image).timing.shared_bytes == 0
+
+
+def test_a_model_that_answers_more_than_its_contract_says_answers_all_the_same(server, client):
+    image = np.full((701, 700, 3), 5, np.uint8)
+    result = client.depth(image)
+    assert (result.depth.shape, result.timing.shared_bytes, result.timing.attempts) == ((702, 700), 0, 2)
+
+
+def test_a_hanging_server_does_not_hold_up_the_end(replicated, image):
+    options = ServerOptions(arguments=("--grpc-http2-min-recv-ping-interval-without-data=500",))
+    with serve(replicated, grpc_port=0, options=options) as server:
+        client = SapiensClient(server.grpc_url)
+        with ThreadPoolExecutor(6) as threads:
+            list(threads.map(client.normal, [image] * 12))
+        regions = known_to(server)
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            ended = threading.Thread(target=client.close)
+            ended.start()
+            ended.join(timeout=20)
+            assert not ended.is_alive()
+            assert not any(map(exists, regions))
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+
+
+def test_a_token_that_cannot_be_had_does_not_keep_a_client_open(server, image):
+    is_there = True
+
+    def token() -> str:
+        if not is_there:
+            raise RuntimeError("the vault is down")
+        return "secret"
+
+    client = SapiensClient(server.grpc_url, token=token)
+    client.normal(image)
+    is_there = False
+    with pytest.raises(RuntimeError, match="vault"):
+        client.close()
+    is_there = True
+    with pytest.raises(ClientClosedError):
+        client.wait_until_ready(timeout_s=1)
+    with SapiensClient(server.grpc_url) as other:
+        other.normal(image)
+        eventually(lambda: len(known_to(server)) == 1)
 
 
 def test_a_killed_server_spoils_nobodys_result(replicated, image):
@@ -230,6 +354,7 @@ def test_a_server_that_was_restarted_is_told_anew(replicated, image):
         os.kill(server.pid, signal.SIGKILL)
     with serve(replicated, grpc_port=int(server.grpc_url.rpartition(":")[2])) as server:
         client.wait_until_ready(timeout_s=30)
+        client.normal(image)  # the first try may be how the client finds out
         result = client.normal(image)
         np.testing.assert_array_equal(result.normals, stand_in_normals(image))
         assert result.timing.shared_bytes > 0
@@ -246,6 +371,17 @@ def test_a_server_that_forgot_a_region_is_told_again(server, image):
         result = client.normal(image)
     np.testing.assert_array_equal(result.normals, stand_in_normals(image))
     assert result.timing.attempts == 2
+
+
+def test_who_forgets_again_and_again_is_told_no_more(server, image):
+    with SapiensClient(server.grpc_url) as client, grpc.insecure_channel(server.grpc_url) as channel:
+        unregister = channel.unary_unary("/inference.GRPCInferenceService/SystemSharedMemoryUnregister")
+        shared = []
+        for _ in range(8):
+            shared.append(client.normal(image).timing.shared_bytes > 0)
+            unregister(b"")  # all regions
+    assert shared[0]
+    assert not any(shared[-2:])
 
 
 def test_a_server_that_does_not_allow_it_is_asked_once(replicated, image, caplog):
@@ -273,19 +409,23 @@ def test_without_memory_arrays_travel(server, image, monkeypatch, tmp_path):
 
 
 def test_more_memory_than_there_is_raises_no_more_than_an_oserror():
-    before = files()
-    with pytest.raises(OSError, match=r"."):
+    with pytest.raises(OSError, match=r"too many for \d+ free"):
         Region.made(2**50)
-    assert files() == before
 
 
 def test_regions_of_the_living_are_no_orphans():
     region = Region.made(1)
+    time.sleep(1.1)
     remove_orphans()
-    assert region.name in files()
+    assert exists(region.name)
     region.remove()
     region.remove()
-    assert region.name not in files()
+    assert not exists(region.name)
+
+
+@pytest.mark.parametrize("name", ["other", f"{PREFIX}x/../../../etc/hosts", PREFIX, f"{PREFIX}{'g' * 32}"])
+def test_what_is_no_name_of_ours_is_left_alone(name):
+    assert not is_orphan(name)
 
 
 def test_every_tensor_has_its_place():
