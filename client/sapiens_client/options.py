@@ -29,9 +29,10 @@ class ClientOptions:
             travel; "auto", wherever fewer bytes travel, but on the server if all servers are on this machine.
         compression: What gRPC does to requests: helps pixels over slow lines, does nothing for JPEG. Whether
             replies are compressed is the server's choice: `--grpc-infer-response-compression-level`.
-        shared_memory: Whether large arrays go through this machine's shared memory to servers on it that
-            allow it, instead of through the connection. Triton servers of 2026 and later must be told to:
-            `--allow-client-shm=true`.
+        shared_memory: Whether requests whose arrays have a megabyte or more, together with those of the
+            answer, go through this machine's shared memory to servers on it that allow it, instead of through
+            the connection. Triton from 26.04 on must be told to allow it: `--allow-client-shm=true`. What was
+            taken for the largest request is kept for later ones until the client is closed.
 
     Raises:
         InvalidInputError: A number is not positive, the share is negative, or there is no such choice.

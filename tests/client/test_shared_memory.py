@@ -29,6 +29,7 @@ from sapiens_client import (
     RequestTimeoutError,
     SapiensClient,
     SapiensError,
+    ServerUnavailableError,
 )
 from sapiens_client import shared_memory as sharing
 from sapiens_client.shared_regions import FOLDER, PREFIX, Region, is_orphan, remove_orphans
@@ -393,6 +394,20 @@ def test_a_server_that_does_not_allow_it_is_asked_once(replicated, image, caplog
         np.testing.assert_array_equal(result.normals, stand_in_normals(image))
         assert (result.timing.shared_bytes, result.timing.attempts) == (0, 1)
     assert caplog.text.count("no shared memory with") == 1
+
+
+def test_a_server_that_allows_it_after_a_restart_is_asked_again(replicated, image):
+    options = ServerOptions(arguments=("--grpc-restricted-protocol=shared-memory:admin-key=secret",))
+    with serve(replicated, grpc_port=0, options=options) as server:
+        client = SapiensClient(server.grpc_url)
+        assert client.normal(image).timing.shared_bytes == 0
+        os.kill(server.pid, signal.SIGKILL)
+        with pytest.raises(ServerUnavailableError):
+            client.normal(image)
+    with serve(replicated, grpc_port=int(server.grpc_url.rpartition(":")[2])):
+        client.wait_until_ready(timeout_s=30)
+        assert client.normal(image).timing.shared_bytes > 0
+        client.close()
 
 
 def test_a_server_that_has_no_shared_memory_answers_all_the_same(image):

@@ -106,9 +106,10 @@ def test_a_repository_of_another_contract_says_which_side_to_renew(depth_reposit
         with (
             serve(served, grpc_port=0) as server,
             SapiensClient(server.grpc_url) as client,
-            pytest.raises(ModelNotServedError, match=f"contract 1, .*got {theirs}; {advice}"),
         ):
-            client.depth(photo)
+            for ask in (client.models, lambda client=client: client.depth(photo)):
+                with pytest.raises(ModelNotServedError, match=f"contract 1, .*got {theirs}; {advice}"):
+                    ask()
 
 
 def contract(config, number):
