@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sapiens_client.options import DEFAULTS
+from sapiens_client.options import ClientOptions
 from sapiens_client.session import Reply, Session
 from sapiens_client.settings import checked_settings
 from sapiens_client.transport import Transport
@@ -27,7 +27,7 @@ class TensorClient:
     """
 
     def __init__(self, url: str) -> None:
-        settings = checked_settings(url, False, None, None, DEFAULTS)
+        settings = checked_settings(url, False, None, None, ClientOptions(shared_memory=False))
         self._session = Session(settings)
         self._transport = Transport(settings)
 

@@ -145,6 +145,12 @@ def test_health_is_the_same(method, both):
     assert fake == real
 
 
+def test_people_without_an_image_are_refused_alike(both):
+    real, fake = both(lambda ask: ask.infer(PEOPLE_POSE.name, whole_image_if_nobody=np.array([True])))
+    assert fake == real
+    assert "image must be sent" in fake[1]
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_replies_have_the_same_names_types_and_ranks(model, both, image):
     replies = both(lambda ask: ask.infer(model, image=image))

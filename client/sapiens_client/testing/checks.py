@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 
+# What `people_pose` says.
+_WITHOUT_IMAGE = "image must be sent, got only whole_image_if_nobody; add the bytes of a file"
+
 
 def found_model(models: Mapping[str, FakeModel], name: str, version: str) -> FakeModel:
     """Return the model of a request.
@@ -72,7 +75,8 @@ def checked_inputs(request: Any, model: FakeModel) -> dict[str, NDArray[Any]]:
             tensor.shape
         )
     if any(tensor.name not in arrays for tensor in model.inputs if not tensor.is_optional):
-        raise _deadlock(request, model)  # optional ones made up for their number
+        # Optional ones made up for their number.
+        raise _deadlock(request, model) if model.steps else invalid(_WITHOUT_IMAGE)
     return arrays
 
 
