@@ -276,15 +276,16 @@ class SharedMemory:
         try:
             while self._left:
                 for left in list(self._left):
-                    left.num_asked += 1
-                    is_done = (yield from self._forgets(left)) or left.num_asked >= _MAX_ASKED
-                    if is_done:
-                        with self._lock, suppress(ValueError):
-                            self._left.remove(left)
-                if self._left:
-                    yield Sleep(_ASK_EVERY_S)
+                    yield from self._ask_to_forget(left)
+                yield Sleep(_ASK_EVERY_S)
         finally:
             self._is_tidying = False
+
+    def _ask_to_forget(self, left: _Left) -> Flow[None]:
+        left.num_asked += 1
+        if (yield from self._forgets(left)) or left.num_asked >= _MAX_ASKED:
+            with self._lock, suppress(ValueError):
+                self._left.remove(left)
 
     def _forgets(self, left: _Left) -> Flow[bool]:
         from sapiens_client import transport_wire

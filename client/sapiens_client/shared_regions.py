@@ -60,7 +60,7 @@ class Region:
         name = PREFIX + secrets.token_hex(16)
         lock = os.open(FOLDER / name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX)  # who looks for orphans may have it for a moment
             os.posix_fallocate(lock, 0, size)  # else writing to it would kill the process where memory ends
             return cls(name, mmap.mmap(lock, size), lock)
         except BaseException:
@@ -87,10 +87,10 @@ def _remove(path: Path, lock: int, owner: int) -> None:
 def remove_orphans() -> None:
     """Remove the regions of this user's processes that were killed."""
     for path in FOLDER.glob(f"{PREFIX}*"):
-        with suppress(OSError):  # it has an owner, is another user's, or was removed meanwhile
-            if time.time() - path.stat().st_mtime > _NEW_S:  # else its owner may be about to lock it
-                with _locked(path):
-                    path.unlink()
+        # What cannot be locked has an owner, is another user's, or was removed meanwhile.
+        with suppress(OSError), _locked(path):
+            if time.time() - path.stat().st_mtime > _NEW_S:
+                path.unlink()
 
 
 def is_orphan(name: str) -> bool:

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -28,12 +27,16 @@ from sapiens_client import (
     ClientOptions,
     RequestTimeoutError,
     SapiensClient,
-    SapiensError,
+    ServerOverloadedError,
     ServerUnavailableError,
 )
 from sapiens_client import shared_memory as sharing
+from sapiens_client.flows import Flow, Sleep
+from sapiens_client.replicas import Replica
+from sapiens_client.settings import checked_settings
 from sapiens_client.shared_regions import FOLDER, PREFIX, Region, is_orphan, remove_orphans
 from sapiens_client.testing import FakeServer
+from sapiens_client.transport_async import AsyncTransport
 from sapiens_server import RunningServer, ServerOptions, serve
 
 PLAIN = ClientOptions(shared_memory=False)
@@ -92,6 +95,14 @@ def known_to(server: RunningServer) -> set[str]:
     with grpc.insecure_channel(server.grpc_url) as channel:
         method = channel.unary_unary("/inference.GRPCInferenceService/SystemSharedMemoryStatus")
         return set(pb.SystemSharedMemoryStatusResponse.FromString(method(b"")).regions)
+
+
+def unregister_all(server: RunningServer) -> None:
+    with grpc.insecure_channel(server.grpc_url) as channel:
+        method = channel.unary_unary("/inference.GRPCInferenceService/SystemSharedMemoryUnregister")
+        while known_to(server):
+            with suppress(grpc.RpcError):  # a request that was just answered may still hold one
+                method(b"")
 
 
 def exists(name: str) -> bool:
@@ -182,12 +193,13 @@ def test_the_async_client_shares_and_leaves_nothing(server, image):
 
 
 def test_a_process_that_does_not_close_its_client_leaves_nothing(server):
-    before = {path.name for path in FOLDER.glob(f"{PREFIX}*")}
-    ended = subprocess.run(
-        [sys.executable, "-c", ASK, server.grpc_url, "0"], capture_output=True, text=True, check=True
-    )
-    assert int(ended.stdout) > 600 * 600 * 3
-    assert not {path.name for path in FOLDER.glob(f"{PREFIX}*")} - before
+    command = [sys.executable, "-c", ASK, server.grpc_url, "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert int(process.stdout.readline()) > 600 * 600 * 3
+        (name,) = known_to(server)
+        assert exists(name)
+    assert process.returncode == 0
+    assert not exists(name)
     assert not known_to(server)
 
 
@@ -232,45 +244,82 @@ def test_what_a_client_could_not_have_forgotten_the_next_one_sweeps(server, imag
         eventually(lambda: late not in known_to(server))
 
 
-def test_no_result_is_wrong_and_nothing_is_left_after_calls_that_end_in_every_way(server, image):
-    rng = random.Random(0)
+@pytest.fixture
+def made(monkeypatch) -> list[Region]:
+    """The regions that are made during the test."""
+    regions: list[Region] = []
+    make = Region.made
+    monkeypatch.setattr(Region, "made", lambda num_bytes: regions.append(make(num_bytes)) or regions[-1])
+    return regions
+
+
+def test_no_result_is_wrong_and_nothing_is_left_when_others_do_not_wait(server, image, made):
+    slow = np.zeros((700, 701, 3), np.uint8)
     images = [np.roll(image, shift, axis=0) for shift in range(8)]
     client = SapiensClient(server.grpc_url)
-    outcomes: Counter[str] = Counter()
 
     def ask(number: int) -> None:
-        try:
-            result = client.normal(images[number % 8], timeout_s=rng.choice([0.005, 0.02, 0.05, 20]))
-        except SapiensError as error:
-            outcomes[type(error).__name__] += 1
-        else:
-            np.testing.assert_array_equal(result.normals, stand_in_normals(images[number % 8]))
-            outcomes["shared" if result.timing.shared_bytes else "sent"] += 1
+        result = client.normal(images[number % 8])
+        np.testing.assert_array_equal(result.normals, stand_in_normals(images[number % 8]))
 
-    async def ask_and_cancel() -> None:
+    def ask_in_vain(_: int) -> None:
+        with pytest.raises((RequestTimeoutError, ServerOverloadedError)):
+            client.depth(slow, timeout_s=0.4)
+
+    async def ask_and_leave() -> None:
         async with AsyncSapiensClient(server.grpc_url) as twin:
-            for number in range(60):
-                tasks = [asyncio.create_task(twin.normal(each)) for each in images[:3]]
-                await asyncio.sleep(rng.choice([0.0005, 0.005, 0.02]))
-                for task in tasks[number % 3 :]:
-                    task.cancel()
-                for task, each in zip(tasks, images, strict=False):
-                    with suppress(asyncio.CancelledError):
-                        np.testing.assert_array_equal((await task).normals, stand_in_normals(each))
-                        outcomes["awaited"] += 1
-                outcomes["cancelled"] += sum(task.cancelled() for task in tasks)
+            for _ in range(4):
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(twin.depth(slow), 0.3)
 
-    before = {path.name for path in FOLDER.glob(f"{PREFIX}*")}
-    with ThreadPoolExecutor(6) as threads:
-        twin = threads.submit(asyncio.run, ask_and_cancel())
-        list(threads.map(ask, range(250)))
-        twin.result()
+    with ThreadPoolExecutor(8) as threads:
+        others = [
+            threads.submit(asyncio.run, ask_and_leave()),
+            *(threads.submit(ask_in_vain, 0) for _ in range(6)),
+        ]
+        list(threads.map(ask, range(120)))
+        for each in others:
+            each.result()
     client.close()
-    assert min(outcomes[kind] for kind in ("shared", "RequestTimeoutError", "cancelled", "awaited")) > 0
-    eventually(lambda: not {path.name for path in FOLDER.glob(f"{PREFIX}*")} - before)
+    eventually(lambda: not any(exists(region.name) for region in made))
+    assert len(made) > 8
     with SapiensClient(server.grpc_url) as other:
+        time.sleep(1.5)
         other.normal(image)  # sweeps what the server worked with when the clients were closed
         eventually(lambda: len(known_to(server)) == 1)
+
+
+def test_whoever_is_cancelled_while_taking_memory_leaves_none(made):
+    def send(*_: object) -> Flow[bytes]:
+        yield Sleep(0.001)
+        return b""
+
+    async def lease_and_leave() -> int:
+        transport = AsyncTransport(checked_settings("localhost:1", False, None, None, ClientOptions()))
+        memory, replica, rng = (
+            sharing.SharedMemory(send, is_wanted=True),
+            Replica("localhost:1"),
+            random.Random(0),
+        )
+
+        async def use() -> None:
+            memory.give_back(await transport.run(memory.lease(replica, 2**21, 1.0)))
+
+        num_cancelled = 0
+        for _ in range(150):
+            tasks = [asyncio.create_task(use()) for _ in range(3)]
+            await asyncio.sleep(rng.choice([0, 0.0002, 0.0005, 0.001, 0.002]))
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            num_cancelled += sum(task.cancelled() for task in tasks)
+        await transport.run(memory.close())
+        await transport.close()
+        return num_cancelled
+
+    assert asyncio.run(lease_and_leave()) > 50
+    assert made
+    eventually(lambda: not any(exists(region.name) for region in made))
 
 
 def test_copies_of_a_process_share_nothing_with_it(server, image):
@@ -366,21 +415,18 @@ def test_a_server_that_was_restarted_is_told_anew(replicated, image):
 def test_a_server_that_forgot_a_region_is_told_again(server, image):
     with SapiensClient(server.grpc_url) as client:
         client.normal(image)
-        with grpc.insecure_channel(server.grpc_url) as channel:
-            method = channel.unary_unary("/inference.GRPCInferenceService/SystemSharedMemoryUnregister")
-            method(b"")  # all regions
+        unregister_all(server)
         result = client.normal(image)
     np.testing.assert_array_equal(result.normals, stand_in_normals(image))
     assert result.timing.attempts == 2
 
 
 def test_who_forgets_again_and_again_is_told_no_more(server, image):
-    with SapiensClient(server.grpc_url) as client, grpc.insecure_channel(server.grpc_url) as channel:
-        unregister = channel.unary_unary("/inference.GRPCInferenceService/SystemSharedMemoryUnregister")
+    with SapiensClient(server.grpc_url) as client:
         shared = []
         for _ in range(8):
             shared.append(client.normal(image).timing.shared_bytes > 0)
-            unregister(b"")  # all regions
+            unregister_all(server)
     assert shared[0]
     assert not any(shared[-2:])
 
