@@ -186,7 +186,7 @@ def ask(request) -> Callable[..., DepthResult | SapiensError]:
     options = ClientOptions(max_attempts=2)
 
     def in_a_thread(
-        url: str | list[str], image: ImageLike, timeout_s: float = 0.7
+        url: str | list[str], image: ImageLike, timeout_s: float = 10.0
     ) -> DepthResult | SapiensError:
         with SapiensClient(url, options=options) as client:
             try:
@@ -195,7 +195,7 @@ def ask(request) -> Callable[..., DepthResult | SapiensError]:
                 return error
 
     async def on_a_loop(
-        url: str | list[str], image: ImageLike, timeout_s: float = 0.7
+        url: str | list[str], image: ImageLike, timeout_s: float = 10.0
     ) -> DepthResult | SapiensError:
         async with AsyncSapiensClient(url, options=options) as client:
             try:

@@ -15,7 +15,19 @@ from concurrent.futures import ThreadPoolExecutor
 import bad_peers as peers
 import grpc
 import pytest
-from told import EXPORT, FEWER, LOG, LONGER, LOOK, SMALLER, START, THE_SERVERS_OWN, TOKEN, assert_tells
+from told import (
+    EXPORT,
+    FEWER,
+    LOG,
+    LONGER,
+    LOOK,
+    SMALLER,
+    START,
+    THE_SERVERS_OWN,
+    TOKEN,
+    assert_tells,
+    patience_s,
+)
 from tritonclient.grpc import service_pb2
 
 from sapiens_client import (
@@ -153,7 +165,7 @@ def test_every_status_before_an_inference_is_told_without_a_request_id(status, s
 def test_whatever_strikes_amid_a_reply_is_told(what, config, ask, photo):
     spoil, seen, *told = TRANSFERS[what]
     with peers.spoiling(spoil, config) as url:
-        error = ask(url, photo)
+        error = ask(url, photo, patience_s(told))
     assert_tells(error, told, error.request_id)
     assert (error.url, len(error.request_id)) == (url, 8)
     assert re.search(seen, str(error))
@@ -163,7 +175,7 @@ def test_whatever_strikes_amid_a_reply_is_told(what, config, ask, photo):
 def test_whatever_strikes_amid_a_request_is_told(what, config, ask):
     spoil, seen, *told = UPLOADS[what]
     with peers.spoiling(spoil, config, is_early=True, room=1) as url:
-        error = ask(url, bytes(1_000_000))
+        error = ask(url, bytes(1_000_000), patience_s(told))
     assert_tells(error, told, error.request_id)
     assert (error.url, len(error.request_id)) == (url, 8)
     assert re.search(seen, str(error))
@@ -173,7 +185,7 @@ def test_whatever_strikes_amid_a_request_is_told(what, config, ask):
 def test_whatever_strikes_while_connecting_is_told(what, ask, photo):
     treat, seen, *told = CONNECTIONS[what]
     with peers.accepting(treat) as url:
-        error = ask(url, photo)
+        error = ask(url, photo, patience_s(told))
     assert_tells(error, told, None)
     assert error.url == url
     assert re.search(seen, str(error))

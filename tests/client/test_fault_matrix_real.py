@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
-from told import EXPORT, FEWER, LOG, LONGER, QUEUE, START, THE_SERVERS_OWN, assert_tells
+from told import EXPORT, FEWER, LOG, LONGER, QUEUE, START, THE_SERVERS_OWN, assert_tells, patience_s
 
 from sapiens_client import (
     InferenceError,
@@ -98,7 +98,7 @@ def occupied(server: RunningServer) -> Iterator[None]:
 @pytest.mark.parametrize("word", COMPUTE)
 def test_every_failure_of_a_model_is_told(word, server, ask):
     status, *told = COMPUTE[word]
-    error = ask(server.grpc_url, word.encode())
+    error = ask(server.grpc_url, word.encode(), patience_s(told))
     assert_tells(error, told, error.request_id)
     assert (error.url, len(error.request_id)) == (server.grpc_url, 8)
     assert error.__cause__.code == status
@@ -171,7 +171,7 @@ def stopped(server: RunningServer) -> Iterator[None]:
 
 def test_a_server_that_hangs_before_it_was_connected_to_is_told(server, ask):
     with stopped(server):
-        error = ask(server.grpc_url, b"WELL")
+        error = ask(server.grpc_url, b"WELL", 0.7)
     assert_tells(error, (RequestTimeoutError, 1, LONGER), None)
 
 

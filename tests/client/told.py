@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sapiens_client import SapiensError
+from sapiens_client import RequestTimeoutError, SapiensError
 
 START = "start it with `sapiens serve`, wait until it is ready, and use its gRPC port"
 LOG = "see the server's log{about}"
@@ -14,6 +14,11 @@ TOKEN = "pass token, or headers with the one it names"
 SMALLER = "send a smaller image or file, or let what stands before the server take more"
 LOOK = "look whether a server is behind that address"
 THE_SERVERS_OWN = "some reason"
+
+
+def patience_s(told: tuple[type[SapiensError], int, str]) -> float:
+    """Return how long to wait for an error, seconds: not long where it is that nothing came."""
+    return 0.7 if told[0] is RequestTimeoutError else 10.0
 
 
 def assert_tells(error: object, told: tuple[type[SapiensError], int, str], request_id: str | None) -> None:
