@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -57,6 +58,7 @@ def task_items(
     Raises:
         InvalidInputError: There is no such task, or an option cannot be used.
     """
+    _check_several(images)
     items = mapped(_method(client, task, model, timeout_s), images, **options)
     return shown(items, task, num_known(images)) if progress else items
 
@@ -85,8 +87,14 @@ def task_items_async(
     Raises:
         InvalidInputError: There is no such task, or an option cannot be used.
     """
+    _check_several(images)
     items = mapped_async(_method(client, task, model, timeout_s), images, **options)
     return shown_async(items, task, num_known(images)) if progress else items
+
+
+def _check_several(images: object) -> None:
+    if isinstance(images, str | bytes | os.PathLike):  # whose letters or numbers are no images
+        raise InvalidInputError(f"images must be several, got {images!r:.80}; pass a list, also of one")
 
 
 def _method(client: object, task: str, model: str | None, timeout_s: float | None) -> Callable[..., Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 import grpc.aio
 
+from sapiens_client.errors import InvalidInputError
 from sapiens_client.failures import CLOSED
 from sapiens_client.flows import Flow, HangUp, RpcFailure, Send, Sleep, Spawn, Step, Together, Work
 from sapiens_client.transport_channel import SERVICE, channel_credentials, channel_options, whole
@@ -32,6 +33,7 @@ class AsyncTransport:
         self._channels: dict[Replica, grpc.aio.Channel] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._is_closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def close(self) -> None:
         """Close the channels; calls that are under way end with a ClientClosedError."""
@@ -44,7 +46,17 @@ class AsyncTransport:
             await channel.close(None)
 
     async def run(self, flow: Flow[R]) -> R:
-        """Do what a flow asks for, and return its result."""
+        """Do what a flow asks for, and return its result.
+
+        Raises:
+            InvalidInputError: Another event loop ran the flows before this one.
+        """
+        loop = asyncio.get_running_loop()
+        if (self._loop or loop) is not loop:
+            raise InvalidInputError(
+                "an asynchronous client must stay in one event loop, got a second one; make a client for each"
+            )
+        self._loop = loop
         try:
             step = next(flow)
             while True:

@@ -108,3 +108,15 @@ def test_map_asks_about_many_images_on_an_event_loop(url, photo):
             return [item.result.depth.shape[0] for item in items]
 
     assert asyncio.run(ask()) == [120, 40]
+
+
+def test_a_second_event_loop_is_refused_in_a_sentence(url, photo):
+    client = AsyncSapiensClient(url)
+
+    async def ask_and_close() -> None:
+        await client.depth(photo)
+        await client.close()
+
+    asyncio.run(ask_and_close())
+    with pytest.raises(InvalidInputError, match="stay in one event loop"):
+        asyncio.run(client.depth(photo))

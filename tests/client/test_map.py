@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,3 +133,9 @@ def test_asynchronous_clients_map_as_well(images):
 
     expected = [image.shape for image in images]
     assert asyncio.run(run()) == asyncio.run(run(progress=True, concurrency=2)) == expected
+
+
+@pytest.mark.parametrize("images", ["photo.jpg", b"bytes", Path("photo.jpg")], ids=["str", "bytes", "path"])
+def test_a_single_image_is_not_taken_for_many(client, images):
+    with pytest.raises(InvalidInputError, match=r"must be several, got .*; pass a list"):
+        client.map("depth", images)
