@@ -158,9 +158,9 @@ def resident_mb(pids: Iterable[int]) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def num_regions() -> int:
-    """Return how many regions of shared memory clients have, those of other processes included."""
-    return len([*FOLDER.glob(f"{PREFIX}*")])
+def regions() -> set[str]:
+    """Return the names of the regions of shared memory that clients have, other processes included."""
+    return {path.name for path in FOLDER.glob(f"{PREFIX}*")}
 
 
 def slope_mb(samples: Sequence[Sample], values: Sequence[float]) -> float:
@@ -177,7 +177,7 @@ def soak(minutes: float, num_callers: int, every_s: float) -> list[Figure]:
         with Callers(server.grpc_url, num_callers):
             time.sleep(SETTLE_S)  # gRPC opens some things once per process, and keeps them
         time.sleep(SETTLE_S)
-        begin, samples, regions = sample(0, server.pid), [], num_regions()
+        begin, samples, regions_before = sample(0, server.pid), [], regions()
         print("| calls | memory, MB | server, MB | files | threads |\n|---|---|---|---|---|")
         print(begin, flush=True)
         ends_s = time.monotonic() + minutes * 60
@@ -191,7 +191,7 @@ def soak(minutes: float, num_callers: int, every_s: float) -> list[Figure]:
             end = sample(callers.num_calls, server.pid)
             if end.num_files <= begin.num_files and end.num_threads <= begin.num_threads:
                 break
-        regions_left = num_regions() - regions
+        num_left = len(regions() - regions_before)
         print(end, flush=True)
     unexpected = [
         Figure(f"{kind}: {outcome}", str(times))
@@ -220,7 +220,7 @@ def soak(minutes: float, num_callers: int, every_s: float) -> list[Figure]:
         at_most("open files at the end", end.num_files, begin.num_files),
         told("threads in the beginning", begin.num_threads),
         at_most("threads at the end", end.num_threads, begin.num_threads),
-        at_most("regions of shared memory left", regions_left, 0),
+        at_most("regions of shared memory left", num_left, 0),
     ]
 
 
