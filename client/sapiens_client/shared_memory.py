@@ -34,6 +34,8 @@ _ALIGNMENT = 64
 _TIMEOUT_S = 0.5
 _ASK_EVERY_S = 0.25
 _MAX_ASKED = 240  # times: a minute
+# Statuses of a server that was told to forget a region, and has not: any other is gone with all that it knew.
+_HANGS, _WORKS = "DEADLINE_EXCEEDED", "INTERNAL"
 _MAX_FORGOTTEN = 2  # times: whoever forgets more often is several servers behind one address
 
 
@@ -189,7 +191,7 @@ class SharedMemory:
             self.drop(region)
         hanging: set[Replica] = set()
         for left in list(self._left):
-            if left.replica not in hanging and not (yield from self._forgets(left)):
+            if left.replica not in hanging and (yield from self._told_to_forget(left)) == _HANGS:
                 hanging.add(left.replica)
 
     def _take(self, taking: _Taking, num_bytes: int) -> None:
@@ -262,7 +264,7 @@ class SharedMemory:
             reply = yield from self._send(replica, "SystemSharedMemoryStatus", b"", _TIMEOUT_S)
             for name in transport_wire.region_names(reply):
                 if (yield Work(partial(shared_regions.is_orphan, name))):
-                    yield from self._forgets(_Left(name, replica))
+                    yield from self._told_to_forget(_Left(name, replica))
 
     def _have_tidied(self) -> Flow[None]:
         with self._lock:
@@ -283,16 +285,17 @@ class SharedMemory:
 
     def _ask_to_forget(self, left: _Left) -> Flow[None]:
         left.num_asked += 1
-        if (yield from self._forgets(left)) or left.num_asked >= _MAX_ASKED:
+        if (yield from self._told_to_forget(left)) not in (_HANGS, _WORKS) or left.num_asked >= _MAX_ASKED:
             with self._lock, suppress(ValueError):
                 self._left.remove(left)
 
-    def _forgets(self, left: _Left) -> Flow[bool]:
+    def _told_to_forget(self, left: _Left) -> Flow[str | None]:
+        """Tell a server to forget a region; return the status with which it refuses, None where it does."""
         from sapiens_client import transport_wire
 
         message = transport_wire.encoded_deregistration(left.name)
         try:
             yield from self._send(left.replica, "SystemSharedMemoryUnregister", message, _TIMEOUT_S)
-        except RpcFailure as failure:  # it works on a request, hangs, or is gone with all that it knew
-            return failure.code not in ("INTERNAL", "DEADLINE_EXCEEDED")
-        return True
+        except RpcFailure as failure:
+            return failure.code
+        return None

@@ -125,9 +125,12 @@ def test_memory_that_a_server_still_writes_to_is_not_used_again(server, client):
 
 
 def test_what_a_client_could_not_have_forgotten_the_next_one_sweeps(server, image):
-    with SapiensClient(server.grpc_url) as client, pytest.raises(RequestTimeoutError):
-        client.depth(np.zeros((700, 701, 3), np.uint8), timeout_s=0.5)
-    (late,) = known_to(server)
+    with SapiensClient(server.grpc_url) as client:
+        with pytest.raises(RequestTimeoutError):
+            client.depth(np.zeros((700, 701, 3), np.uint8), timeout_s=0.5)
+        (late,) = known_to(server)
+        client.normal(image)
+    assert known_to(server) == {late}, "what it does not work with, it was told to forget"
     time.sleep(1.5)
     with SapiensClient(server.grpc_url) as other:
         other.normal(image)
