@@ -26,6 +26,8 @@ PEAK_PATCH = 13  # cells around a heatmap's peak that the UDP decode can see: an
 ENGINE_FILES: Mapping[Runtime, str] = MappingProxyType(
     {"python": "model.pt", "torchscript": "model.pt", "onnx": "model.onnx", "tensorrt": "model.plan"}
 )
+ONNX_OPSET = 22  # of engine files; the first one with bfloat16 convolutions
+MIN_ONNXRUNTIME = (1, 21)  # the first release that reads it
 
 # What counts as a person. Source: both pose demos of the reference.
 MIN_PERSON_SCORE = 0.3

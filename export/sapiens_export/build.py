@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sapiens_core.tasks import ENGINE_FILES, TASKS
-from sapiens_export.to_onnx import OPSET, check_onnx_libraries, onnx_from_network
+from sapiens_core.tasks import ENGINE_FILES, ONNX_OPSET, TASKS
+from sapiens_export.to_onnx import check_onnx_libraries, onnx_from_network
 from sapiens_export.to_tensorrt import check_tensorrt, plan_from_onnx, tensorrt_build
 from sapiens_export.to_torchscript import torchscript_from_network
 
@@ -74,7 +74,7 @@ def build_engine(
     onnx_file = file if info.runtime == "onnx" else folder.parent / _ONNX
     onnx_from_network(network, TASKS[config.task].engine, config.input_hw, onnx_file)
     build = tensorrt_build(onnx_file, info.precision, serving.max_batch_size)
-    facts["onnx_opset"] = OPSET
+    facts["onnx_opset"] = ONNX_OPSET
     if info.runtime == "onnx":
         return {**facts, "trtexec": build.trtexec(ENGINE_FILES["tensorrt"])}
     return {**facts, "plan": asdict(plan_from_onnx(build, file))}

@@ -147,12 +147,12 @@ def _engine(
 
 
 def _add_devices(message: pb.ModelConfig, serving: Serving) -> None:
-    """Say where the engine runs, unless it is what Triton does unasked: once on each GPU, else on the CPU."""
-    if serving.gpus:
-        kind = pb.ModelInstanceGroup.KIND_GPU
-        message.instance_group.add(kind=kind, count=serving.instances, gpus=serving.gpus)
-    elif serving.instances > 1:
-        message.instance_group.add(count=serving.instances)
+    """Say where the engine runs: unless GPUs are named, on each GPU of the server, else on its CPU.
+
+    The count is always said: on a CPU, Triton would load ONNX engines twice.
+    """
+    kind = pb.ModelInstanceGroup.KIND_GPU if serving.gpus else pb.ModelInstanceGroup.KIND_AUTO
+    message.instance_group.add(kind=kind, count=serving.instances, gpus=serving.gpus)
 
 
 def _add_warmup(message: pb.ModelConfig, serving: Serving, runtime: Runtime) -> None:

@@ -106,7 +106,9 @@ class FlipAveraged(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (B, K, h, w) heatmaps of (B, 3, H, W) images."""
-        direct, mirrored = self.network(torch.cat([images, images.flip(3)])).chunk(2)
+        heatmaps = self.network(torch.cat([images, images.flip(3)]))
+        # Not chunk(2), which would write the size of the exported batch into an ONNX file.
+        direct, mirrored = heatmaps.unflatten(0, (2, -1)).unbind()
         return (direct + mirrored.flip(3)[:, self.flip_indices]) / 2
 
 

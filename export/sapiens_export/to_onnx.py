@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from sapiens_core.tasks import MIN_ONNXRUNTIME, ONNX_OPSET
 from sapiens_export.engines import EngineUnavailableError
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from sapiens_core.tasks import StepSpec
     from sapiens_export.engines import Engine
 
-OPSET = 22  # the first one with bfloat16 convolutions
 _LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 _BATCH = "batch"
 _ERRORS = 3  # level of onnxruntime's log
@@ -38,13 +38,27 @@ def check_onnx_libraries() -> None:
     """Refuse now what would fail later.
 
     Raises:
-        EngineUnavailableError: A library is missing.
+        EngineUnavailableError: A library is missing, or onnxruntime is too old for the files.
     """
     if missing := [name for name in _LIBRARIES if find_spec(name) is None]:
         raise EngineUnavailableError(
             f"an ONNX engine needs {', '.join(_LIBRARIES)}, missing {', '.join(missing)}; "
             "pip install 'sapiens-triton[export]'"
         )
+    _onnxruntime()
+
+
+def _onnxruntime() -> Any:
+    import onnxruntime  # here, because only those who make or run such files need it
+
+    release = tuple(int(number) for number in onnxruntime.__version__.split(".")[:2])
+    if release < MIN_ONNXRUNTIME:
+        needed = ".".join(map(str, MIN_ONNXRUNTIME))
+        raise EngineUnavailableError(
+            f"onnxruntime must be {needed} or newer to read files of opset {ONNX_OPSET}, got "
+            f"{onnxruntime.__version__}; pip install 'onnxruntime>={needed}'"
+        )
+    return onnxruntime
 
 
 def onnx_from_network(network: nn.Module, step: StepSpec, input_hw: tuple[int, int], path: Path) -> None:
@@ -59,7 +73,7 @@ def onnx_from_network(network: nn.Module, step: StepSpec, input_hw: tuple[int, i
         path: File to write.
 
     Raises:
-        EngineUnavailableError: PyTorch cannot export it.
+        EngineUnavailableError: PyTorch cannot export it, or only for one size of batch.
     """
     pixels = torch.zeros(2, *input_hw, 3, dtype=torch.uint8)  # two: the exporter takes a one for a constant
     with _quiet(), _explained():
@@ -69,14 +83,30 @@ def onnx_from_network(network: nn.Module, step: StepSpec, input_hw: tuple[int, i
             input_names=[tensor.name for tensor in step.inputs],
             output_names=[tensor.name for tensor in step.outputs],
             dynamic_shapes=({0: torch.export.Dim(_BATCH, min=1)},),
-            opset_version=OPSET,
+            opset_version=ONNX_OPSET,
             dynamo=True,
             verbose=False,
         )
     program = cast("torch.onnx.ONNXProgram", program)  # None only where a file was named
+    _check_free_batch(program)
     for node in program.model.graph:
         node.metadata_props.clear()  # which lines of which files on this machine it comes from
     program.save(path)
+
+
+def _check_free_batch(program: torch.onnx.ONNXProgram) -> None:
+    """Refuse a file that takes or returns other batches than it should: the exporter says nothing of it."""
+    tensors = (*program.model.graph.inputs, *program.model.graph.outputs)
+    fixed = {tensor.name: str(tensor.shape) for tensor in tensors if _is_batch_fixed(tensor.shape)}
+    if fixed:
+        raise EngineUnavailableError(
+            f"the network must be one that PyTorch can export for batches of any size, got {fixed}; "
+            "use --runtime python"
+        )
+
+
+def _is_batch_fixed(shape: Any) -> bool:
+    return not shape or isinstance(shape[0], int)
 
 
 def engine_from_onnx(path: Path, device: str = "cpu") -> Engine:
@@ -90,8 +120,7 @@ def engine_from_onnx(path: Path, device: str = "cpu") -> Engine:
         EngineUnavailableError: onnxruntime is missing, or has no kernels for the device or the precision.
     """
     check_onnx_libraries()
-    import onnxruntime
-
+    onnxruntime = _onnxruntime()
     provider, options = _PROVIDERS[device]
     quiet = onnxruntime.SessionOptions()
     quiet.log_severity_level = _ERRORS
@@ -121,9 +150,7 @@ def engine_from_onnx(path: Path, device: str = "cpu") -> Engine:
 def has_cuda() -> bool:
     """Return whether the onnxruntime that is installed is made for NVIDIA GPUs."""
     check_onnx_libraries()
-    import onnxruntime
-
-    return _PROVIDERS["cuda"][0] in onnxruntime.get_available_providers()
+    return _PROVIDERS["cuda"][0] in _onnxruntime().get_available_providers()
 
 
 @contextmanager

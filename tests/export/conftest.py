@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -81,11 +81,20 @@ def trained(golden_networks) -> Callable[[Task], SapiensNetwork]:
 
 @pytest.fixture(scope="session")
 def served() -> Callable[..., ServedNetwork]:
-    """A function (network, precision) -> it as it is served."""
+    """A function (network, precision, flip indices) -> it as it is served."""
 
-    def module(network: SapiensNetwork, precision: Precision = "float32") -> ServedNetwork:
-        task = network.config.task
-        return ServedNetwork(network, NORMALIZATIONS["full"], task, precision=precision).eval()
+    def module(
+        network: SapiensNetwork,
+        precision: Precision = "float32",
+        flip_indices: Sequence[int] | None = None,
+    ) -> ServedNetwork:
+        return ServedNetwork(
+            network,
+            NORMALIZATIONS["full"],
+            network.config.task,
+            precision=precision,
+            flip_indices=flip_indices,
+        ).eval()
 
     return module
 

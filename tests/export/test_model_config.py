@@ -1,11 +1,12 @@
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
 from sapiens_core.step_settings import warmup_sizes
-from sapiens_core.tasks import TASKS, Task
+from sapiens_core.tasks import TASKS, Runtime, Task
 from sapiens_export.model_config import model_configs, people_config
 from sapiens_export.networks.config import HOG_DETECTOR, released_network
 from sapiens_export.repository import write_released_configs
@@ -124,18 +125,19 @@ def test_other_engines_have_no_accelerator(runtime):
     assert not engine.HasField("optimization")
 
 
+@pytest.mark.parametrize("runtime", get_args(Runtime))
 @pytest.mark.parametrize(
     ("serving", "groups"),
     [
-        (Serving(), []),
+        (Serving(), [("KIND_AUTO", 1, [])]),
         (Serving(instances=2), [("KIND_AUTO", 2, [])]),
         (Serving(gpus=(0, 1)), [("KIND_GPU", 1, [0, 1])]),
         (Serving(instances=3, gpus=(1,)), [("KIND_GPU", 3, [1])]),
     ],
     ids=["where there is room", "twice there", "on two GPUs", "three times on one"],
 )
-def test_engines_run_where_the_operator_says(serving, groups):
-    models = configs("depth", serving)
+def test_engines_run_as_often_as_the_operator_says_and_where(serving, groups, runtime):
+    models = configs("depth", serving, runtime)
     kinds = model_config_pb2.ModelInstanceGroup.Kind
     found = [
         (kinds.Name(group.kind), group.count, list(group.gpus))

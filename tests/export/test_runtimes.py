@@ -4,17 +4,19 @@ import json
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 
-from sapiens_core.tasks import ENGINE_FILES, TASKS, Task
+from sapiens_core.labels import keypoint_set
+from sapiens_core.tasks import ENGINE_FILES, ONNX_OPSET, TASKS, Task
 from sapiens_core.tolerances import limits
 from sapiens_export.build import build_engine, check_buildable
 from sapiens_export.engines import EngineUnavailableError, engine_from_file, engine_from_network
 from sapiens_export.exporter import EngineOptions, model_info
 from sapiens_export.parity import parity, reference
 from sapiens_export.serving import Serving
-from sapiens_export.to_onnx import OPSET, onnx_from_network
+from sapiens_export.to_onnx import onnx_from_network
 from sapiens_export.to_tensorrt import Profile, _timing_cache, tensorrt_build
 
 NETWORKS = [task for task in Task if task is not Task.DETECT]
@@ -31,14 +33,15 @@ ONNX_TYPES = {"UINT8": "UINT8", "INT32": "INT32", "FP16": "FLOAT16", "FP32": "FL
 
 @pytest.fixture
 def build(served, tmp_path):
-    """A function (network, runtime, precision) -> its engine file, and what the build tells."""
+    """A function (network, runtime, precision, flip indices) -> its engine file, what the build tells."""
 
-    def built(network, runtime, precision):
+    def built(network, runtime, precision, flip_indices=None):
         folder = tmp_path / "engine"
         folder.mkdir()
         options = EngineOptions(runtime=runtime, precision=precision)
         info = model_info(network.config, options, is_trained=True)
-        facts = build_engine(served(network, precision), network.config, folder, info=info, serving=Serving())
+        module = served(network, precision, flip_indices)
+        facts = build_engine(module, network.config, folder, info=info, serving=Serving())
         return folder / ENGINE_FILES[runtime], facts
 
     return built
@@ -58,13 +61,39 @@ def test_an_engine_is_as_close_as_promised_alone_and_in_a_batch(
     assert report.is_passed, str(report)
 
 
+@pytest.mark.parametrize(("runtime", "precision"), BUILDS)
+def test_an_engine_with_the_flip_test_is_as_close_as_promised(runtime, precision, build, trained, served):
+    network = trained(Task.POSE)
+    config, flip_indices = network.config, keypoint_set("coco").flip_indices
+    asked = engine_from_network(served(network, flip_indices=flip_indices))
+    expected = reference(Task.POSE, asked, config.input_hw, config.output_hw)
+    file, _ = build(network, runtime, precision, flip_indices)
+    engine = engine_from_file(runtime, file, "cpu")
+    # Its training knew no mirrored images: there, and so in the mean, peaks are ties as of random weights.
+    report = parity(engine, expected, limits(Task.POSE, precision, untrained=True), max_batch_size=4)
+    assert report.is_passed, str(report)
+    assert [len(output) for output in engine(expected.pixels[[0, 1, 0]])] == [3, 3, 3, 3]
+
+
+def test_a_network_that_takes_one_size_of_batch_alone_becomes_no_onnx_file(tmp_path):
+    class Halved(torch.nn.Module):
+        def forward(self, pixels):
+            first, second = pixels.float().repeat(2, 1, 1, 1).chunk(2)
+            return first + second
+
+    with pytest.raises(EngineUnavailableError, match="batches of any size, got") as raised:
+        onnx_from_network(Halved().eval(), TASKS[Task.DEPTH].engine, (16, 16), tmp_path / "model.onnx")
+    assert "depth_map" in str(raised.value)
+    assert not (tmp_path / "model.onnx").exists()
+
+
 @pytest.mark.parametrize("task", NETWORKS)
 def test_an_onnx_file_has_the_contract_of_its_engine(task, build, tiny_weights):
     network = tiny_weights(task)
     file, facts = build(network, "onnx", "float32")
     model = onnx.load(file)
     onnx.checker.check_model(model, full_check=True)
-    assert facts["onnx_opset"] == OPSET == model.opset_import[0].version
+    assert facts["onnx_opset"] == ONNX_OPSET == model.opset_import[0].version
     step = TASKS[task].engine
     for tensors, specs in ((model.graph.input, step.inputs), (model.graph.output, step.outputs)):
         assert [tensor.name for tensor in tensors] == [spec.name for spec in specs]
@@ -135,6 +164,34 @@ def test_without_tensorrt_or_gpu_it_is_said_how_to_build():
 def test_onnxruntime_is_not_asked_for_what_it_cannot_compute():
     with pytest.raises(ValueError, match="float32 or float16, got bfloat16, for which onnxruntime has no"):
         check_buildable("onnx", "bfloat16")
+
+
+@pytest.mark.parametrize("release", ["1.20.1", "1.9.0"])
+def test_an_onnxruntime_that_is_too_old_for_the_files_is_named(release, monkeypatch, tmp_path):
+    monkeypatch.setattr(onnxruntime, "__version__", release)
+    message = f"1.21 or newer to read files of opset 22, got {release}; pip install 'onnxruntime>=1.21'"
+    with pytest.raises(EngineUnavailableError, match=message):
+        check_buildable("onnx", "float32")
+    with pytest.raises(EngineUnavailableError, match=message):
+        engine_from_file("onnx", tmp_path / "model.onnx", "cpu")
+
+
+def test_onnxruntime_computes_in_float32_on_a_gpu_too(monkeypatch, tmp_path):
+    asked = []
+
+    class Session:
+        def __init__(self, _path, _options, providers):
+            asked.extend(providers)
+
+        def get_providers(self):
+            return ["CUDAExecutionProvider"]
+
+        def get_inputs(self):
+            return [type("Input", (), {"name": "pixels"})]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    engine_from_file("onnx", tmp_path / "model.onnx", "cuda")
+    assert asked == [("CUDAExecutionProvider", {"use_tf32": "0"})]
 
 
 def test_comparing_leaves_the_libraries_of_the_gpu_on(tiny_weights, served):
