@@ -22,6 +22,8 @@ ALLOWED = {
     "core/sapiens_core/step_settings.py": {"sapiens_core"},
     "core/sapiens_core/preprocess.py": {"sapiens_core", "PIL", *ARRAYS},
     "core/sapiens_core/image_header.py": {"sapiens_core", "PIL", "numpy"},
+    "core/sapiens_core/pil_pixels.py": {"sapiens_core", "PIL", "numpy"},
+    "core/sapiens_core/tiff.py": {"sapiens_core", "PIL", "numpy"},
     "core/sapiens_core/triton_backend.py": {"sapiens_core", "triton_python_backend_utils", *ARRAYS},
     "core/sapiens_core/torchscript_engine.py": {"sapiens_core", "triton_python_backend_utils", "torch"},
     "client/sapiens_client": {"sapiens_client", "sapiens_core", "numpy", "PIL"},

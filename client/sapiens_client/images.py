@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 import numpy as np
 
@@ -74,7 +74,7 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _bmp(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    from sapiens_core.image_codec import encode_bmp
+    from sapiens_core.bmp import encode_bmp
 
     try:
         return encode_bmp(pixels)
@@ -85,39 +85,19 @@ def _bmp(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _rgb_pixels(image: Image) -> NDArray[np.uint8]:
     """Return (H, W, 3) uint8 RGB, the pixels that the server would decode from the file of a PIL image."""
     import PIL.Image
-    import PIL.ImageOps
+
+    from sapiens_core.pil_pixels import rgb_pixels
 
     if not isinstance(image, PIL.Image.Image):
         raise InvalidInputError(
             f"image must be a path, bytes, a PIL image or an (H, W, 3) array, got {type(image).__name__}"
         )
-    if image.mode == "F":
-        raise InvalidInputError(
-            f"image must have integer pixels, got mode {image.mode!r}; scale them to 0..255"
-        )
-    _check_size(*image.size)
     try:
-        upright = PIL.ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I"):
-            upright = PIL.Image.fromarray(_8_bits(np.asarray(upright), upright.mode))
-        if upright.mode == "P":  # PIL warns when it drops a palette's transparency, not when it drops alpha
-            upright = upright.convert("RGBA")
-        return np.asarray(upright.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:  # PIL's words for damaged pixels, EXIF, and odd modes
-        raise InvalidInputError(f"image must have readable pixels, got {image!r}: {error}") from error
-
-
-def _check_size(width: int, height: int) -> None:
-    """Refuse what is too large before memory is taken for its pixels."""
-    if width * height > LIMITS.max_image_pixels or max(width, height) > LIMITS.max_image_side:
+        return rgb_pixels(image)
+    except ValueError as error:
+        raise InvalidInputError(str(error)) from error
+    except Exception as error:
         raise InvalidInputError(
-            f"image must have at most {LIMITS.max_image_pixels} pixels and sides of at most "
-            f"{LIMITS.max_image_side}, got {width} x {height}; scale it down"
-        )
-
-
-def _8_bits(levels: NDArray[Any], mode: str) -> NDArray[np.uint8]:
-    """Return (H, W) uint8 as OpenCV makes it of 16 bits, which PIL may hold in the 32 of mode "I"."""
-    if mode != "I" or levels.max(initial=0) > np.iinfo(np.uint8).max:
-        levels = levels >> 8
-    return np.clip(levels, 0, 255).astype(np.uint8)
+            f"image must have readable pixels, got {image!r}: {error or type(error).__name__}; "
+            "use it inside its `with` block, or pass the path"
+        ) from error

@@ -25,3 +25,18 @@ class Limits:
 LIMITS = Limits()
 
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+
+
+def check_size(width: int, height: int) -> None:
+    """Refuse an image that is too large.
+
+    Raises:
+        ValueError: It is, or it has no pixels.
+    """
+    if min(width, height) < 1:
+        raise ValueError(f"image must have at least 1 x 1 pixels, got {width} x {height}")
+    if width * height > LIMITS.max_image_pixels or max(width, height) > LIMITS.max_image_side:
+        raise ValueError(
+            f"image must have at most {LIMITS.max_image_pixels} pixels and sides of at most "
+            f"{LIMITS.max_image_side}, got {width} x {height}; scale it down"
+        )
