@@ -73,7 +73,7 @@ def build_engine(
         return facts
     onnx_file = file if info.runtime == "onnx" else folder.parent / _ONNX
     onnx_from_network(network, TASKS[config.task].engine, config.input_hw, onnx_file)
-    build = tensorrt_build(onnx_file, info.precision, serving.max_batch_size)
+    build = tensorrt_build(onnx_file, serving.max_batch_size)
     facts["onnx_opset"] = ONNX_OPSET
     if info.runtime == "onnx":
         return {**facts, "trtexec": build.trtexec(ENGINE_FILES["tensorrt"])}

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sapiens_core.tasks import NORMALIZATIONS
 from sapiens_export.networks.sapiens import SapiensNetwork
-from sapiens_export.served import DTYPES, ServedNetwork
+from sapiens_export.served import ServedNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -70,7 +70,7 @@ def network_cost(
     return NetworkCost(
         num_parameters=num_parameters,
         macs=batch_size * _macs(network, config.input_hw),
-        weight_bytes=num_parameters * DTYPES[precision].itemsize,
+        weight_bytes=sum(parameter.nbytes for parameter in served.parameters()),
         activation_bytes=activation_bytes(served, pixels),
     )
 

@@ -250,6 +250,13 @@ def _result_errors(expected: Reference, outputs: Outputs, wanted: Outputs) -> di
     return compare(expected, outputs, wanted) if compare else {}
 
 
+def _depth_errors(_expected: Reference, outputs: Outputs, wanted: Outputs) -> dict[str, float]:
+    shares = [
+        len(np.unique(seen)) / len(np.unique(item)) for seen, item in zip(outputs[0], wanted[0], strict=True)
+    ]
+    return {"lost_levels": max(0.0, 1 - min(shares))}
+
+
 def _normal_errors(expected: Reference, outputs: Outputs, wanted: Outputs) -> dict[str, float]:
     hw = expected.output_hw
     seen, needed = (
@@ -288,6 +295,7 @@ def _cells(outputs: Outputs, heatmap_hw: tuple[int, int]) -> NDArray[np.float64]
 
 
 _COMPARISONS: Mapping[Task, Callable[[Reference, Outputs, Outputs], dict[str, float]]] = {
+    Task.DEPTH: _depth_errors,
     Task.NORMAL: _normal_errors,
     Task.SEG: _class_errors,
     Task.POSE: _keypoint_errors,

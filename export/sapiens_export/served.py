@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sapiens_core.tasks import PEAK_PATCH, Task
+from sapiens_export.networks.sapiens import SapiensNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,8 +33,9 @@ class ServedNetwork(nn.Module):
         normalization: Statistics it was trained with.
         task: What it predicts, which decides on the reduction: logits leave as float16, heatmaps as their
             peaks.
-        precision: What the network computes in, from its first layer to its last; the normalisation before it
-            and the reduction behind it stay float32.
+        precision: What the network computes in, from its first layer to the one before the last. The
+            normalisation, the last layer, the flip test's mean and the reduction stay float32: where outputs
+            leave in eight bits, a slope becomes steps.
         flip_indices: The channel that each heatmap has in a mirrored image. Given: the network sees every
             image mirrored too, in the same batch, and the heatmaps are averaged (the reference's flip test).
     """
@@ -78,8 +80,14 @@ class ServedNetwork(nn.Module):
 
 
 def _in_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Return a copy of a network with other weights' type, without copying the weights first."""
+    """Return a copy of a network with weights of another type, but for its last layer.
+
+    The weights are not copied before that.
+    """
+    last_layer = network.last_layer if isinstance(network, SapiensNetwork) else None
+    kept = {id(tensor) for tensor in last_layer.parameters()} if last_layer else set()
     tensors = [*network.parameters(), *network.buffers()]
+    tensors = [tensor for tensor in tensors if id(tensor) not in kept]
     cast = {id(tensor): tensor.detach().to(dtype) for tensor in tensors if tensor.is_floating_point()}
     memo = {
         key: nn.Parameter(cast[key], requires_grad=False) if isinstance(tensor, nn.Parameter) else cast[key]

@@ -55,14 +55,12 @@ class TensorRTBuild:
         inputs: Types of its inputs by name, as ONNX calls them.
         outputs: Types of its outputs by name.
         profiles: Shapes of its inputs by name.
-        allows_tf32: Whether float32 products may be rounded to ten bits; not where float32 is promised.
     """
 
     onnx: Path
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     profiles: Mapping[str, Profile]
-    allows_tf32: bool
 
     def trtexec(self, plan: str) -> str:
         """Return the command that builds the same with NVIDIA's own tool, for building elsewhere.
@@ -78,8 +76,8 @@ class TensorRTBuild:
             for flag, of in (("minShapes", "smallest"), ("optShapes", "best"), ("maxShapes", "largest"))
         }
         flags = {"onnx": self.onnx.name, "saveEngine": plan, **shapes}
-        words = ["trtexec", *(f"--{name}={value}" for name, value in flags.items()), "--stronglyTyped"]
-        return shlex.join(words if self.allows_tf32 else [*words, "--noTF32"])
+        choices = [f"--{name}={value}" for name, value in flags.items()]
+        return shlex.join(["trtexec", *choices, "--stronglyTyped", "--noTF32"])
 
 
 @dataclass(frozen=True)
@@ -97,12 +95,11 @@ class BuiltPlan:
     compute_capability: str
 
 
-def tensorrt_build(onnx_file: Path, precision: Precision, max_batch_size: int) -> TensorRTBuild:
+def tensorrt_build(onnx_file: Path, max_batch_size: int) -> TensorRTBuild:
     """Describe the engine of an ONNX file that takes 1 to `max_batch_size` images, tuned for full batches.
 
     Args:
         onnx_file: File whose inputs are free in the batch axis alone.
-        precision: What its network computes in.
         max_batch_size: Largest batch.
     """
     import onnx
@@ -116,7 +113,7 @@ def tensorrt_build(onnx_file: Path, precision: Precision, max_batch_size: int) -
         {tensor.name: onnx.TensorProto.DataType.Name(tensor.type.tensor_type.elem_type) for tensor in tensors}
         for tensors in (graph.input, graph.output)
     )
-    return TensorRTBuild(onnx_file, inputs, outputs, profiles, allows_tf32=precision != "float32")
+    return TensorRTBuild(onnx_file, inputs, outputs, profiles)
 
 
 def check_tensorrt(precision: Precision = "float32") -> None:
@@ -228,8 +225,7 @@ def engine_from_tensorrt(path: Path) -> Engine:
 
 def _builder_config(trt: Any, builder: Any, build: TensorRTBuild) -> Any:
     config = builder.create_builder_config()
-    if not build.allows_tf32:
-        config.clear_flag(trt.BuilderFlag.TF32)
+    config.clear_flag(trt.BuilderFlag.TF32)  # which rounds what is float32 in any engine to ten bits
     profile = builder.create_optimization_profile()
     for name, shapes in build.profiles.items():
         profile.set_shape(name, shapes.smallest, shapes.best, shapes.largest)

@@ -40,6 +40,14 @@ def test_two_interpolations_are_what_the_full_reference_does(golden):
         assert low <= np.quantile(np.abs(normals - unit), 0.99) < high
 
 
+@pytest.mark.parametrize("length", [1e-6, 1e-5, 1e-3])
+def test_short_vectors_stay_short_like_in_the_reference(length):
+    normal_map = np.zeros((3, 4, 3), np.float32)
+    normal_map[1] = length
+    normals = unit_normals(normal_map, None, (4, 3))
+    np.testing.assert_allclose(normals[..., 1], length / (length + 1e-5), rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("head_hw", "network_hw", "image_hw"),
     [

@@ -54,6 +54,12 @@ def test_constant_depth_faces_the_camera():
     np.testing.assert_allclose(normals, np.broadcast_to([0, 0, -1], normals.shape), atol=1e-4)
 
 
+def test_lengths_are_a_hundred_thousandth_longer_like_in_the_reference():
+    normals = normals_from_depth(np.full((9, 12), 3, np.float32))
+    np.testing.assert_allclose(normals[..., 2], -1 / (1 + 1e-5), rtol=3e-7)
+    assert not normals[..., :2].any()
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (400, 3)])
 def test_small_images_have_normals_everywhere(shape):
     depth = np.random.default_rng(0).random(shape, dtype=np.float32)

@@ -127,6 +127,14 @@ def test_the_middle_of_a_bump_is_found(decode):
     np.testing.assert_allclose(decode(bumps(positions), 13), positions, atol=0.02)
 
 
+@pytest.mark.parametrize("decode", [decode_whole, decode_patches])
+@pytest.mark.parametrize(("peak", "is_moved"), [(49.8, True), (50.5, False), (500.0, False)])
+def test_cells_above_fifty_count_as_fifty_like_in_the_reference(peak, is_moved, decode):
+    heatmap = bumps([[[12.3, 15.4]]], sigma=20) * np.float32(peak / 0.8)
+    keypoints = decode(heatmap, 13)[0, 0]
+    assert (np.abs(keypoints - [12, 15]).max() > 0.1) == is_moved
+
+
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_scaling_crops_scales_keypoints_around_their_centers(factor, heatmaps):
     peaks, scores = heatmap_peaks(heatmaps)

@@ -121,8 +121,9 @@ def test_the_peak_is_close_to_what_the_allocator_gives_out(name, most_workspace)
 def test_half_the_bytes_per_number_halve_what_the_network_holds():
     config = released("depth", 1, "0.3b")
     full, half = (network_cost(config, precision=precision) for precision in ("float32", "bfloat16"))
-    assert half.weight_bytes * 2 == full.weight_bytes
-    assert 0.5 < half.activation_bytes / full.activation_bytes < 0.55
+    last_layer = 2 * (384 + 1)  # which stays in float32, and so does what it takes
+    assert (half.weight_bytes - last_layer) * 2 == full.weight_bytes
+    assert 0.7 < half.activation_bytes / full.activation_bytes < 0.8
 
 
 def test_an_empty_batch_is_refused():

@@ -51,6 +51,15 @@ def test_the_class_token_goes_through_all_blocks(network_named, golden):
     np.testing.assert_allclose(tokens[0], vectors["raw_tokens"], rtol=0, atol=1e-4)
 
 
+def test_every_layer_norm_adds_a_millionth_to_the_variance_like_the_reference(network_named):
+    norms = [module for module in network_named("depth").modules() if isinstance(module, torch.nn.LayerNorm)]
+    for norm in norms:
+        tokens = torch.tensor([-1e-3, 1e-3]).repeat(norm.normalized_shape[0] // 2)
+        plain = (norm(tokens) - norm.bias) / norm.weight
+        np.testing.assert_allclose(plain.abs().detach(), 0.5**0.5, rtol=1e-3)  # of variance 1e-6
+    assert len(norms) == 2 * len(network_named("depth").backbone.layers) + 1
+
+
 def test_pretrained_positions_are_resized_for_a_task_like_in_the_reference(golden, golden_folder):
     positions = load_file(golden_folder / "net_pretrain.safetensors")["backbone.pos_embed"]
     resized = resized_positions(positions[:, 1:], (4, 4), (4, 3))

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from sapiens_core.tasks import Task
 from sapiens_core.tolerances import LIMITS, MEASURES, limits
@@ -72,6 +73,29 @@ def test_reduced_precision_is_within_the_limits_of_trained_networks(
     report = parity(engine, reference_of(network), limits(task, precision, untrained=False), max_batch_size=4)
     assert report.is_passed, str(report)
     assert report.measures[0].value > 0
+
+
+@pytest.mark.parametrize("is_untrained", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_steps_in_the_depth_are_found_out(dtype, is_untrained, trained, tiny_weights, reference_of, served):
+    network = (tiny_weights if is_untrained else trained)(Task.DEPTH)
+    expected, engine = reference_of(network), engine_from_network(served(network))
+
+    def stepped(pixels):
+        return tuple(torch.from_numpy(output).to(dtype).float().numpy() for output in engine(pixels))
+
+    allowed = limits(Task.DEPTH, "bfloat16", untrained=is_untrained)
+    assert parity(engine, expected, allowed, max_batch_size=4).is_passed
+    report = parity(stepped, expected, allowed, max_batch_size=4)
+    assert [measure.name for measure in report.measures if not measure.is_passed] == ["lost_levels"]
+
+
+def test_levels_are_counted_in_each_image_alone():
+    output = np.arange(24, dtype=np.float32).reshape(2, 1, 4, 3)
+    halved = output.copy()
+    halved[1] = output[1] // 2 * 2
+    assert values_of(dense(Task.DEPTH, output), halved)["lost_levels"] == pytest.approx(0.5)
+    assert values_of(dense(Task.DEPTH, halved), output)["lost_levels"] == 0
 
 
 @pytest.mark.parametrize("task", NETWORKS)
@@ -265,7 +289,7 @@ def test_a_report_is_plain_data_and_a_sentence():
 
 def test_the_limits_of_reduced_precision_are_those_that_are_promised():
     for precision in ("bfloat16", "float16"):
-        assert LIMITS[precision][Task.DEPTH] == {"mean_error": 0.005}
+        assert LIMITS[precision][Task.DEPTH] == {"mean_error": 0.005, "lost_levels": 0.25}
         assert LIMITS[precision][Task.NORMAL] == {"mean_angle": 0.5, "p99_angle": 3}
         assert LIMITS[precision][Task.SEG] == {"unequal_classes": 0.005}
         assert LIMITS[precision][Task.POSE] == {"median_distance": 0.1, "p99_distance": 1}

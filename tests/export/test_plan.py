@@ -32,7 +32,7 @@ def test_a_published_network_is_planned_without_network_or_memory(plan, tmp_path
     )
     assert facts["network"] == "depth sapiens 1b: 1156.0 million parameters, 5.512 TMAC per image"
     assert facts["engine"] == "python in bfloat16, batches of 1 to 8, about 2.3 GB"
-    assert facts["GPU memory"].startswith("about 12.2 GB on each GPU")
+    assert facts["GPU memory"].startswith("about 17.0 GB on each GPU")
     assert facts["memory to export"].startswith("about 9.2 GB beside what torch takes")
     assert facts["licence"] == "CC-BY-NC-4.0"
     assert facts["new models"] == "dense_preprocess, depth, depth_engine, depth_postprocess, depth_raw"

@@ -4,8 +4,8 @@ import torch
 
 from sapiens_core.labels import keypoint_set
 from sapiens_core.postprocess.pose import blurred_maxima, decoded_keypoints, heatmap_patches, heatmap_peaks
-from sapiens_core.tasks import NORMALIZATIONS, Task
-from sapiens_export.served import FlipAveraged, PoseReduction, ServedNetwork
+from sapiens_core.tasks import NORMALIZATIONS, TASKS, Task
+from sapiens_export.served import DTYPES, FlipAveraged, PoseReduction, ServedNetwork
 
 
 def heatmaps_of(golden, name):
@@ -61,3 +61,54 @@ def test_logits_leave_as_float16_and_depth_as_float32():
     pixels = torch.zeros(1, 4, 4, 3, dtype=torch.uint8)
     for task, dtype in ((Task.SEG, torch.float16), (Task.DEPTH, torch.float32)):
         assert ServedNetwork(torch.nn.Identity(), NORMALIZATIONS["full"], task)(pixels).dtype == dtype
+
+
+class Watching(torch.nn.Module):
+    """Returns its input, and remembers it."""
+
+    def forward(self, images):
+        self.seen = images
+        return images
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+@pytest.mark.parametrize("preprocess", ["full", "lite"])
+def test_pixels_are_normalised_in_float32_before_they_lose_digits(preprocess, precision):
+    pixels = torch.arange(256, dtype=torch.uint8).repeat(3, 1).T.reshape(1, 16, 16, 3)
+    normalization = NORMALIZATIONS[preprocess]
+    served = ServedNetwork(Watching(), normalization, Task.DEPTH, precision=precision)
+    served(pixels)
+    exact = (pixels.double() - torch.tensor(normalization.mean)) / torch.tensor(normalization.std)
+    seen = served.network.seen.permute(0, 2, 3, 1)
+    assert seen.dtype == DTYPES[precision]
+    errors = ((seen.double() - exact).abs() / exact.abs()).numpy()
+    assert errors.max() < torch.finfo(seen.dtype).eps * 0.51  # one rounding, the last
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+@pytest.mark.parametrize("task", [task for task in Task if TASKS[task].head])
+def test_the_last_layer_computes_in_float32_whatever_the_precision(task, precision, tiny_weights):
+    network, seen = tiny_weights(task), []
+    served = ServedNetwork(network, NORMALIZATIONS["full"], task, precision=precision).eval()
+    layer = served.network.last_layer
+    layer.register_forward_hook(lambda _module, inputs, output: seen.extend([inputs[0], output]))
+    served(torch.zeros(1, *network.config.input_hw, 3, dtype=torch.uint8))
+    assert [tensor.dtype for tensor in seen] == [torch.float32] * 2
+    assert torch.equal(layer.weight, network.last_layer.weight)
+    others = {id(weight) for weight in layer.parameters()}
+    types = {weight.dtype for weight in served.network.parameters() if id(weight) not in others}
+    assert types == {DTYPES[precision]}
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_the_flip_test_averages_in_float32(precision, tiny_weights):
+    network, flip_indices = tiny_weights(Task.POSE), keypoint_set("coco").flip_indices
+    served = ServedNetwork(
+        network, NORMALIZATIONS["full"], Task.POSE, precision=precision, flip_indices=flip_indices
+    ).eval()
+    images = torch.linspace(-2, 2, 3 * 64 * 48).reshape(1, 3, 64, 48).to(DTYPES[precision])
+    direct, mirrored = served.network.network(torch.cat([images, images.flip(3)]))
+    averaged = served.network(images)[0]
+    assert averaged.dtype == torch.float32
+    np.testing.assert_array_equal(averaged, (direct + mirrored.flip(2)[list(flip_indices)]) / 2)
+    assert (averaged != averaged.to(DTYPES[precision])).float().mean() > 0.5

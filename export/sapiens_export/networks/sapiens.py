@@ -7,7 +7,7 @@ grid width, token width E.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,12 @@ class SapiensNetwork(nn.Module):
         self._head_name = head.name if head else ""
         if head:
             self.add_module(head.name, DecodeHead(head, config))
+
+    @property
+    def last_layer(self) -> nn.Module | None:
+        """The convolution that makes the outputs; None: there is no head."""
+        head = self.get_submodule(self._head_name) if self._head_name else None
+        return head.last_layer if isinstance(head, DecodeHead) else None
 
     def forward(self, images: Tensor) -> Tensor:
         """Run the network.
@@ -204,12 +210,20 @@ class DecodeHead(nn.Module):
         self.add_module(head.last_layer, nn.Conv2d(channels, config.num_outputs, 1))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return (B, C, h, w) outputs of (B, E, grid height, grid width) features."""
+        """Return (B, C, h, w) outputs of (B, E, grid height, grid width) features.
+
+        The outputs have the number format of the last layer's weights.
+        """
         # One loop: a call of one group of layers would keep its input alive until the group is done, which
         # is a third of all the memory that a pass takes.
-        for layer in (*self.deconv_layers, *self.conv_layers, self.get_submodule(self._last_layer)):
+        for layer in (*self.deconv_layers, *self.conv_layers):
             features = layer(features)
-        return features
+        return self.last_layer(features.to(self.last_layer.weight.dtype))
+
+    @property
+    def last_layer(self) -> nn.Conv2d:
+        """The convolution that makes the outputs."""
+        return cast("nn.Conv2d", self.get_submodule(self._last_layer))
 
 
 def _normed(convolution: nn.Module, channels: int) -> tuple[nn.Module, ...]:
