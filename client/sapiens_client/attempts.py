@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sapiens_client.deadline import Deadline
 from sapiens_client.errors import (
     AuthenticationError,
     ClientClosedError,
-    InferenceError,
     RequestTimeoutError,
     ServerUnavailableError,
     TLSError,
 )
-from sapiens_client.failures import CLOSED, GONE, HUNG_UP, Meaning, Remedy, meaning_of, plain
-from sapiens_client.flows import Flow, HangUp, RpcFailure, Send, Sleep, Spawn
+from sapiens_client.failures import GONE, HUNG_UP, Meaning, Remedy, meaning_of, plain
+from sapiens_client.flows import Flow, HangUp, RpcFailure, Send, Sleep, Wait
 from sapiens_client.names import Names
-from sapiens_client.replicas import Replica, Replicas, RetryBudget
+from sapiens_client.pace import LEAST_S, Pace, pause_s, watch_s
+from sapiens_client.probes import PROBE_EVERY_S, READY_METHOD, Probes
+from sapiens_client.replicas import Replica, Replicas
+from sapiens_client.requests import Answer, Failure, Request, telling
 
 if TYPE_CHECKING:
     from sapiens_client.errors import SapiensError
@@ -29,80 +31,13 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("sapiens_client")
 
-_READY_METHOD = "ServerReady"
-_YES = b"\x08\x01"  # ServerReadyResponse { ready: true }
-_PROBE_EVERY_S = 0.25
-_PROBE_TIMEOUT_S = 0.5
 _READY_TIMEOUT_S = 2.0
-_LEAST_S = 0.01
-_FIRST_WAIT_S = 0.05
+_LEAST_READY_S = 0.01
 _FINAL = (AuthenticationError, ClientClosedError, TLSError)  # waiting for a server does not change them
-# A server that is back is found by a probe, after an attempt to connect that may be half a second away.
-_PATIENCE_S = 1.5
-_LOOK_S = 0.02
 _ADVICE_TO_PLAIN = "pass tls if it wants encryption, or look whether a server is behind that address"
 _ADVICE_TO_ENCRYPTED = (
     "give TLS a client certificate that it accepts, or look whether a server is behind that address"
 )
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is sent.
-
-    Attributes:
-        method: Name of the remote method.
-        message: It serialised; or a function of the replica and the seconds left that makes it, every time.
-        model: Which model it is about.
-        request_id: What the server's log calls it, if anything.
-    """
-
-    method: str
-    message: bytes | Callable[[Replica, float], Flow[bytes]] = b""
-    model: str = ""
-    request_id: str | None = None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back.
-
-    Attributes:
-        reply: The serialised reply.
-        request_bytes: Size of the request.
-        url: Address of the replica that answered.
-        attempts: How often the request was sent.
-        request_id: What the server's log calls it, if anything.
-    """
-
-    reply: bytes
-    request_bytes: int
-    url: str
-    attempts: int
-    request_id: str | None
-
-    def error(self, sentence: str) -> InferenceError:
-        """Return the error that this is not what was asked for."""
-        error = InferenceError(sentence)
-        error.url, error.attempts, error.request_id = self.url, self.attempts, self.request_id
-        return error
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """One try that failed.
-
-    Attributes:
-        error: How.
-        meaning: What that means.
-        replica: Where.
-        was_aside: Whether the replica was known to be in trouble before.
-    """
-
-    error: RpcFailure
-    meaning: Meaning
-    replica: Replica
-    was_aside: bool
 
 
 @dataclass(frozen=True)
@@ -116,6 +51,46 @@ class _Reason:
 
     error: SapiensError
     is_final: bool
+
+
+@dataclass
+class _Effort:
+    """What was done for one request until now.
+
+    Attributes:
+        request: The request.
+        deadline: When its answer must be here.
+        hopeless_at_s: When to give up if no server has ever answered, on the clock of `time.monotonic`.
+        pace: Of all requests to the model.
+        turn: Its own.
+        failures: Of every try.
+        num_before_pause: How many of them were before the last pause.
+        num_pauses: How many pauses there were, other than for servers that are known to be away.
+    """
+
+    request: Request
+    deadline: Deadline
+    hopeless_at_s: float
+    pace: Pace
+    turn: Future[None]
+    failures: list[Failure] = field(default_factory=list)
+    num_before_pause: int = 0
+    num_pauses: int = 0
+
+    @property
+    def tried(self) -> list[Replica]:
+        """The replicas that failed since the last pause."""
+        return [failure.replica for failure in self.failures[self.num_before_pause :]]
+
+    @property
+    def num_suspect(self) -> int:
+        """How many of the failures may be the request's own fault."""
+        return sum(failure.meaning.is_suspect for failure in self.failures)
+
+    @property
+    def num_again(self) -> int:
+        """How many of the failures were about how the request was sent."""
+        return sum(failure.meaning.remedy is Remedy.AGAIN for failure in self.failures)
 
 
 class Attempts:
@@ -138,10 +113,12 @@ class Attempts:
         self._names = Names(settings.targets, self._replicas, options.resolve_every_s)
         self._identity = settings.identity
         self._max_attempts = options.max_attempts
-        self._budget = RetryBudget(options.retry_share)
+        self._patience_s = options.patience_s
+        self._paces: dict[tuple[str, str], Pace] = {}
         self._tls_advice = _ADVICE_TO_ENCRYPTED if settings.pems else _ADVICE_TO_PLAIN
         self._on_gone = on_gone
         self._on_forgotten = on_forgotten
+        self._probes = Probes(self._replicas, self.sent, on_gone)
 
     def is_ready(self, deadline: Deadline) -> Flow[bool]:
         """Return whether some replica answers and all its models are loaded.
@@ -162,17 +139,17 @@ class Attempts:
             SapiensError: Waiting does not help: the client is closed, or a certificate is not trusted.
         """
         while True:
-            once = Deadline.after(max(_LEAST_S, min(_READY_TIMEOUT_S, deadline.left_s())))
+            once = Deadline.after(max(_LEAST_READY_S, min(_READY_TIMEOUT_S, deadline.left_s())))
             reason = yield from self._why_not_ready(once)
             if reason is None:
                 return
             if reason.is_final:
                 raise reason.error
-            if deadline.left_s() <= _PROBE_EVERY_S:
+            if deadline.left_s() <= PROBE_EVERY_S:
                 raise RequestTimeoutError(
                     f"a server must be ready within {deadline.timeout_s:g} s, but: {reason.error}"
                 ) from reason.error
-            yield Sleep(_PROBE_EVERY_S)
+            yield Sleep(PROBE_EVERY_S)
 
     def _why_not_ready(self, deadline: Deadline) -> Flow[_Reason | None]:
         """Return why the last of the replicas is not ready; None: one is."""
@@ -185,57 +162,129 @@ class Attempts:
         for position, replica in enumerate(replicas):
             timeout_s = deadline.left_s() / (len(replicas) - position)
             try:
-                if (yield from self._says_ready(replica, timeout_s)):
+                if (yield from self._probes.says_ready(replica, timeout_s)):
                     self._replicas.says_ready(replica)
                     return None
                 failure = RpcFailure("UNAVAILABLE", "it answers, but not all of its models are loaded")
             except RpcFailure as raised:
                 failure = raised
             meaning = meaning_of(failure)
-            failed = _Failure(failure, meaning, replica, was_aside=False)
-            told = self._error(Request(_READY_METHOD), [failed], deadline)
+            failed = Failure(failure, meaning, replica)
+            told = self._error(Request(READY_METHOD), [failed], deadline)
             reason = _Reason(told, is_final=isinstance(told, _FINAL) and meaning is not HUNG_UP)
         return reason
 
     def answer(self, request: Request, deadline: Deadline) -> Flow[Answer]:
-        """Send a request until it is answered or nothing helps.
+        """Send a request until it is answered, nothing helps, or its time is over.
 
         Raises:
             SapiensError: What the last try failed for.
         """
-        self._budget.earn()
-        failures: list[_Failure] = []
-        patient_until_s = time.monotonic() + min(_PATIENCE_S, deadline.left_s() / 2)
-        while True:
-            yield from self._tend(deadline)
-            while self._replicas.may_come_back and time.monotonic() < patient_until_s:
-                yield Sleep(_LOOK_S)
-            replica = self._replicas.take([failure.replica for failure in failures])
-            was_aside = replica.is_aside
-            try:
-                message = request.message
-                if not isinstance(message, bytes):
-                    message = yield from message(replica, deadline.left_s())
-                reply = yield from self.sent(replica, request.method, message, deadline.left_s())
-                self._replicas.answered(replica, was_aside=was_aside)
-                attempts = len(failures) + 1
-                return Answer(reply, len(message), replica.address, attempts, request.request_id)
-            except RpcFailure as error:
-                meaning = yield from self._meaning(error, replica, deadline)
-                failures.append(_Failure(error, meaning, replica, was_aside))
-            finally:
-                self._replicas.give_back(replica)
-            wait_s = self._wait_s(failures, deadline)
-            if wait_s is None:
-                raise self._error(request, failures, deadline) from failures[-1].error
-            _log_retry(request, failures, wait_s)
-            yield Sleep(wait_s)
+        pace = self._paces.setdefault((request.method, request.model), Pace())
+        hopeless_at_s = time.monotonic() + self._patience_s
+        effort = _Effort(request, deadline, hopeless_at_s, pace, pace.line_up(deadline.ends_at_s))
+        try:
+            while True:
+                yield from self._until_turn(effort)
+                yield from self._tend(effort)
+                yield from self._until_return(effort)
+                sent_in_round = pace.round
+                outcome = yield from self._tried(effort)
+                if isinstance(outcome, Answer):
+                    pace.answered()
+                    return outcome
+                effort.failures.append(outcome)
+                if not self._may_help(effort):
+                    raise self._error(request, effort.failures, deadline) from outcome.error
+                if outcome.meaning.remedy is Remedy.AGAIN or self._replicas.has_other(effort.tried):
+                    _log_retry(effort, 0.0)
+                else:
+                    yield from self._paused(effort, sent_in_round)
+        finally:
+            pace.give_back(effort.turn)
 
-    def _tend(self, deadline: Deadline) -> Flow[None]:
+    def limit(self, model: str) -> float:
+        """Return how many requests to a model may be under way at a time."""
+        pace = self._paces.get(("ModelInfer", model))
+        return pace.limit if pace else float("inf")
+
+    def _left_s(self, effort: _Effort) -> float:
+        """Return how long it is of use to wait for an answer."""
+        left_s = effort.deadline.left_s()
+        if self._replicas.has_answered:
+            return left_s
+        return min(left_s, effort.hopeless_at_s - time.monotonic())
+
+    def _until_turn(self, effort: _Effort) -> Flow[None]:
+        """Wait while as many requests are under way as the servers take."""
+        turn, deadline = effort.turn, effort.deadline
+        if turn.done():
+            return
+        yield Wait(turn, deadline.left_s())
+        if turn.done() and not turn.cancelled() and deadline.left_s() > 0:
+            return
+        refusal = effort.failures[-1] if effort.failures else effort.pace.refusal
+        if refusal is not None:
+            error = self._error(effort.request, [refusal], deadline)
+            error.attempts = len(effort.failures)
+            raise error from refusal.error
+
+    def _until_return(self, effort: _Effort) -> Flow[None]:
+        """Wait while all replicas are away; probes tell when one is back."""
+        if not self._replicas.are_away:
+            return
+        returned = self._replicas.next_return()
+        try:
+            yield Wait(returned, watch_s(self._left_s(effort)))
+        finally:
+            returned.cancel()
+
+    def _tried(self, effort: _Effort) -> Flow[Answer | Failure]:
+        """Send a request once, to the best replica."""
+        request, deadline = effort.request, effort.deadline
+        replica = self._replicas.take(effort.tried)
+        was_aside, left_s = replica.is_aside, deadline.left_s()
+        try:
+            message = request.message
+            if not isinstance(message, bytes):
+                message = yield from message(replica, left_s)
+            reply = yield from self.sent(replica, request.method, message, deadline.left_s())
+            self._replicas.answered(replica, was_aside=was_aside)
+            attempts = len(effort.failures) + 1
+            return Answer(reply, len(message), replica.address, attempts, request.request_id)
+        except RpcFailure as error:
+            meaning = yield from self._meaning(error, replica, deadline)
+            return Failure(error, meaning, replica, was_aside, left_s)
+        finally:
+            self._replicas.give_back(replica)
+
+    def _may_help(self, effort: _Effort) -> bool:
+        """Return whether to send a request again that has just failed."""
+        meaning = effort.failures[-1].meaning
+        if meaning.remedy is Remedy.AGAIN:  # from now on the tensors travel
+            return effort.num_again == 1
+        if meaning.remedy in (Remedy.NONE, Remedy.LOOK_AFTER):
+            return False
+        return effort.num_suspect < self._max_attempts and self._left_s(effort) > LEAST_S
+
+    def _paused(self, effort: _Effort, sent_in_round: int) -> Flow[None]:
+        """Wait before a request is sent again that every replica refused."""
+        last = effort.failures[-1]
+        if last.meaning.remedy is Remedy.LATER:
+            effort.pace.refused(sent_in_round, last)
+        wait_s = pause_s(effort.num_pauses, self._left_s(effort))
+        _log_retry(effort, wait_s)
+        yield Sleep(wait_s)
+        effort.num_before_pause = len(effort.failures)
+        effort.num_pauses += not (last.was_aside and self._replicas.are_away)
+        if effort.pace.is_exceeded:
+            effort.pace.give_back(effort.turn)
+            effort.turn = effort.pace.line_up(effort.deadline.ends_at_s)
+
+    def _tend(self, effort: _Effort) -> Flow[None]:
         """Look up names, have replicas probed that are aside, close connections to those that left."""
-        yield from self._names.refreshed(deadline)
-        for replica in self._replicas.to_probe():
-            yield Spawn(self._probe(replica))
+        yield from self._names.refreshed(effort.deadline, effort.hopeless_at_s - time.monotonic())
+        yield from self._probes.watch()
         for replica in self._replicas.take_left():
             yield HangUp(replica)
 
@@ -245,48 +294,16 @@ class Attempts:
         reply: bytes = yield Send(replica, method, message, timeout_s, metadata)
         return reply
 
-    def _says_ready(self, replica: Replica, timeout_s: float) -> Flow[bool]:
-        return (yield from self.sent(replica, _READY_METHOD, b"", timeout_s)) == _YES
-
-    def _probe(self, replica: Replica) -> Flow[None]:
-        """Ask a replica until it is ready, or nobody wants to know any more."""
-        try:
-            while self._replicas.is_wanted(replica):
-                yield Sleep(_PROBE_EVERY_S)
-                try:
-                    if (yield from self._says_ready(replica, _PROBE_TIMEOUT_S)):
-                        self._replicas.says_ready(replica)
-                except RpcFailure as failure:
-                    if failure.code == CLOSED:
-                        return
-        finally:
-            replica.is_probed = False
-
-    def _look_after(self, replica: Replica) -> Flow[None]:
-        """Set a replica aside that has kept somebody waiting, unless it says that it is ready."""
-        try:
-            is_ready = yield from self._says_ready(replica, _PROBE_TIMEOUT_S)
-        except RpcFailure:
-            is_ready = False
-        finally:
-            replica.is_doubted = False
-        if not is_ready:
-            self._replicas.set_aside(replica)
-            self._on_gone(replica)
-
     def _meaning(self, failure: RpcFailure, replica: Replica, deadline: Deadline) -> Flow[Meaning]:
         """Return what a failure means, after asking the replica where that depends, and act on it."""
         meaning = meaning_of(failure)
         if meaning is HUNG_UP and replica.has_answered:
             meaning = GONE
         if meaning.remedy is Remedy.ASK_WHETHER_READY:
-            try:
-                is_ready = yield from self._says_ready(replica, min(_PROBE_TIMEOUT_S, deadline.left_s()))
-            except RpcFailure:
-                is_ready = False
+            is_ready = yield from self._probes.is_ready(replica, deadline.left_s())
             meaning = replace(meaning, remedy=Remedy.NONE if is_ready else Remedy.ELSEWHERE)
-        if meaning.remedy is Remedy.LOOK_AFTER and self._replicas.to_look_after(replica):
-            yield Spawn(self._look_after(replica))
+        if meaning.remedy is Remedy.LOOK_AFTER:
+            yield from self._probes.look_after(replica)
         if meaning.remedy in (Remedy.ELSEWHERE, Remedy.REST):
             self._replicas.set_aside(replica, to_rest=meaning.remedy is Remedy.REST)
         if meaning.remedy is Remedy.ELSEWHERE:
@@ -295,28 +312,8 @@ class Attempts:
             self._on_forgotten(replica)
         return meaning
 
-    def _wait_s(self, failures: list[_Failure], deadline: Deadline) -> float | None:
-        """Return how long to wait before the next try; None: there shall be none."""
-        last = failures[-1]
-        num_again = sum(each.meaning.remedy is Remedy.AGAIN for each in failures)
-        if last.meaning.remedy is Remedy.AGAIN:  # from now on the tensors travel
-            return 0.0 if num_again == 1 else None
-        has_other = self._replicas.has_other([failure.replica for failure in failures])
-        # What was under way at a replica that goes away moves for nothing: that is never more than it had.
-        has_gone = last.meaning.remedy is Remedy.ELSEWHERE and not last.was_aside
-        moves = has_gone and (has_other or self._replicas.may_come_back)
-        num_queued = sum(each.meaning.remedy is Remedy.ONCE_ELSEWHERE for each in failures)
-        if last.meaning.remedy in (Remedy.NONE, Remedy.LOOK_AFTER) or len(failures) >= self._max_attempts:
-            return None
-        if last.meaning.remedy is Remedy.ONCE_ELSEWHERE and (num_queued > 1 or not has_other):
-            return None
-        wait_s = 0.0 if has_other or moves else _FIRST_WAIT_S * 2 ** len(failures) * random.uniform(0.5, 1)
-        if wait_s >= deadline.left_s():
-            return None
-        return wait_s if moves or self._budget.spend() else None
-
-    def _error(self, request: Request, failures: list[_Failure], deadline: Deadline) -> SapiensError:
-        last = failures[-1]
+    def _error(self, request: Request, failures: list[Failure], deadline: Deadline) -> SapiensError:
+        last = telling(failures, deadline.timeout_s)
         error = last.meaning.error(
             last.error,
             url=last.replica.address,
@@ -332,11 +329,11 @@ class Attempts:
         return error
 
 
-def _log_retry(request: Request, failures: list[_Failure], wait_s: float) -> None:
-    last = failures[-1]
+def _log_retry(effort: _Effort, wait_s: float) -> None:
+    last, request = effort.failures[-1], effort.request
     _LOG.info(
         "try %d of %s %s failed at %s with %s: %s; trying again in %.2f s",
-        len(failures),
+        len(effort.failures),
         request.method,
         request.request_id or request.model,
         last.replica.address,

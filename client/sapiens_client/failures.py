@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
@@ -42,12 +42,10 @@ class Remedy(Enum):
     LOOK_AFTER = auto()
     # Gone if it says that it is not ready, else every replica would answer the same.
     ASK_WHETHER_READY = auto()
-    # Another replica may have room, else this one in a while.
+    # Another replica may have room, else this one in a while; the request has no part in it.
     LATER = auto()
     # Shared memory did not serve: the server does not know it, or needs more. Without it, all is well.
     AGAIN = auto()
-    # The deadline may have room for one more queue.
-    ONCE_ELSEWHERE = auto()
     # One of its processes is dead, although it says that it is ready: leave it alone for longer.
     REST = auto()
 
@@ -60,11 +58,13 @@ class Meaning:
         kind: Class of the error.
         remedy: What may help.
         sentence: The words of the error; takes code and text of the failure, and the facts given to `error`.
+        is_suspect: The request itself may be why, and do it to every server: it is not sent for ever.
     """
 
     kind: type[SapiensError]
     remedy: Remedy
     sentence: str
+    is_suspect: bool = False
 
     def error(self, failure: RpcFailure, **facts: object) -> SapiensError:
         """Return the error that callers get."""
@@ -77,6 +77,8 @@ GONE = Meaning(
     "a Triton server must answer at {url}, got: {text}; "
     "start it with `sapiens serve`, wait until it is ready, and use its gRPC port",
 )
+# Gone while it had the request.
+_BROKE_OFF = replace(GONE, is_suspect=True)
 _INVALID = Meaning(InvalidInputError, Remedy.NONE, "{text}")
 _TOO_LARGE = Meaning(
     InvalidInputError,
@@ -99,13 +101,16 @@ _LATE = "{url} must answer within {timeout_s:g} s, got: {text}; allow more with 
 _TOO_LATE = Meaning(RequestTimeoutError, Remedy.LOOK_AFTER, _LATE)
 _QUEUED_TOO_LONG = Meaning(
     RequestTimeoutError,
-    Remedy.ONCE_ELSEWHERE,
+    Remedy.LATER,
     "{url} must start the request before it has waited for too long, got: {text}; send fewer or add servers",
 )
 _FAILED = "{url} must answer with a result of '{model}', got {code}: {text}; see the server's log{about}"
 _FAILURE = Meaning(InferenceError, Remedy.NONE, _FAILED)
 _DEAD_STUB = Meaning(
-    InferenceError, Remedy.REST, _FAILED + "; a process of the model is dead: restart the server"
+    InferenceError,
+    Remedy.REST,
+    _FAILED + "; a process of the model is dead: restart the server",
+    is_suspect=True,
 )
 _FORGOTTEN = Meaning(InferenceError, Remedy.AGAIN, _FAILED)
 _CLOSED = Meaning(
@@ -150,7 +155,7 @@ _OF_STATUS: Mapping[str, Meaning] = {
     "INVALID_ARGUMENT": _INVALID,
     "NOT_FOUND": _NOT_FOUND,
     "UNAVAILABLE": GONE,
-    "CANCELLED": GONE,  # by the server, which is ending
+    "CANCELLED": _BROKE_OFF,  # by the server, which is ending
     "RESOURCE_EXHAUSTED": _FULL,
     "DEADLINE_EXCEEDED": _TOO_LATE,
     "UNAUTHENTICATED": _REFUSED,
@@ -175,8 +180,10 @@ _OF_TEXT: tuple[tuple[str, str, Meaning], ...] = (
     ("UNIMPLEMENTED", "^Method not found!$|^unknown (service|method) |header with status: 404$", _NO_GRPC),
     ("UNKNOWN", "header with status: 413$", _TOO_LARGE),
     ("RESOURCE_EXHAUSTED", "message larger than max", _TOO_LARGE),
-    ("INTERNAL", "RST_STREAM with error code", GONE),  # what a proxy does whose server went away
+    ("INTERNAL", "RST_STREAM with error code", _BROKE_OFF),  # what a proxy does whose server went away
     ("UNAVAILABLE", "^failed to connect .*: Socket closed$", HUNG_UP),
+    ("UNAVAILABLE", "^failed to connect ", GONE),
+    ("UNAVAILABLE", "closed|reset by peer|Broken pipe|GOAWAY|ping timeout|breaks off", _BROKE_OFF),
 )
 
 _NOISE = re.compile(

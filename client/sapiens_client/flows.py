@@ -7,6 +7,7 @@ run in threads (`transport.py`) and on an event loop (`transport_async.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -37,9 +38,22 @@ class Send:
 
 @dataclass(frozen=True)
 class Sleep:
-    """Wait for some seconds."""
+    """Wait for some seconds; where the client is closed this, and `Wait`, end at once with an RpcFailure."""
 
     seconds: float
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Wait until a future is done, which may be cancelled then, or for some seconds.
+
+    Attributes:
+        future: Only this flow waits for it.
+        timeout_s: For how long.
+    """
+
+    future: Future[None]
+    timeout_s: float
 
 
 @dataclass(frozen=True)
@@ -70,7 +84,7 @@ class HangUp:
     replica: Replica
 
 
-Step: TypeAlias = Send | Sleep | Work | Together | Spawn | HangUp
+Step: TypeAlias = Send | Sleep | Wait | Work | Together | Spawn | HangUp
 Flow: TypeAlias = Generator[Step, Any, R]
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sapiens_client.server_url import Target
 
 _LOOK_S = 0.01
+_AGAIN_S = 0.25
 
 
 @dataclass
@@ -52,27 +53,39 @@ class Names:
         self._every_s = every_s
         self._lock = threading.Lock()
 
-    def refreshed(self, deadline: Deadline) -> Flow[None]:
+    def refreshed(self, deadline: Deadline, patience_s: float = 0.0) -> Flow[None]:
         """Look up what is old, in the background, and wait only where nothing is known yet.
+
+        Args:
+            deadline: When the call must be answered.
+            patience_s: How long to wait for addresses where the system says that there are none.
 
         Raises:
             ServerUnavailableError: A name has no addresses, and no server is known otherwise.
             RequestTimeoutError: The system did not tell in time.
         """
-        for target, lookup in self._lookups.items():
-            if self._is_due(lookup):
-                yield Spawn(self._look_up(target, lookup))
-        while not self._replicas.listed() and any(each.is_under_way for each in self._lookups.values()):
+        hopeless_at_s = time.monotonic() + patience_s
+        yield from self._look_up_what_is_old()
+        while not self._replicas.listed():
             if deadline.left_s() < _LOOK_S:
                 raise RequestTimeoutError(
                     f"{self._urls()} must be found within {deadline.timeout_s:g} s; allow more with timeout_s"
                 )
-            yield Sleep(_LOOK_S)
-        if not self._replicas.listed():
-            failures = "; ".join(dict.fromkeys(each.failure for each in self._lookups.values()))
-            raise ServerUnavailableError(
-                f"{self._urls()} must be known to the system, got: {failures}; check the name"
-            )
+            if any(each.is_under_way for each in self._lookups.values()):
+                yield Sleep(_LOOK_S)
+            elif time.monotonic() < hopeless_at_s - _AGAIN_S:
+                yield Sleep(min(_AGAIN_S, deadline.left_s()))
+                yield from self._look_up_what_is_old()
+            else:
+                failures = "; ".join(dict.fromkeys(each.failure for each in self._lookups.values()))
+                raise ServerUnavailableError(
+                    f"{self._urls()} must be known to the system, got: {failures}; check the name"
+                )
+
+    def _look_up_what_is_old(self) -> Flow[None]:
+        for target, lookup in self._lookups.items():
+            if self._is_due(lookup):
+                yield Spawn(self._look_up(target, lookup))
 
     def _is_due(self, lookup: _Lookup) -> bool:
         with self._lock:

@@ -16,9 +16,11 @@ class ClientOptions:
     """How a client finds servers that fail, and how often it tries again.
 
     Attributes:
-        max_attempts: How often one request may be sent, the first time included.
-        retry_share: How many further tries every request earns, on average; keeps tries from multiplying an
-            overload. What moves from a server that went down to another one is not counted.
+        max_attempts: How often one request may break off the connection or end a process of the server, the
+            first time included: it may be its own fault. Servers that are full or away are tried again until
+            the call's deadline.
+        patience_s: How long a call waits for servers that are away if none has ever answered this client,
+            which may have a wrong address. [s]
         keepalive_s: How long a connection with calls under way may be silent before the server is asked for a
             sign of life. A server that does not consent to pings cuts the connection; `sapiens serve`
             consents to one per 5 s. [s]
@@ -35,11 +37,11 @@ class ClientOptions:
             taken for the largest request is kept for later ones until the client is closed.
 
     Raises:
-        InvalidInputError: A number is not positive, the share is negative, or there is no such choice.
+        InvalidInputError: A number is not positive, or there is no such choice.
     """
 
     max_attempts: int = 4
-    retry_share: float = 0.2
+    patience_s: float = 3.0
     keepalive_s: float = 10.0
     keepalive_timeout_s: float = 2.0
     resolve_every_s: float = 4.0
@@ -48,8 +50,8 @@ class ClientOptions:
     shared_memory: bool = True
 
     def __post_init__(self) -> None:
-        if self.max_attempts < 1 or self.retry_share < 0:
-            raise InvalidInputError(f"max_attempts must be at least 1 and retry_share at least 0, got {self}")
+        if self.max_attempts < 1 or self.patience_s < 0:
+            raise InvalidInputError(f"max_attempts must be at least 1 and patience_s at least 0, got {self}")
         if min(self.keepalive_s, self.keepalive_timeout_s, self.resolve_every_s) <= 0:
             raise InvalidInputError(f"periods of ClientOptions must be above 0 seconds, got {self}")
         for name, choices in (("output", Output), ("compression", Compression)):

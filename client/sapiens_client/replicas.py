@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Collection, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,8 @@ class Replicas:
         self._all: dict[str, Replica] = {}
         self._of_target: dict[Target, tuple[Replica, ...]] = {}
         self._left: list[Replica] = []
+        self._waiting: list[Future[None]] = []
+        self._has_answered = False  # one of those that are gone
         self._turn = 0
         self._used_s = 0.0
         for target in targets:
@@ -78,8 +81,11 @@ class Replicas:
             for replica in self._all.values():
                 if replica.address not in listed:
                     replica.is_listed = False
+                    self._has_answered = self._has_answered or replica.has_answered
                     self._left.append(replica)
             self._all = listed
+            for replica in listed.values():
+                self._call(replica)
 
     def listed(self) -> list[Replica]:
         """Return all replicas, those in use first."""
@@ -118,6 +124,7 @@ class Replicas:
         with self._lock:
             replica.has_answered = True
             replica.is_aside = replica.is_aside and not was_aside
+            self._call(replica)
 
     def set_aside(self, replica: Replica, *, to_rest: bool = False) -> None:
         """Choose a replica only where there is no other, until it says that it is ready.
@@ -140,6 +147,15 @@ class Replicas:
         with self._lock:
             replica.has_answered = True
             replica.is_aside = replica.is_aside and replica.rests_until_s > time.monotonic()
+            self._call(replica)
+
+    def _call(self, replica: Replica) -> None:
+        """Tell those who wait for a replica that one is back; who holds the lock calls this."""
+        if not replica.is_aside:
+            waiting, self._waiting = self._waiting, []
+            for each in waiting:
+                if each.set_running_or_notify_cancel():
+                    each.set_result(None)
 
     def has_other(self, tried: Collection[Replica]) -> bool:
         """Return whether some replica is in use and was not tried yet."""
@@ -147,12 +163,29 @@ class Replicas:
             return any(not each.is_aside and each not in tried for each in self._all.values())
 
     @property
-    def may_come_back(self) -> bool:
-        """Whether none of several replicas is in use, and one may say at any moment that it is ready."""
+    def are_away(self) -> bool:
+        """Whether no replica is in use, and one may say at any moment that it is ready."""
         with self._lock:
             now_s = time.monotonic()
-            are_aside = len(self._all) > 1 and all(each.is_aside for each in self._all.values())
+            are_aside = all(each.is_aside for each in self._all.values())
             return are_aside and any(each.rests_until_s <= now_s for each in self._all.values())
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether any replica ever did."""
+        with self._lock:
+            return self._has_answered or any(each.has_answered for each in self._all.values())
+
+    def next_return(self) -> Future[None]:
+        """Return what is done once a replica is in use again."""
+        returned: Future[None] = Future()
+        with self._lock:
+            self._waiting = [each for each in self._waiting if not each.done()]
+            if all(each.is_aside for each in self._all.values()):
+                self._waiting.append(returned)
+            else:
+                returned.set_result(None)
+        return returned
 
     def to_probe(self) -> list[Replica]:
         """Return the replicas set aside that nobody probes yet; whoever gets them must."""
@@ -173,6 +206,7 @@ class Replicas:
         """Return whether a replica is still worth a probe; if not, nobody probes it any more."""
         with self._lock:
             is_busy = any(each.num_calls for each in self._all.values())
+            is_busy = is_busy or not all(each.done() for each in self._waiting)
             is_idle = not is_busy and time.monotonic() - self._used_s > _IDLE_AFTER_S
             replica.is_probed = replica.is_listed and replica.is_aside and not is_idle
             return replica.is_probed
@@ -183,31 +217,3 @@ class Replicas:
             done = [each for each in self._left if not each.num_calls]
             self._left = [each for each in self._left if each.num_calls]
             return done
-
-
-class RetryBudget:
-    """Keeps tries from multiplying an overload: every request earns a share of one.
-
-    Args:
-        share: How many tries every request earns.
-        burst: How many may be saved up.
-    """
-
-    def __init__(self, share: float, burst: float = 10.0) -> None:
-        self._lock = threading.Lock()
-        self._share = share
-        self._burst = burst
-        self._saved = burst
-
-    def earn(self) -> None:
-        """Count a request."""
-        with self._lock:
-            self._saved = min(self._saved + self._share, self._burst)
-
-    def spend(self) -> bool:
-        """Return whether one more try is affordable, and count it."""
-        with self._lock:
-            if self._saved < 1:
-                return False
-            self._saved -= 1
-            return True

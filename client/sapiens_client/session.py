@@ -11,11 +11,12 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sapiens_client.attempts import Answer, Attempts, Request
+from sapiens_client.attempts import Attempts
 from sapiens_client.carrier import Carrier
 from sapiens_client.deadline import Deadline
 from sapiens_client.flows import Flow, Work
 from sapiens_client.images import encoded_image
+from sapiens_client.requests import Answer, Request
 from sapiens_client.results import Origin, Timing
 from sapiens_client.shared_memory import SharedMemory
 from sapiens_client.sizes import num_bytes

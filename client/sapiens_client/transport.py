@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 
-from sapiens_client.failures import CLOSED
-from sapiens_client.flows import Flow, HangUp, RpcFailure, Send, Sleep, Spawn, Step, Together, Work
+from sapiens_client.errors import SapiensError
+from sapiens_client.failures import CLOSED, meaning_of
+from sapiens_client.flows import Flow, HangUp, RpcFailure, Send, Sleep, Spawn, Step, Together, Wait, Work
 from sapiens_client.transport_channel import SERVICE, channel_credentials, channel_options, whole
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Transport:
         self._settings = settings
         self._credentials = channel_credentials(settings)
         self._channels: dict[Replica, grpc.Channel] = {}
+        self._waited_for: set[Future[None]] = set()
         self._lock = threading.Lock()
         self._is_closed = False
 
@@ -40,6 +42,8 @@ class Transport:
             self._is_closed = True
             channels = list(self._channels.values())
             self._channels.clear()
+            for future in self._waited_for:
+                future.cancel()
         for channel in channels:
             channel.close()
 
@@ -57,20 +61,24 @@ class Transport:
         except StopIteration as end:
             result_of_flow: R = end.value
             return result_of_flow
+        except RpcFailure as failure:  # where the client was closed while a flow waited
+            raise meaning_of(failure).error(failure) from failure
 
     def _done(self, step: Step) -> Any:
         match step:
             case Send():
                 return self._sent(step)
             case Sleep():
-                time.sleep(step.seconds)
+                self._wait(Future(), step.seconds)
+            case Wait():
+                self._wait(step.future, step.timeout_s)
             case Work():
                 return step.function()
             case Together():
                 return self._all_done(step)
             case Spawn():
                 threading.Thread(
-                    target=self.run, args=(step.flow,), name="sapiens-client", daemon=True
+                    target=self._run_alone, args=(step.flow,), name="sapiens-client", daemon=True
                 ).start()
             case HangUp():
                 with self._lock:
@@ -78,6 +86,25 @@ class Transport:
                 if channel is not None:
                     channel.close()
         return None
+
+    def _run_alone(self, flow: Flow[None]) -> None:
+        with suppress(SapiensError):
+            self.run(flow)
+
+    def _wait(self, future: Future[None], timeout_s: float) -> None:
+        with self._lock:
+            if self._is_closed:
+                raise RpcFailure(CLOSED, "it is closed")
+            self._waited_for.add(future)
+        try:
+            future.result(timeout_s)
+        except TimeoutError:
+            pass
+        except CancelledError as error:
+            raise RpcFailure(CLOSED, "it was closed") from error
+        finally:
+            with self._lock:
+                self._waited_for.discard(future)
 
     def _sent(self, send: Send) -> bytes:
         method = self._channel(send.replica).unary_unary(SERVICE + send.method, None, None)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 import grpc.aio
 
-from sapiens_client.errors import InvalidInputError
-from sapiens_client.failures import CLOSED
-from sapiens_client.flows import Flow, HangUp, RpcFailure, Send, Sleep, Spawn, Step, Together, Work
+from sapiens_client.errors import InvalidInputError, SapiensError
+from sapiens_client.failures import CLOSED, meaning_of
+from sapiens_client.flows import Flow, HangUp, RpcFailure, Send, Sleep, Spawn, Step, Together, Wait, Work
 from sapiens_client.transport_channel import SERVICE, channel_credentials, channel_options, whole
 
 if TYPE_CHECKING:
@@ -32,14 +34,15 @@ class AsyncTransport:
         self._credentials = channel_credentials(settings)
         self._channels: dict[Replica, grpc.aio.Channel] = {}
         self._background: set[asyncio.Task[None]] = set()
+        self._waited_for: set[asyncio.Future[None]] = set()
         self._is_closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def close(self) -> None:
         """Close the channels; calls that are under way end with a ClientClosedError."""
         self._is_closed = True
-        for task in self._background:
-            task.cancel()
+        for waiting in (*self._background, *self._waited_for):
+            waiting.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         while self._channels:
             _, channel = self._channels.popitem()
@@ -69,25 +72,54 @@ class AsyncTransport:
         except StopIteration as end:
             result_of_flow: R = end.value
             return result_of_flow
+        except RpcFailure as failure:  # where the client was closed while a flow waited
+            raise meaning_of(failure).error(failure) from failure
 
     async def _done(self, step: Step) -> Any:
         match step:
             case Send():
                 return await self._sent(step)
             case Sleep():
-                await asyncio.sleep(step.seconds)
+                await self._wait(Future(), step.seconds)
+            case Wait():
+                await self._wait(step.future, step.timeout_s)
             case Work():
                 return await asyncio.to_thread(step.function)
             case Together():
                 return await self._all_done(step)
             case Spawn():
-                task = asyncio.create_task(self.run(step.flow))
+                task = asyncio.create_task(self._run_alone(step.flow))
                 self._background.add(task)
                 task.add_done_callback(self._background.discard)
             case HangUp():
                 if (channel := self._channels.pop(step.replica, None)) is not None:
                     await channel.close(None)
         return None
+
+    async def _run_alone(self, flow: Flow[None]) -> None:
+        with suppress(SapiensError):
+            await self.run(flow)
+
+    async def _wait(self, future: Future[None], timeout_s: float) -> None:
+        if self._is_closed:
+            raise RpcFailure(CLOSED, "it is closed")
+        waiting = asyncio.wrap_future(future)
+        self._waited_for.add(waiting)
+        try:
+            await asyncio.wait_for(waiting, timeout_s)
+        except TimeoutError:
+            pass
+        except asyncio.CancelledError as error:
+            self._raise_if_closed(error)
+            raise
+        finally:
+            self._waited_for.discard(waiting)
+
+    def _raise_if_closed(self, error: asyncio.CancelledError) -> None:
+        """Tell a client that was closed from a task that was cancelled."""
+        task = asyncio.current_task()
+        if self._is_closed and not (task is not None and task.cancelling()):
+            raise RpcFailure(CLOSED, "it was closed") from error
 
     async def _sent(self, send: Send) -> bytes:
         method: Any = self._channel(send.replica).unary_unary(SERVICE + send.method, None, None)
@@ -99,10 +131,8 @@ class AsyncTransport:
         except grpc.aio.UsageError as error:  # how grpc refuses a channel that is closed
             raise RpcFailure(CLOSED, str(error)) from error
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if not self._is_closed or (task is not None and task.cancelling()):
-                raise
-            raise RpcFailure(CLOSED, "it was closed") from error
+            self._raise_if_closed(error)
+            raise
 
     def _channel(self, replica: Replica) -> grpc.aio.Channel:
         if self._is_closed:

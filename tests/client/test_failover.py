@@ -21,9 +21,7 @@ from sapiens_client import (
     InvalidInputError,
     ModelNotServedError,
     NormalResult,
-    RequestTimeoutError,
     SapiensClient,
-    ServerOverloadedError,
     ServerUnavailableError,
 )
 from sapiens_client.testing import FakeServer
@@ -151,8 +149,8 @@ def test_a_server_that_was_restarted_is_found_again(replicated, photo):
         client = SapiensClient(server.grpc_url)
         client.normal(photo)
     with pytest.raises(ServerUnavailableError, match=server.grpc_url) as caught:
-        client.normal(photo)
-    assert (caught.value.attempts, caught.value.url) == (4, server.grpc_url)
+        client.normal(photo, timeout_s=1)
+    assert caught.value.url == server.grpc_url
     with serve(replicated, grpc_port=int(server.grpc_url.rpartition(":")[2])):
         assert client.normal(photo).image_hw == (120, 90)
     client.close()
@@ -178,15 +176,11 @@ def test_what_every_server_would_refuse_is_sent_once(crowded_url, photo):
         assert caught.value.attempts == 1
 
 
-def test_full_queues_are_tried_again_and_late_ones_are_not(crowded_url, slow_image):
-    with SapiensClient(crowded_url) as client, ThreadPoolExecutor(3) as threads:
-        client.depth(np.zeros((2, 2, 3), np.uint8))
-        working = threads.submit(client.depth, slow_image)
-        time.sleep(0.3)
-        others = [threads.submit(client.depth, slow_image) for _ in range(2)]  # one waits, one is refused
-        attempts = {type(each.exception()): each.exception().attempts for each in others}
-        assert working.result().timing.attempts == 1
-    assert attempts == {ServerOverloadedError: 4, RequestTimeoutError: 1}
+def test_full_queues_and_those_that_give_up_are_waited_out(crowded_url, slow_image):
+    with SapiensClient(crowded_url) as client, ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(client.depth, [slow_image] * 4))  # one works, one waits, two are refused
+    assert [answer.depth.shape for answer in answers] == [(1, 2)] * 4
+    assert max(answer.timing.attempts for answer in answers) > 1
 
 
 def test_a_full_server_sends_callers_to_another(crowded_url, start, slow_image):

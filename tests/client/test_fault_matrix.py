@@ -16,6 +16,7 @@ import bad_peers as peers
 import grpc
 import pytest
 from told import (
+    AGAIN,
     EXPORT,
     FEWER,
     LOG,
@@ -42,7 +43,8 @@ from sapiens_client import (
 )
 from sapiens_client.testing import FakeServer
 
-# In every phase but the first: status -> class, how often the request was sent of at most twice, what to do.
+# In every phase but the first: status -> class, how often the request was sent (at most twice if it may
+# be its own fault), what to do.
 STATUSES = {
     "CANCELLED": (ServerUnavailableError, 2, START),
     "UNKNOWN": (InferenceError, 1, LOG),
@@ -51,13 +53,13 @@ STATUSES = {
     "NOT_FOUND": (ModelNotServedError, 1, EXPORT),
     "ALREADY_EXISTS": (InferenceError, 1, LOG),
     "PERMISSION_DENIED": (AuthenticationError, 1, TOKEN),
-    "RESOURCE_EXHAUSTED": (ServerOverloadedError, 2, FEWER),
+    "RESOURCE_EXHAUSTED": (ServerOverloadedError, AGAIN, FEWER),
     "FAILED_PRECONDITION": (InferenceError, 1, LOG),
     "ABORTED": (InferenceError, 1, LOG),
     "OUT_OF_RANGE": (InferenceError, 1, LOG),
     "UNIMPLEMENTED": (InferenceError, 1, LOG),
     "INTERNAL": (InferenceError, 1, LOG),
-    "UNAVAILABLE": (ServerUnavailableError, 2, START),
+    "UNAVAILABLE": (ServerUnavailableError, AGAIN, START),
     "DATA_LOSS": (InferenceError, 1, LOG),
     "UNAUTHENTICATED": (AuthenticationError, 1, TOKEN),
 }
@@ -76,9 +78,9 @@ TRANSFERS = {
     "401 of a proxy": (peers.http(401), "status: 401", AuthenticationError, 1, TOKEN),
     "404 of a proxy": (peers.http(404), "status: 404", ServerUnavailableError, 1, START),
     "413 of a proxy": (peers.http(413), "status: 413", InvalidInputError, 1, SMALLER),
-    "429 of a proxy": (peers.http(429), "status: 429", ServerUnavailableError, 2, START),
-    "502 of a proxy": (peers.http(502), "status: 502", ServerUnavailableError, 2, START),
-    "503 of a proxy": (peers.http(503), "status: 503", ServerUnavailableError, 2, START),
+    "429 of a proxy": (peers.http(429), "status: 429", ServerUnavailableError, AGAIN, START),
+    "502 of a proxy": (peers.http(502), "status: 502", ServerUnavailableError, AGAIN, START),
+    "503 of a proxy": (peers.http(503), "status: 503", ServerUnavailableError, AGAIN, START),
 }
 
 # What strikes amid a request, which the server has read in part -> the same.
@@ -92,12 +94,12 @@ UPLOADS = {
 CONNECTIONS = {
     "silence": (peers.nothing, "Deadline Exceeded|timed out", RequestTimeoutError, 1, LONGER),
     "closed": (peers.closed_at_once, "hung up while connecting", TLSError, 1, LOOK),
-    "torn": (peers.torn_at_once, "reset by peer", ServerUnavailableError, 2, START),
+    "torn": (peers.torn_at_once, "reset by peer", ServerUnavailableError, AGAIN, START),
     "ssh": (
         peers.greeting(b"SSH-2.0-OpenSSH_9.2"),
         "Failed parsing HTTP/2",
         ServerUnavailableError,
-        2,
+        AGAIN,
         START,
     ),
     "http": (peers.greeting(b"HTTP/1.1 400 No"), "HTTP status 400", ServerUnavailableError, 1, START),
@@ -133,7 +135,7 @@ def test_the_matrix_has_every_status():
 def test_every_status_of_an_inference_is_told(after_s, status, server, ask, photo):
     num_before = len(server.requests)
     server.fail(grpc.StatusCode[status], "some reason", times=None, after_s=after_s)
-    error = ask(server.url, photo)
+    error = ask(server.url, photo, patience_s(STATUSES[status]))
     sent = [each.request_id for each in server.requests[num_before:] if each.method == "ModelInfer"]
     assert_tells(error, STATUSES[status], sent[0])
     assert (sent, error.url) == ([error.request_id] * error.attempts, server.url)
@@ -147,7 +149,7 @@ def test_every_status_amid_a_reply_is_told(status, config, ask, photo):
         stream.end(grpc.StatusCode[status].value[0], "some reason")
 
     with peers.spoiling(spoil, config) as url:
-        error = ask(url, photo)
+        error = ask(url, photo, patience_s(STATUSES[status]))
     assert_tells(error, STATUSES[status], error.request_id)
     assert (error.url, len(error.request_id)) == (url, 8)
     assert "some reason" in str(error)
@@ -157,7 +159,7 @@ def test_every_status_amid_a_reply_is_told(status, config, ask, photo):
 def test_every_status_before_an_inference_is_told_without_a_request_id(status, server, ask, photo):
     num_before = len(server.requests)
     server.fail(grpc.StatusCode[status], "some reason", times=None, method="ModelConfig")
-    assert_tells(ask(server.url, photo), STATUSES[status], None)
+    assert_tells(ask(server.url, photo, patience_s(STATUSES[status])), STATUSES[status], None)
     assert {each.method for each in server.requests[num_before:]} <= {"ModelConfig", "ServerReady"}
 
 
@@ -192,7 +194,7 @@ def test_whatever_strikes_while_connecting_is_told(what, ask, photo):
 
 
 def test_an_address_where_nothing_listens_is_told(dead_url, ask, photo):
-    assert_tells(ask(dead_url, photo), (ServerUnavailableError, 2, START), None)
+    assert_tells(ask(dead_url, photo), (ServerUnavailableError, AGAIN, START), None)
 
 
 def test_a_server_that_is_none_of_tritons_is_told(ask, photo):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from sapiens_client import ClientOptions, InvalidInputError
-from sapiens_client.replicas import Replicas, RetryBudget
+from sapiens_client.replicas import Replicas
 from sapiens_client.server_url import checked_targets
 
 
@@ -75,15 +75,21 @@ def test_only_one_probes_a_replica(replicas):
     assert not replicas.is_wanted(replica)
 
 
-def test_tries_are_a_share_of_the_requests_and_some_saved_up():
-    budget = RetryBudget(share=0.25, burst=3)
-    assert [budget.spend() for _ in range(4)] == [True, True, True, False]
-    for _ in range(8):
-        budget.earn()
-    assert [budget.spend() for _ in range(3)] == [True, True, False]
+def test_whoever_waits_is_told_when_one_is_back(replicas):
+    everyone = [replicas.take([]) for _ in range(3)]
+    assert replicas.next_return().done()
+    for replica in everyone:
+        replicas.set_aside(replica)
+    assert replicas.are_away
+    waiting, left = replicas.next_return(), replicas.next_return()
+    left.cancel()
+    assert not waiting.done()
+    replicas.says_ready(everyone[0])
+    assert waiting.done()
+    assert not replicas.are_away
 
 
-@pytest.mark.parametrize("wrong", [{"max_attempts": 0}, {"retry_share": -1}, {"keepalive_s": 0}], ids=str)
+@pytest.mark.parametrize("wrong", [{"max_attempts": 0}, {"patience_s": -1}, {"keepalive_s": 0}], ids=str)
 def test_options_that_mean_nothing_are_refused(wrong):
     with pytest.raises(InvalidInputError, match=f"must .* got .*{next(iter(wrong))}="):
         ClientOptions(**wrong)

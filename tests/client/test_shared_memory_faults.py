@@ -342,7 +342,7 @@ def test_a_server_that_allows_it_after_a_restart_is_asked_again(replicated, imag
         assert client.normal(image).timing.shared_bytes == 0
         os.kill(server.pid, signal.SIGKILL)
         with pytest.raises(ServerUnavailableError):
-            client.normal(image)
+            client.normal(image, timeout_s=1)
     with serve(replicated, grpc_port=int(server.grpc_url.rpartition(":")[2])):
         client.wait_until_ready(timeout_s=30)
         assert client.normal(image).timing.shared_bytes > 0

@@ -106,6 +106,17 @@ class FakeServer:
         _check_not_negative("latency_s", seconds)
         self._traffic.latency_s = seconds
 
+    @property
+    def room(self) -> int | None:
+        """How many inferences it works on at a time; it refuses more as its queues were full. None: all."""
+        return self._traffic.room
+
+    @room.setter
+    def room(self, number: int | None) -> None:
+        if number is not None and number < 0:
+            raise ValueError(f"room must be at least 0, got {number}; None takes all")
+        self._traffic.room = number
+
     def fail(
         self,
         fault: Fault | grpc.StatusCode,
@@ -171,7 +182,7 @@ class FakeServer:
         self._traffic.required = (header, value)
 
     def recover(self) -> None:
-        """Take back all failures, hanging, draining, slowness and the required header."""
+        """Take back all failures, hanging, draining, slowness, want of room, and the required header."""
         self._traffic.recover()
 
     def start(self) -> None:

@@ -56,7 +56,7 @@ class FakeService:
                 (each.model for each in self._traffic.requests if each.method == "ModelInfer"),
             ),
             "ModelConfig": lambda message: model_config(self._asked(message)),
-            "ModelInfer": self._model_infer,
+            "ModelInfer": self._inferred,
         }
 
     @property
@@ -83,8 +83,7 @@ class FakeService:
             visit = self._traffic.enter(Request.of(method, message, context), context)
             try:
                 self._check_let_in(visit)
-                self._traffic.wait(visit, self._traffic.latency_s if method == "ModelInfer" else 0.0)
-                reply = self._answers[method](message)
+                reply = self._infer(visit, message) if method == "ModelInfer" else self._tell(visit, message)
             except RefusedError as error:
                 visit.is_answered = not visit.has_left
                 context.abort(error.code, error.text)
@@ -92,6 +91,15 @@ class FakeService:
             return reply
 
         return behave
+
+    def _tell(self, visit: Visit, message: Any) -> Any:
+        self._traffic.wait(visit, 0.0)
+        return self._answers[visit.request.method](message)
+
+    def _infer(self, visit: Visit, message: Any) -> Any:
+        with self._traffic.place(visit.request):
+            self._traffic.wait(visit, self._traffic.latency_s)
+            return self._answers["ModelInfer"](message)
 
     def _check_let_in(self, visit: Visit) -> None:
         request = visit.request
@@ -127,7 +135,7 @@ class FakeService:
             return service_pb2.ModelReadyResponse(ready=False)
         return service_pb2.ModelReadyResponse(ready=True)
 
-    def _model_infer(self, message: Any) -> Any:
+    def _inferred(self, message: Any) -> Any:
         model = found_model(self._models, message.model_name, message.model_version)
         inputs = checked_inputs(message, model)
         if not model.tasks:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import grpc
 
-from sapiens_client.testing.faults import RefusedError, filled
+from sapiens_client.testing.faults import Fault, RefusedError, filled
 
 _ENDLESS_S = 1e9  # gRPC says some centuries where there is no deadline
 
@@ -78,6 +79,7 @@ class Traffic:
 
     Attributes:
         latency_s: How long inference takes, seconds.
+        room: How many inferences it takes at a time; None: any number.
         is_draining: The server is about to end.
         required: Header without which, or without whose value, a call is refused.
         requests: Calls, in the order in which they came.
@@ -85,10 +87,12 @@ class Traffic:
     """
 
     latency_s: float = 0.0
+    room: int | None = None
     is_draining: bool = False
     required: tuple[str, str] | None = None
     requests: list[Request] = field(default_factory=list)
     num_cancelled: int = 0
+    _num_inferences: int = 0
     _held: set[str] | None = None  # methods that hang; empty: all of them
     _plans: list[Plan] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -114,7 +118,8 @@ class Traffic:
         """Forget all failures, and how long things take."""
         with self._changed:
             self._plans.clear()
-            self.latency_s, self.is_draining, self.required, self._held = 0.0, False, None, None
+            self.latency_s, self.room, self.is_draining = 0.0, None, False
+            self.required, self._held = None, None
             self._changed.notify_all()
 
     def plan(self, plan: Plan) -> None:
@@ -131,6 +136,23 @@ class Traffic:
                     text = filled(plan.text, request.model, request.request_id)
                     return RefusedError(plan.code, text, plan.after_s)
         return None
+
+    @contextmanager
+    def place(self, request: Request) -> Iterator[None]:
+        """Count an inference while it is worked on.
+
+        Raises:
+            RefusedError: There is no room for it.
+        """
+        with self._changed:
+            if self.room is not None and self._num_inferences >= self.room:
+                raise Fault.QUEUE_FULL.error(request.model, request.request_id)
+            self._num_inferences += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._num_inferences -= 1
 
     def wait(self, visit: Visit, seconds: float) -> None:
         """Let a call take some time, and all the time while its method hangs.

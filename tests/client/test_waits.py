@@ -1,0 +1,265 @@
+"""Servers that are full or away are waited for until the deadline of the call, and get no more load by it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import bad_peers as peers
+import pytest
+from PIL import Image
+from tritonclient.grpc import service_pb2
+from typer.testing import CliRunner
+
+from sapiens_client import (
+    AsyncSapiensClient,
+    ClientClosedError,
+    ClientOptions,
+    DepthResult,
+    SapiensClient,
+    ServerOverloadedError,
+    ServerUnavailableError,
+)
+from sapiens_client.cli import app
+from sapiens_client.pace import LEAST_S, Pace, pause_s, watch_s
+from sapiens_client.testing import FakeServer, Fault
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with FakeServer() as server:
+        yield server
+
+
+def num_inferences(server: FakeServer) -> int:
+    return sum(request.method == "ModelInfer" for request in server.requests)
+
+
+def eventually(claim: Callable[[], bool]) -> bool:
+    deadline_s = time.monotonic() + 20
+    while not claim() and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    return claim()
+
+
+@contextmanager
+def full_for(server: FakeServer, num_refusals: int) -> Iterator[None]:
+    """A server that has no room until it has refused so many requests."""
+    before = num_inferences(server)
+    server.room = 0
+
+    def make_room() -> None:
+        eventually(lambda: num_inferences(server) >= before + num_refusals)
+        server.room = None
+
+    thread = threading.Thread(target=make_room)
+    thread.start()
+    yield
+    thread.join()
+
+
+@contextmanager
+def away_for(server: FakeServer, seconds: float) -> Iterator[None]:
+    server.cut()
+    timer = threading.Timer(seconds, server.start)
+    timer.start()
+    yield
+    timer.join()
+
+
+def test_a_server_that_is_full_is_asked_again_until_it_has_room(server, ask, photo):
+    with full_for(server, 6):
+        result = ask(server.url, photo, 60)
+    assert isinstance(result, DepthResult)
+    assert result.timing.attempts > 6
+
+
+def test_a_server_that_stays_full_is_told_at_the_deadline_and_not_before(server, ask, photo):
+    server.room = 0
+    started_s = time.monotonic()
+    error = ask(server.url, photo, 1.5)
+    assert isinstance(error, ServerOverloadedError)
+    assert time.monotonic() - started_s > 1.5 - 2 * LEAST_S
+    assert error.attempts > 4
+
+
+@pytest.mark.parametrize("fault", [Fault.QUEUE_FULL, Fault.QUEUE_TIMEOUT, Fault.UNAVAILABLE, Fault.EXITING])
+def test_what_is_no_fault_of_the_request_is_not_counted(fault, server, ask, photo):
+    server.fail(fault, times=5)
+    assert ask(server.url, photo, 60).timing.attempts == 6
+
+
+def test_what_may_be_the_requests_own_fault_is_counted(ask, photo):
+    config = service_pb2.ModelConfigResponse().SerializeToString()
+    with peers.spoiling(peers.closed, config) as url:
+        error = ask(url, photo, 60)
+    assert isinstance(error, ServerUnavailableError)
+    assert error.attempts == 2
+
+
+@pytest.mark.parametrize("method", ["ServerReady", "ModelInfer"])
+def test_the_only_server_is_waited_for_while_it_is_away(method, server, photo):
+    with SapiensClient(server.url) as client:
+        client.depth(photo)
+        server.fail(Fault.EXITING, times=3, method=method)
+        with away_for(server, 1.0):
+            assert client.depth(photo).image_hw == (120, 90)
+
+
+def test_the_only_server_is_waited_for_on_an_event_loop(server, photo):
+    async def ask() -> list[DepthResult]:
+        async with AsyncSapiensClient(server.url) as client:
+            await client.depth(photo)
+            with away_for(server, 1.0):
+                return await asyncio.gather(*(client.depth(photo) for _ in range(20)))
+
+    assert len(asyncio.run(ask())) == 20
+
+
+def test_no_call_fails_when_the_only_server_is_restarted_under_load(server, photo):
+    is_over = threading.Event()
+
+    def call(client: SapiensClient) -> int:
+        number = 0
+        while not is_over.is_set():
+            number += bool(client.depth(photo))
+        return number
+
+    server.latency_s = 0.02
+    with SapiensClient(server.url) as client, ThreadPoolExecutor(8) as threads:
+        calls = [threads.submit(call, client) for _ in range(8)]
+        assert eventually(lambda: num_inferences(server) > 50)
+        with away_for(server, 1.0):
+            pass
+        before = num_inferences(server)
+        assert eventually(lambda: num_inferences(server) > before + 50)
+        is_over.set()
+        assert all(each.result() for each in calls)
+
+
+def test_callers_do_not_ask_in_vain_while_the_only_server_is_away(server, photo, caplog):
+    caplog.set_level("INFO", "sapiens_client")
+    with SapiensClient(server.url) as client, ThreadPoolExecutor(20) as threads:
+        client.depth(photo)
+        with away_for(server, 2.0):
+            assert all(threads.map(client.depth, [photo] * 20))
+    assert len(caplog.records) < 20 * 4
+
+
+def test_a_server_that_says_it_is_ready_and_is_not_is_left_alone_longer_and_longer(server, ask, photo):
+    server.fail(Fault.UNAVAILABLE, times=None)
+    assert 4 < ask(server.url, photo, 3.0).attempts < 40
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["one", "two"])
+def test_an_address_that_never_answered_is_given_up_soon(several, dead_url, photo):
+    urls = [dead_url, "127.0.0.1:1"] if several else dead_url
+    options = ClientOptions(patience_s=0.5)
+    with (
+        SapiensClient(urls, timeout_s=3600, options=options) as client,
+        pytest.raises(ServerUnavailableError, match="start it with `sapiens serve`"),
+    ):
+        client.depth(photo)
+
+
+def test_a_server_that_is_just_being_started_is_waited_for(server, photo):
+    with away_for(server, 1.0), SapiensClient(server.url, options=ClientOptions(patience_s=60)) as client:
+        assert client.depth(photo).image_hw == (120, 90)
+
+
+def test_closing_ends_the_waiting(server, photo):
+    server.room = 0
+    with SapiensClient(server.url, timeout_s=3600) as client, ThreadPoolExecutor(8) as threads:
+        calls = [threads.submit(client.depth, photo) for _ in range(8)]
+        assert eventually(lambda: num_inferences(server) > 12)
+        client.close()
+        assert {type(call.exception(30)) for call in calls} == {ClientClosedError}
+
+
+def test_many_images_are_all_answered_by_a_server_with_little_room(server, photo):
+    server.room, server.latency_s = 8, 0.02
+    with SapiensClient(server.url) as client:
+        items = list(client.map("depth", [photo] * 200, concurrency=40, on_error="yield"))
+    assert [item.error for item in items] == [None] * 200
+    assert num_inferences(server) < 2 * 200
+
+
+def test_many_images_wait_on_an_event_loop_for_a_server_that_is_full_for_a_while(server, photo):
+    async def ask() -> list[object]:
+        async with AsyncSapiensClient(server.url) as client:
+            with full_for(server, 50):
+                items = client.map("depth", [photo] * 60, concurrency=40, on_error="yield")
+                return [item.error async for item in items]
+
+    assert asyncio.run(ask()) == [None] * 60
+
+
+def test_the_command_waits_for_a_server_that_is_full(server, photo, tmp_path):
+    for number in range(10):
+        Image.fromarray(photo).save(tmp_path / f"{number}.png")
+    with full_for(server, 6):
+        done = CliRunner().invoke(
+            app, ["depth", str(tmp_path), "-o", str(tmp_path / "out"), "--url", server.url]
+        )
+    assert done.exit_code == 0, done.stderr
+    assert "10 done, 0 skipped, 0 failed" in done.stderr
+
+
+def test_a_request_that_never_had_its_turn_says_that_the_server_is_full(server, photo):
+    with SapiensClient(server.url) as client, ThreadPoolExecutor(10) as threads:
+        client.depth(photo)
+        server.room = 0
+        patient = [threads.submit(client.depth, photo) for _ in range(10)]
+        assert eventually(lambda: client._session._attempts.limit("depth") == 1)
+        with pytest.raises(ServerOverloadedError, match="Exceeds maximum queue size; send fewer") as caught:
+            client.depth(photo, timeout_s=0.2)
+        assert caught.value.attempts <= 1
+        server.room = None
+        assert all(each.result() for each in patient)
+
+
+def test_the_time_left_bounds_every_pause():
+    for num_before in range(30):
+        assert 0 <= pause_s(num_before, 1e9) <= 5
+        assert 0 <= pause_s(num_before, 0.5) <= 0.5 - LEAST_S
+        assert pause_s(num_before, -1.0) == watch_s(-1.0) == 0
+        assert watch_s(2.0) == 1
+    assert max(pause_s(0, 60) for _ in range(100)) <= 0.05
+    assert max(pause_s(20, 60) for _ in range(100)) > 1
+
+
+def begun(turns: list[Future[None]]) -> list[bool]:
+    return [turn.done() for turn in turns]
+
+
+def test_a_refusal_slows_down_once_and_answers_speed_up_again():
+    pace = Pace()
+    turns = [pace.line_up(0.0) for _ in range(10)]
+    assert all(begun(turns))
+    for _ in turns:
+        pace.refused(0, None)
+    assert pace.limit == pytest.approx(7)
+    assert pace.is_exceeded
+    for _ in range(7):
+        pace.answered()
+    assert pace.limit == pytest.approx(8, abs=0.1)
+    for number in range(1, 30):
+        pace.refused(number, None)
+    assert pace.limit == 1
+
+
+def test_those_whose_deadline_is_next_come_first_and_who_left_is_forgotten():
+    pace = Pace()
+    first = pace.line_up(9.0)
+    pace.refused(0, None)
+    late, soon, gone = pace.line_up(3.0), pace.line_up(2.0), pace.line_up(1.0)
+    pace.give_back(gone)
+    assert begun([first, late, soon]) == [True, False, False]
+    pace.give_back(first)
+    assert begun([late, soon]) == [False, True]
+    pace.give_back(soon)
+    assert begun([late]) == [True]
