@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sapiens_client.deadline import Deadline
@@ -14,19 +13,19 @@ from sapiens_client.errors import (
     AuthenticationError,
     ClientClosedError,
     RequestTimeoutError,
+    SapiensError,
     ServerUnavailableError,
     TLSError,
 )
-from sapiens_client.failures import GONE, HUNG_UP, Meaning, Remedy, meaning_of, plain
+from sapiens_client.failures import BROKE_OFF, GONE, HUNG_UP, Meaning, Remedy, meaning_of, plain
 from sapiens_client.flows import Flow, HangUp, RpcFailure, Send, Sleep, Wait
 from sapiens_client.names import Names
 from sapiens_client.pace import LEAST_S, Pace, pause_s, watch_s
 from sapiens_client.probes import PROBE_EVERY_S, READY_METHOD, Probes
 from sapiens_client.replicas import Replica, Replicas
-from sapiens_client.requests import Answer, Failure, Request, telling
+from sapiens_client.requests import Answer, Effort, Failure, Request, telling
 
 if TYPE_CHECKING:
-    from sapiens_client.errors import SapiensError
     from sapiens_client.settings import Settings
 
 _LOG = logging.getLogger("sapiens_client")
@@ -34,6 +33,7 @@ _LOG = logging.getLogger("sapiens_client")
 _READY_TIMEOUT_S = 2.0
 _LEAST_READY_S = 0.01
 _FINAL = (AuthenticationError, ClientClosedError, TLSError)  # waiting for a server does not change them
+_AT_ONCE = (Remedy.AGAIN, Remedy.WITHOUT_PINGS)
 _ADVICE_TO_PLAIN = "pass tls if it wants encryption, or look whether a server is behind that address"
 _ADVICE_TO_ENCRYPTED = (
     "give TLS a client certificate that it accepts, or look whether a server is behind that address"
@@ -51,46 +51,6 @@ class _Reason:
 
     error: SapiensError
     is_final: bool
-
-
-@dataclass
-class _Effort:
-    """What was done for one request until now.
-
-    Attributes:
-        request: The request.
-        deadline: When its answer must be here.
-        hopeless_at_s: When to give up if no server has ever answered, on the clock of `time.monotonic`.
-        pace: Of all requests to the model.
-        turn: Its own.
-        failures: Of every try.
-        num_before_pause: How many of them were before the last pause.
-        num_pauses: How many pauses there were, other than for servers that are known to be away.
-    """
-
-    request: Request
-    deadline: Deadline
-    hopeless_at_s: float
-    pace: Pace
-    turn: Future[None]
-    failures: list[Failure] = field(default_factory=list)
-    num_before_pause: int = 0
-    num_pauses: int = 0
-
-    @property
-    def tried(self) -> list[Replica]:
-        """The replicas that failed since the last pause."""
-        return [failure.replica for failure in self.failures[self.num_before_pause :]]
-
-    @property
-    def num_suspect(self) -> int:
-        """How many of the failures may be the request's own fault."""
-        return sum(failure.meaning.is_suspect for failure in self.failures)
-
-    @property
-    def num_again(self) -> int:
-        """How many of the failures were about how the request was sent."""
-        return sum(failure.meaning.remedy is Remedy.AGAIN for failure in self.failures)
 
 
 class Attempts:
@@ -168,6 +128,8 @@ class Attempts:
                 failure = RpcFailure("UNAVAILABLE", "it answers, but not all of its models are loaded")
             except RpcFailure as raised:
                 failure = raised
+            except SapiensError as error:  # of a token
+                return _Reason(error, is_final=isinstance(error, _FINAL))
             meaning = meaning_of(failure)
             failed = Failure(failure, meaning, replica)
             told = self._error(Request(READY_METHOD), [failed], deadline)
@@ -182,7 +144,7 @@ class Attempts:
         """
         pace = self._paces.setdefault((request.method, request.model), Pace())
         hopeless_at_s = time.monotonic() + self._patience_s
-        effort = _Effort(request, deadline, hopeless_at_s, pace, pace.line_up(deadline.ends_at_s))
+        effort = Effort(request, deadline, hopeless_at_s, pace, pace.line_up(deadline.ends_at_s))
         try:
             while True:
                 yield from self._until_turn(effort)
@@ -196,7 +158,7 @@ class Attempts:
                 effort.failures.append(outcome)
                 if not self._may_help(effort):
                     raise self._error(request, effort.failures, deadline) from outcome.error
-                if outcome.meaning.remedy is Remedy.AGAIN or self._replicas.has_other(effort.tried):
+                if outcome.meaning.remedy in _AT_ONCE or self._replicas.has_other(effort.tried):
                     _log_retry(effort, 0.0)
                 else:
                     yield from self._paused(effort, sent_in_round)
@@ -208,14 +170,14 @@ class Attempts:
         pace = self._paces.get(("ModelInfer", model))
         return pace.limit if pace else float("inf")
 
-    def _left_s(self, effort: _Effort) -> float:
+    def _left_s(self, effort: Effort) -> float:
         """Return how long it is of use to wait for an answer."""
         left_s = effort.deadline.left_s()
         if self._replicas.has_answered:
             return left_s
         return min(left_s, effort.hopeless_at_s - time.monotonic())
 
-    def _until_turn(self, effort: _Effort) -> Flow[None]:
+    def _until_turn(self, effort: Effort) -> Flow[None]:
         """Wait while as many requests are under way as the servers take."""
         turn, deadline = effort.turn, effort.deadline
         if turn.done():
@@ -229,7 +191,7 @@ class Attempts:
             error.attempts = len(effort.failures)
             raise error from refusal.error
 
-    def _until_return(self, effort: _Effort) -> Flow[None]:
+    def _until_return(self, effort: Effort) -> Flow[None]:
         """Wait while all replicas are away; probes tell when one is back."""
         if not self._replicas.are_away:
             return
@@ -239,26 +201,28 @@ class Attempts:
         finally:
             returned.cancel()
 
-    def _tried(self, effort: _Effort) -> Flow[Answer | Failure]:
+    def _tried(self, effort: Effort) -> Flow[Answer | Failure]:
         """Send a request once, to the best replica."""
         request, deadline = effort.request, effort.deadline
         replica = self._replicas.take(effort.tried)
-        was_aside, left_s = replica.is_aside, deadline.left_s()
+        was_aside, was_pinged, left_s = replica.is_aside, replica.takes_pings, deadline.left_s()
         try:
             message = request.message
             if not isinstance(message, bytes):
                 message = yield from message(replica, left_s)
-            reply = yield from self.sent(replica, request.method, message, deadline.left_s())
+            reply = yield from self._sent(replica, request.method, message, deadline)
             self._replicas.answered(replica, was_aside=was_aside)
             attempts = len(effort.failures) + 1
             return Answer(reply, len(message), replica.address, attempts, request.request_id)
         except RpcFailure as error:
             meaning = yield from self._meaning(error, replica, deadline)
+            if meaning.remedy is Remedy.WITHOUT_PINGS and not was_pinged:
+                meaning = BROKE_OFF
             return Failure(error, meaning, replica, was_aside, left_s)
         finally:
             self._replicas.give_back(replica)
 
-    def _may_help(self, effort: _Effort) -> bool:
+    def _may_help(self, effort: Effort) -> bool:
         """Return whether to send a request again that has just failed."""
         meaning = effort.failures[-1].meaning
         if meaning.remedy is Remedy.AGAIN:  # from now on the tensors travel
@@ -267,7 +231,7 @@ class Attempts:
             return False
         return effort.num_suspect < self._max_attempts and self._left_s(effort) > LEAST_S
 
-    def _paused(self, effort: _Effort, sent_in_round: int) -> Flow[None]:
+    def _paused(self, effort: Effort, sent_in_round: int) -> Flow[None]:
         """Wait before a request is sent again that every replica refused."""
         last = effort.failures[-1]
         if last.meaning.remedy is Remedy.LATER:
@@ -281,7 +245,7 @@ class Attempts:
             effort.pace.give_back(effort.turn)
             effort.turn = effort.pace.line_up(effort.deadline.ends_at_s)
 
-    def _tend(self, effort: _Effort) -> Flow[None]:
+    def _tend(self, effort: Effort) -> Flow[None]:
         """Look up names, have replicas probed that are aside, close connections to those that left."""
         yield from self._names.refreshed(effort.deadline, effort.hopeless_at_s - time.monotonic())
         yield from self._probes.watch()
@@ -290,8 +254,11 @@ class Attempts:
 
     def sent(self, replica: Replica, method: str, message: bytes, timeout_s: float) -> Flow[bytes]:
         """Send a message to a replica once, and return its reply; it may fail with an RpcFailure."""
-        metadata = yield from self._identity.metadata()
-        reply: bytes = yield Send(replica, method, message, timeout_s, metadata)
+        return (yield from self._sent(replica, method, message, Deadline.after(max(timeout_s, LEAST_S))))
+
+    def _sent(self, replica: Replica, method: str, message: bytes, deadline: Deadline) -> Flow[bytes]:
+        metadata = yield from self._identity.metadata(deadline)
+        reply: bytes = yield Send(replica, method, message, deadline.left_s(), metadata)
         return reply
 
     def _meaning(self, failure: RpcFailure, replica: Replica, deadline: Deadline) -> Flow[Meaning]:
@@ -310,6 +277,8 @@ class Attempts:
             self._on_gone(replica)
         if meaning.remedy is Remedy.AGAIN:
             self._on_forgotten(replica)
+        if meaning.remedy is Remedy.WITHOUT_PINGS:
+            replica.takes_pings = False
         return meaning
 
     def _error(self, request: Request, failures: list[Failure], deadline: Deadline) -> SapiensError:
@@ -329,7 +298,7 @@ class Attempts:
         return error
 
 
-def _log_retry(effort: _Effort, wait_s: float) -> None:
+def _log_retry(effort: Effort, wait_s: float) -> None:
     last, request = effort.failures[-1], effort.request
     _LOG.info(
         "try %d of %s %s failed at %s with %s: %s; trying again in %.2f s",

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import time
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -25,18 +24,18 @@ from collections.abc import (
     Iterator,
 )
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from threading import Event, Thread
+from threading import Event
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 from sapiens_client.bulk_items import Item, Limits, OnError, Outcome, Window
+from sapiens_client.threads import started
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-EXIT_PATIENCE_S = 2.0
 
 
 def mapped(
@@ -161,6 +160,7 @@ async def _taken_from_async(
 class _Question(Generic[T]):
     index: int
     image: T
+    context: Context = field(default_factory=copy_context)  # of whoever iterates
 
 
 class _Threads(Generic[T, R]):
@@ -171,7 +171,7 @@ class _Threads(Generic[T, R]):
         self._ask = ask
         self._limits = limits
         self._questions: SimpleQueue[_Question[T] | None] = SimpleQueue()
-        self._threads: list[Thread] = []
+        self._num_threads = 0
         self._is_over = Event()
         _CREWS.add(self)
 
@@ -187,23 +187,16 @@ class _Threads(Generic[T, R]):
         with suppress(Empty):
             while True:
                 self._questions.get_nowait()  # threads that still ask must not keep these images alive
-        for _ in self._threads:
+        for _ in range(self._num_threads):
             self._questions.put(None)
-
-    def join(self, until_s: float) -> None:
-        """Wait for the threads until then, on the clock of `time.monotonic`."""
-        for thread in self._threads:
-            thread.join(max(0.0, until_s - time.monotonic()))
 
     def take(self, source: Iterator[T], window: Window[R]) -> bool:
         """Have the next image asked about; False: there is none."""
         for image in source:
             self._questions.put(_Question(window.next_index(), image))
-            if len(self._threads) < self._limits.concurrency:
-                # A daemon: the executors of the standard library are waited for when the interpreter exits.
-                thread = Thread(target=self._work, name=f"sapiens-{len(self._threads)}", daemon=True)
-                thread.start()
-                self._threads.append(thread)
+            if self._num_threads < self._limits.concurrency:
+                started(self._work, name=f"sapiens-{self._num_threads}")
+                self._num_threads += 1
             return True
         return False
 
@@ -221,7 +214,7 @@ class _Threads(Generic[T, R]):
         question = self._questions.get()
         if question is None or self._is_over.is_set():
             return False
-        outcome = self._outcome(question)
+        outcome = question.context.run(self._outcome, question)
         del question  # errors refer to this frame
         outcome.release_locals()
         self.outcomes.put(outcome)
@@ -239,17 +232,10 @@ _CREWS: WeakSet[_Threads[Any, Any]] = WeakSet()
 
 
 @atexit.register
-def _await_last_calls() -> None:
-    """Let threads end by themselves: those that Python ends inside gRPC's C++ code may abort the process.
-
-    It runs after whatever was registered later to make the calls end.
-    """
-    crews = [*_CREWS]
-    for crew in crews:
+def _dismiss_all() -> None:
+    """Start nothing more when Python exits; `threads` waits for those that are under way."""
+    for crew in list(_CREWS):
         crew.dismiss()
-    until_s = time.monotonic() + EXIT_PATIENCE_S
-    for crew in crews:
-        crew.join(until_s)
 
 
 class _Tasks(Generic[T, R]):

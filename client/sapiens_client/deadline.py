@@ -6,7 +6,7 @@ import numbers
 import time
 from dataclasses import dataclass
 
-from sapiens_client.errors import InvalidInputError
+from sapiens_client.errors import InvalidInputError, RequestTimeoutError
 
 MAX_TIMEOUT_S = 1e6  # gRPC takes deadlines centuries away for deadlines that have passed
 
@@ -39,3 +39,9 @@ class Deadline:
     def left_s(self) -> float:
         """Return the seconds that are left, negative once they have passed."""
         return self.ends_at_s - time.monotonic()
+
+    def missed(self, what: str) -> RequestTimeoutError:
+        """Return the error that something was not there in time."""
+        return RequestTimeoutError(
+            f"{what} must be there within {self.timeout_s:g} s, got nothing yet; allow more with timeout_s"
+        )

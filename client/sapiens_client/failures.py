@@ -46,6 +46,8 @@ class Remedy(Enum):
     LATER = auto()
     # Shared memory did not serve: the server does not know it, or needs more. Without it, all is well.
     AGAIN = auto()
+    # The server consents to no pings: without them, all is well.
+    WITHOUT_PINGS = auto()
     # One of its processes is dead, although it says that it is ready: leave it alone for longer.
     REST = auto()
 
@@ -78,7 +80,8 @@ GONE = Meaning(
     "start it with `sapiens serve`, wait until it is ready, and use its gRPC port",
 )
 # Gone while it had the request.
-_BROKE_OFF = replace(GONE, is_suspect=True)
+BROKE_OFF = replace(GONE, is_suspect=True)
+_TOO_MANY_PINGS = replace(GONE, remedy=Remedy.WITHOUT_PINGS)
 _INVALID = Meaning(InvalidInputError, Remedy.NONE, "{text}")
 _TOO_LARGE = Meaning(
     InvalidInputError,
@@ -155,7 +158,7 @@ _OF_STATUS: Mapping[str, Meaning] = {
     "INVALID_ARGUMENT": _INVALID,
     "NOT_FOUND": _NOT_FOUND,
     "UNAVAILABLE": GONE,
-    "CANCELLED": _BROKE_OFF,  # by the server, which is ending
+    "CANCELLED": BROKE_OFF,  # by the server, which is ending
     "RESOURCE_EXHAUSTED": _FULL,
     "DEADLINE_EXCEEDED": _TOO_LATE,
     "UNAUTHENTICATED": _REFUSED,
@@ -180,10 +183,11 @@ _OF_TEXT: tuple[tuple[str, str, Meaning], ...] = (
     ("UNIMPLEMENTED", "^Method not found!$|^unknown (service|method) |header with status: 404$", _NO_GRPC),
     ("UNKNOWN", "header with status: 413$", _TOO_LARGE),
     ("RESOURCE_EXHAUSTED", "message larger than max", _TOO_LARGE),
-    ("INTERNAL", "RST_STREAM with error code", _BROKE_OFF),  # what a proxy does whose server went away
+    ("INTERNAL", "RST_STREAM with error code", BROKE_OFF),  # what a proxy does whose server went away
     ("UNAVAILABLE", "^failed to connect .*: Socket closed$", HUNG_UP),
+    ("UNAVAILABLE", "[Tt]oo.many.pings", _TOO_MANY_PINGS),
     ("UNAVAILABLE", "^failed to connect ", GONE),
-    ("UNAVAILABLE", "closed|reset by peer|Broken pipe|GOAWAY|ping timeout|breaks off", _BROKE_OFF),
+    ("UNAVAILABLE", "closed|reset by peer|Broken pipe|GOAWAY|ping timeout|breaks off", BROKE_OFF),
 )
 
 _NOISE = re.compile(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
+    from sapiens_client.deadline import Deadline
     from sapiens_client.replicas import Replica
 
 R = TypeVar("R")
@@ -58,9 +59,18 @@ class Wait:
 
 @dataclass(frozen=True)
 class Work:
-    """Call a function that may take a while: it reads a file or asks the system; the result is its own."""
+    """Call a function that may take a while: it reads a file or asks the system; the result is its own.
+
+    Attributes:
+        function: Called without arguments.
+        deadline: When nobody waits for it any more, which is a RequestTimeoutError. None: it takes no longer
+            than it computes.
+        what: It gives, for that error.
+    """
 
     function: Callable[[], Any]
+    deadline: Deadline | None = None
+    what: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sapiens_client.errors import RequestTimeoutError, ServerUnavailableError
+from sapiens_client.errors import ServerUnavailableError
 from sapiens_client.flows import Flow, Sleep, Spawn, Work
 
 if TYPE_CHECKING:
@@ -68,9 +68,7 @@ class Names:
         yield from self._look_up_what_is_old()
         while not self._replicas.listed():
             if deadline.left_s() < _LOOK_S:
-                raise RequestTimeoutError(
-                    f"{self._urls()} must be found within {deadline.timeout_s:g} s; allow more with timeout_s"
-                )
+                raise deadline.missed(f"the addresses of {self._urls()}")
             if any(each.is_under_way for each in self._lookups.values()):
                 yield Sleep(_LOOK_S)
             elif time.monotonic() < hopeless_at_s - _AGAIN_S:

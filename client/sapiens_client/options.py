@@ -22,8 +22,9 @@ class ClientOptions:
         patience_s: How long a call waits for servers that are away if none has ever answered this client,
             which may have a wrong address. [s]
         keepalive_s: How long a connection with calls under way may be silent before the server is asked for a
-            sign of life. A server that does not consent to pings cuts the connection; `sapiens serve`
-            consents to one per 5 s. [s]
+            sign of life. `sapiens serve` consents to one per 5 s. A server that does not, such as a plain
+            tritonserver, cuts the connection after some: what was under way is sent again, and this server is
+            not asked any more. [s]
         keepalive_timeout_s: How long that sign may take. [s]
         resolve_every_s: How old the addresses of a name `dns:///...` may become while calls are made. [s]
         output: Where depth, normals and classes become as large as the image: "image", on the server, and

@@ -29,6 +29,7 @@ class Replica:
         is_aside: Whether it failed and has not said since that it is ready.
         is_probed: Whether somebody asks it again and again.
         is_doubted: Whether it has kept somebody waiting and is being asked whether it is still there.
+        takes_pings: Whether it has not cut a connection yet because of them.
         is_listed: Whether it is still among the addresses.
         num_rests: How often in a row it had to rest although it said that it was ready.
         rests_until_s: Until when it is not even asked, on the clock of `time.monotonic`.
@@ -41,6 +42,7 @@ class Replica:
     is_aside: bool = False
     is_probed: bool = False
     is_doubted: bool = False
+    takes_pings: bool = True
     is_listed: bool = True
     num_rests: int = 0
     rests_until_s: float = 0.0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sapiens_client.errors import InferenceError
@@ -12,8 +13,10 @@ from sapiens_client.failures import Remedy
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sapiens_client.deadline import Deadline
     from sapiens_client.failures import Meaning
     from sapiens_client.flows import Flow, RpcFailure
+    from sapiens_client.pace import Pace
     from sapiens_client.replicas import Replica
 
 
@@ -76,6 +79,46 @@ class Failure:
     replica: Replica
     was_aside: bool = False
     left_s: float = 0.0
+
+
+@dataclass
+class Effort:
+    """What was done for one request until now.
+
+    Attributes:
+        request: The request.
+        deadline: When its answer must be here.
+        hopeless_at_s: When to give up if no server has ever answered, on the clock of `time.monotonic`.
+        pace: Of all requests to the model.
+        turn: Its own.
+        failures: Of every try.
+        num_before_pause: How many of them were before the last pause.
+        num_pauses: How many pauses there were, other than for servers that are known to be away.
+    """
+
+    request: Request
+    deadline: Deadline
+    hopeless_at_s: float
+    pace: Pace
+    turn: Future[None]
+    failures: list[Failure] = field(default_factory=list)
+    num_before_pause: int = 0
+    num_pauses: int = 0
+
+    @property
+    def tried(self) -> list[Replica]:
+        """The replicas that failed since the last pause."""
+        return [failure.replica for failure in self.failures[self.num_before_pause :]]
+
+    @property
+    def num_suspect(self) -> int:
+        """How many of the failures may be the request's own fault."""
+        return sum(failure.meaning.is_suspect for failure in self.failures)
+
+    @property
+    def num_again(self) -> int:
+        """How many of the failures were about how the request was sent."""
+        return sum(failure.meaning.remedy is Remedy.AGAIN for failure in self.failures)
 
 
 def telling(failures: Sequence[Failure], timeout_s: float) -> Failure:

@@ -6,13 +6,15 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from sapiens_client.errors import InvalidInputError
+from sapiens_client.errors import AuthenticationError, InvalidInputError
 from sapiens_client.flows import Flow, Work
 
 if TYPE_CHECKING:
+    from sapiens_client.deadline import Deadline
     from sapiens_client.server_url import Target
 
 Pem: TypeAlias = "str | os.PathLike[str] | bytes"
@@ -126,20 +128,42 @@ class Identity:
             return f"no token was sent, and of headers {sent}: pass token, or headers with the one it names"
         return "the token that was sent is not the right one: check token, and the header that it names"
 
-    def metadata(self) -> Flow[tuple[tuple[str, str], ...]]:
-        """Return the headers of a request: the token where a proxy looks for it, and where Triton does."""
+    def metadata(self, deadline: Deadline) -> Flow[tuple[tuple[str, str], ...]]:
+        """Return the headers of a request: the token where a proxy looks for it, and where Triton does.
+
+        Raises:
+            RequestTimeoutError: The token was not there in time.
+            AuthenticationError: The function that should return it raised an exception.
+            InvalidInputError: It returned something else.
+        """
         if self._token is None:
             return self._headers
         token = self._token
         if callable(token):
-            token = yield Work(token)
-            _check_token(token)
+            token = yield Work(partial(_asked, token), deadline, "the token")
         bearer = f"Bearer {token}"
         return (
             ("authorization", bearer),
             (f"{_TRITON_PREFIX}authorization", bearer),
             *self._headers,
         )
+
+
+def _asked(token: Callable[[], str]) -> str:
+    """Ask a function for the token.
+
+    Raises:
+        AuthenticationError: It failed.
+        InvalidInputError: It returned something else.
+    """
+    try:
+        text = token()
+    except Exception as error:  # whatever a program raises there; its words may hold the token
+        raise AuthenticationError(
+            f"the function passed as token must return one, got {type(error).__name__}; see its cause"
+        ) from error
+    _check_token(text)
+    return text
 
 
 def check_privacy(targets: Sequence[Target], identity: Identity) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -219,7 +220,9 @@ class Session:
         """
         started_s = time.perf_counter()
         deadline = Deadline.after(timeout_s)
-        encoded = yield Work(partial(encoded_image, image))
+        encode = partial(encoded_image, image)
+        may_wait = isinstance(image, str | os.PathLike)  # for a disk, or another machine's
+        encoded = yield Work(encode, deadline if may_wait else None, "the image")
         upload = Upload(encoded, deadline, started_s, time.perf_counter() - started_s)
         return (yield from ask(Call(self, upload)))
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from sapiens_client.errors import SapiensError
 from sapiens_client.flows import Flow, RpcFailure, Sleep, Spawn, Work
 from sapiens_client.server_url import is_loopback
 
@@ -298,4 +299,6 @@ class SharedMemory:
             yield from self._send(left.replica, "SystemSharedMemoryUnregister", message, _TIMEOUT_S)
         except RpcFailure as failure:
             return failure.code
+        except SapiensError:  # of a token, which later there may be
+            return _HANGS
         return None

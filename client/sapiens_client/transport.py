@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
@@ -12,6 +13,7 @@ import grpc
 from sapiens_client.errors import SapiensError
 from sapiens_client.failures import CLOSED, meaning_of
 from sapiens_client.flows import Flow, HangUp, RpcFailure, Send, Sleep, Spawn, Step, Together, Wait, Work
+from sapiens_client.threads import in_background, started
 from sapiens_client.transport_channel import SERVICE, channel_credentials, channel_options, whole
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ class Transport:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._credentials = channel_credentials(settings)
-        self._channels: dict[Replica, grpc.Channel] = {}
+        self._channels: dict[tuple[Replica, bool], grpc.Channel] = {}  # with and without pings
         self._waited_for: set[Future[None]] = set()
         self._lock = threading.Lock()
         self._is_closed = False
@@ -73,23 +75,35 @@ class Transport:
             case Wait():
                 self._wait(step.future, step.timeout_s)
             case Work():
-                return step.function()
+                return self._worked(step)
             case Together():
                 return self._all_done(step)
             case Spawn():
-                threading.Thread(
-                    target=self._run_alone, args=(step.flow,), name="sapiens-client", daemon=True
-                ).start()
+                started(partial(self._run_alone, step.flow))
             case HangUp():
-                with self._lock:
-                    channel = self._channels.pop(step.replica, None)
-                if channel is not None:
-                    channel.close()
+                self._hang_up(step.replica)
         return None
+
+    def _hang_up(self, replica: Replica) -> None:
+        with self._lock:
+            found = [self._channels.pop((replica, is_pinged), None) for is_pinged in (True, False)]
+        for channel in filter(None, found):
+            channel.close()
 
     def _run_alone(self, flow: Flow[None]) -> None:
         with suppress(SapiensError):
             self.run(flow)
+
+    def _worked(self, work: Work) -> Any:
+        if work.deadline is None:
+            return work.function()
+        done = in_background(work.function)
+        try:
+            return done.result(max(0.0, work.deadline.left_s()))
+        except TimeoutError:
+            if done.done():  # it is the function's own
+                raise
+            raise work.deadline.missed(work.what) from None
 
     def _wait(self, future: Future[None], timeout_s: float) -> None:
         with self._lock:
@@ -120,21 +134,15 @@ class Transport:
         with self._lock:
             if self._is_closed:
                 raise RpcFailure(CLOSED, "it is closed")
-            if (known := self._channels.get(replica)) is not None:
+            if (known := self._channels.get((replica, replica.takes_pings))) is not None:
                 return known
             options = channel_options(self._settings, replica)
             if self._credentials is None:
                 channel = grpc.insecure_channel(replica.address, options)
             else:
                 channel = grpc.secure_channel(replica.address, self._credentials, options)
-            self._channels[replica] = channel
+            self._channels[replica, replica.takes_pings] = channel
             return channel
 
     def _all_done(self, together: Together) -> list[Any]:
-        threads = ThreadPoolExecutor(len(together.flows))
-        try:
-            return [done.result() for done in [threads.submit(self.run, flow) for flow in together.flows]]
-        finally:
-            threads.shutdown(
-                wait=False, cancel_futures=True
-            )  # after an interrupt nobody waits for the answers
+        return [done.result() for done in [in_background(partial(self.run, each)) for each in together.flows]]

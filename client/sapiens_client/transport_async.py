@@ -13,6 +13,7 @@ import grpc.aio
 from sapiens_client.errors import InvalidInputError, SapiensError
 from sapiens_client.failures import CLOSED, meaning_of
 from sapiens_client.flows import Flow, HangUp, RpcFailure, Send, Sleep, Spawn, Step, Together, Wait, Work
+from sapiens_client.threads import in_background
 from sapiens_client.transport_channel import SERVICE, channel_credentials, channel_options, whole
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class AsyncTransport:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._credentials = channel_credentials(settings)
-        self._channels: dict[Replica, grpc.aio.Channel] = {}
+        self._channels: dict[tuple[Replica, bool], grpc.aio.Channel] = {}  # with and without pings
         self._background: set[asyncio.Task[None]] = set()
         self._waited_for: set[asyncio.Future[None]] = set()
         self._is_closed = False
@@ -84,7 +85,7 @@ class AsyncTransport:
             case Wait():
                 await self._wait(step.future, step.timeout_s)
             case Work():
-                return await asyncio.to_thread(step.function)
+                return await self._worked(step)
             case Together():
                 return await self._all_done(step)
             case Spawn():
@@ -92,13 +93,26 @@ class AsyncTransport:
                 self._background.add(task)
                 task.add_done_callback(self._background.discard)
             case HangUp():
-                if (channel := self._channels.pop(step.replica, None)) is not None:
+                found = [self._channels.pop((step.replica, is_pinged), None) for is_pinged in (True, False)]
+                for channel in filter(None, found):
                     await channel.close(None)
         return None
 
     async def _run_alone(self, flow: Flow[None]) -> None:
         with suppress(SapiensError):
             await self.run(flow)
+
+    async def _worked(self, work: Work) -> Any:
+        done = asyncio.wrap_future(in_background(work.function))
+        if work.deadline is None:
+            return await done
+        try:
+            async with asyncio.timeout(work.deadline.left_s()) as limit:
+                return await done
+        except TimeoutError:
+            if not limit.expired():  # it is the function's own
+                raise
+            raise work.deadline.missed(work.what) from None
 
     async def _wait(self, future: Future[None], timeout_s: float) -> None:
         if self._is_closed:
@@ -137,14 +151,14 @@ class AsyncTransport:
     def _channel(self, replica: Replica) -> grpc.aio.Channel:
         if self._is_closed:
             raise RpcFailure(CLOSED, "it is closed")
-        if (known := self._channels.get(replica)) is not None:
+        if (known := self._channels.get((replica, replica.takes_pings))) is not None:
             return known
         options = channel_options(self._settings, replica)
         if self._credentials is None:
             channel = grpc.aio.insecure_channel(replica.address, options)
         else:
             channel = grpc.aio.secure_channel(replica.address, self._credentials, options)
-        self._channels[replica] = channel
+        self._channels[replica, replica.takes_pings] = channel
         return channel
 
     async def _all_done(self, together: Together) -> list[Any]:

@@ -44,13 +44,14 @@ def channel_options(settings: Settings, replica: Replica) -> list[tuple[str, Any
     options = [
         *_OPTIONS,
         ("grpc.default_compression_algorithm", _COMPRESSIONS[settings.options.compression]),
-        ("grpc.keepalive_time_ms", round(settings.options.keepalive_s * 1e3)),
-        ("grpc.keepalive_timeout_ms", timeout_ms),
-        (
-            "grpc.http2.ping_timeout_ms",
-            timeout_ms,
-        ),  # without it a server that hangs is noticed after a minute
     ]
+    if replica.takes_pings:
+        options += [
+            ("grpc.keepalive_time_ms", round(settings.options.keepalive_s * 1e3)),
+            ("grpc.keepalive_timeout_ms", timeout_ms),
+            # Without it a server that hangs is noticed after a minute.
+            ("grpc.http2.ping_timeout_ms", timeout_ms),
+        ]
     server_name = settings.server_name or replica.server_name
     if server_name and settings.pems:
         options.append(("grpc.ssl_target_name_override", server_name))

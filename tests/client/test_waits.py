@@ -263,3 +263,35 @@ def test_those_whose_deadline_is_next_come_first_and_who_left_is_forgotten():
     assert begun([late, soon]) == [False, True]
     pace.give_back(soon)
     assert begun([late]) == [True]
+
+
+IMPATIENT = ClientOptions(keepalive_s=1)
+
+
+def test_a_server_that_wants_no_pings_is_asked_without_them_and_not_thought_gone(monkeypatch, photo, caplog):
+    monkeypatch.setattr("sapiens_client.testing.server._OPTIONS", ())  # as a plain tritonserver
+    caplog.set_level("INFO", "sapiens_client")
+    with FakeServer() as server, SapiensClient(server.url, timeout_s=600, options=IMPATIENT) as client:
+        client.depth(photo)
+        with ThreadPoolExecutor(2) as threads:
+            server.hang("ModelInfer")
+            calls = [threads.submit(client.depth, photo) for _ in range(2)]
+            assert eventually(lambda: num_inferences(server) >= 5)  # all were sent again
+            assert not any(request.method == "ServerReady" for request in server.requests)
+            server.release()
+            assert [call.result().timing.attempts for call in calls] == [2, 2]
+    assert caplog.text.count("Too many pings; trying again in 0.00 s") == 2
+
+
+@pytest.mark.slow
+def test_a_fake_server_consents_to_pings_as_the_real_one_does(server, photo):
+    options = ClientOptions(keepalive_s=5.5)
+    with (
+        SapiensClient(server.url, timeout_s=600, options=options) as client,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        server.hang("ModelInfer")
+        call = threads.submit(client.depth, photo)
+        time.sleep(30)  # five pings; the third in vain would cut the connection
+        server.release()
+        assert call.result().timing.attempts == 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Self
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, Future
+from concurrent.futures import wait as all_done
+from functools import partial
+from typing import Any, Self, TypeVar
 
 import grpc
 
@@ -12,11 +14,15 @@ from sapiens_client.testing.faults import TOKEN_HEADER, Fault
 from sapiens_client.testing.models import Networks, default_names, fake_models
 from sapiens_client.testing.service import FakeService
 from sapiens_client.testing.traffic import Plan, Request, Traffic
+from sapiens_client.threads import in_background
 from sapiens_core.labels import class_set, keypoint_set
 
+R = TypeVar("R")
+
 _HOST = "127.0.0.1"
-_NUM_THREADS = 64  # calls that may hang at the same time
 _OPTIONS = (
+    # As `sapiens serve`: clients may ask for a sign of life every 5 s while they wait for an answer.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     # Else a second server could take the same port, and they would share the calls.
     ("grpc.so_reuseport", 0),
     ("grpc.max_send_message_length", -1),
@@ -193,8 +199,8 @@ class FakeServer:
         """
         if self._server is not None:
             return
-        self._pool = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="fake-server")
-        server = grpc.server(self._pool, options=_OPTIONS)
+        self._pool = _Threads()
+        server = grpc.server(self._pool, options=_OPTIONS)  # type: ignore[arg-type]  # any executor serves
         server.add_generic_rpc_handlers((self._service.handler(),))
         address = f"{_HOST}:{self._port}"
         if self._credentials is None:
@@ -230,6 +236,24 @@ class FakeServer:
         for method in methods:
             if method not in self._service.methods:
                 raise ValueError(f"method must be one of {', '.join(self._service.methods)}, got {method!r}")
+
+
+class _Threads(Executor):
+    """One thread per call, none of which the interpreter waits for when it exits."""
+
+    def __init__(self) -> None:
+        self._under_way: set[Future[Any]] = set()
+
+    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
+        """Start a thread."""
+        future = in_background(partial(fn, *args, **kwargs), name="fake-server", is_waited_for=False)
+        self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Wait for calls under way."""
+        all_done(list(self._under_way))
 
 
 def _check_not_negative(name: str, seconds: float) -> None:
