@@ -15,7 +15,7 @@ from rich.text import Text
 from sapiens_core.tasks import TASKS, Precision, Preprocess, Runtime, Task
 from sapiens_export.cli_ends import WRONG_USAGE, interruptible, told_in_a_sentence
 from sapiens_export.cli_weights import WeightOptions
-from sapiens_export.serving import ALL_GPUS, NO_WARMUP, Serving, chosen_serving
+from sapiens_export.serving import ALL_GPUS, NO_WARMUP, Serving, StepChoices, chosen_serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,6 +42,9 @@ _TASKS_OF_OPTION = {
     "people_instances": {Task.POSE},
     "plan": _NETWORKS,
 }
+_SHARED = "default: what a step that other engines share has, else"
+_QUEUE = f"{_SHARED} {StepChoices.max_queue_size}."
+_PROCESSES = f"{_SHARED} {StepChoices.cpu_instances}."
 _CLOUD = re.compile(r"(\w+)://")
 
 
@@ -153,7 +156,10 @@ def export_command(
         int, typer.Option(min=0, help="How long the engine waits for a fuller batch, microseconds.")
     ] = Serving.queue_delay_us,
     max_queue_size: Annotated[
-        int, typer.Option(min=1, help="Requests that may wait at each step before others are turned away.")
+        int | None,
+        typer.Option(
+            min=1, help=f"Requests that may wait at each step before others are turned away; {_QUEUE}"
+        ),
     ] = Serving.max_queue_size,
     instances: Annotated[
         int, typer.Option(min=1, help="Copies of the engine on each GPU, or on the CPU.")
@@ -163,7 +169,7 @@ def export_command(
         typer.Option(metavar="IDS", help=f"GPUs that get the engine, e.g. 0,1; {ALL_GPUS}: those there are."),
     ] = ALL_GPUS,
     cpu_instances: Annotated[
-        int, typer.Option(min=1, help="Processes of each step that runs on the CPU.")
+        int | None, typer.Option(min=1, help=f"Processes of each step that runs on the CPU; {_PROCESSES}")
     ] = Serving.cpu_instances,
     people_instances: Annotated[
         int, typer.Option(min=1, help="pose: calls of people_pose that are answered at the same time.")
@@ -323,6 +329,8 @@ def _report(export: Export, repository: Path, console: Console) -> None:
     typer.echo(f"{repository}: {', '.join(sorted(export.models))}")
     if export.parity is not None:
         console.print(f"parity: {export.parity}", markup=False, soft_wrap=True)
+    for note in export.notes:
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
     if export.trtexec:
         words = "the same asked of TensorRT's own tool, whose plan is not installed"
         console.print(f"{words}: {export.trtexec}", markup=False, soft_wrap=True)

@@ -16,11 +16,12 @@ from sapiens_core.tolerances import limits
 from sapiens_export.build import build_engine, check_buildable, default_precision
 from sapiens_export.checkpoints import file_sha256
 from sapiens_export.engines import default_device, device_name, engine_from_file, engine_from_network
+from sapiens_export.manifest import InstalledEngine
 from sapiens_export.networks.config import CUSTOM_SIZE, HOG_DETECTOR
 from sapiens_export.networks.padding import padded_heads
 from sapiens_export.networks.sapiens import SapiensNetwork
 from sapiens_export.parity import REFERENCE_FILE, parity, reference
-from sapiens_export.repository import InstalledEngine, check_models, write_models
+from sapiens_export.repository import check_models, write_models
 from sapiens_export.served import ServedNetwork
 from sapiens_export.serving import Serving
 from sapiens_export.staging import staging_folder
@@ -76,12 +77,14 @@ class Export:
         info: What is served.
         parity: How far the engine is from the network; None: there is no network.
         trtexec: Command that builds a TensorRT engine from an ONNX one; empty: there is no ONNX file.
+        notes: What else has changed in the repository, or could not, in sentences.
     """
 
     models: tuple[str, ...]
     info: ModelInfo
     parity: ParityReport | None
     trtexec: str = ""
+    notes: tuple[str, ...] = ()
 
 
 _DEFAULTS = EngineOptions()
@@ -199,8 +202,8 @@ def install_hog_detector(
     """
     info = _detector_info(HOG_DETECTOR, _DEFAULTS, HOG_LICENCE, sha256="")
     new = InstalledEngine(HOG_DETECTOR, info, serving or Serving(), name)
-    models = write_models(repository, new, engine=None, facts={"opencv": cv2.__version__})
-    return Export(tuple(models), info, parity=None)
+    written = write_models(repository, new, engine=None, facts={"opencv": cv2.__version__})
+    return Export(written.models, info, parity=None, notes=written.notes)
 
 
 @dataclass(frozen=True)
@@ -243,8 +246,8 @@ def _install(candidate: _Candidate, repository: Path, on_step: Callable[[str], N
         hashes = {file.name: file_sha256(file) for file in sorted(engine.iterdir())}
         facts = {**candidate.facts, **built, "engine_sha256": hashes, "parity": report.to_json()}
         figures = {measure.name: measure.value for measure in report.measures}
-        models = write_models(repository, new, engine=engine, beside=beside, facts=facts, parity=figures)
-    return Export(tuple(models), info, report, str(built.get("trtexec", "")))
+        written = write_models(repository, new, engine=engine, beside=beside, facts=facts, parity=figures)
+    return Export(written.models, info, report, str(built.get("trtexec", "")), written.notes)
 
 
 def _reference(candidate: _Candidate) -> Reference:

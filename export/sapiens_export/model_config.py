@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from google.protobuf import text_format
@@ -10,6 +11,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 from sapiens_core.step_settings import PeopleSettings, StepSettings, warmup_parameters
 from sapiens_core.tasks import ENGINE_FILES, HOG_FAMILY, HUMAN, HUMAN_TASKS, IMAGE_HW, PEOPLE_POSE, TASKS
 from sapiens_export.networks.config import DetectorConfig
+from sapiens_export.serving import StepChoices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -39,6 +41,7 @@ def model_configs(
     runtime: Runtime = "python",
     precision: Precision = "float32",
     preprocess: Preprocess = "full",
+    shared: StepChoices | None = None,
     parameters: Mapping[str, str],
 ) -> dict[str, str]:
     """Write the config of every model that serves a network.
@@ -50,6 +53,7 @@ def model_configs(
         runtime: What runs the engine.
         precision: Number format that the engine computes in.
         preprocess: How pixels are prepared.
+        shared: What holds for the preprocessor where the operator says nothing. None: it is the engine's own.
         parameters: Facts about the model for the ensembles, see `ModelInfo`.
 
     Returns:
@@ -64,10 +68,56 @@ def model_configs(
     ]
     if spec.raw_outputs:
         messages.append(_ensemble(spec.raw_name, lean_steps, spec.raw_outputs, config, parameters))
-    for step in (spec.preprocess, spec.postprocess):
+    own = serving.at_step()
+    choices = {spec.preprocess: serving.at_step(shared or own), spec.postprocess: own}
+    for step, chosen in choices.items():
         if step:
-            messages.append(_cpu_step(step, config, serving, preprocess))
+            settings = step_settings(config, serving, preprocess)
+            messages.append(_cpu_step(step, config, chosen, settings))
     return {message.name: _HEADER + text_format.MessageToString(message) for message in messages}
+
+
+@dataclass(frozen=True)
+class WrittenStep:
+    """What the config of a step says that was written before.
+
+    Attributes:
+        settings: Facts about the engine beside it.
+        choices: The operator's choices.
+    """
+
+    settings: StepSettings
+    choices: StepChoices
+
+
+def written_step(config: str) -> WrittenStep:
+    """Read the config of a pre- or postprocessor.
+
+    Raises:
+        ValueError: It is none, or damaged.
+    """
+    message = _parsed(config)
+    texts = {name: parameter.string_value for name, parameter in message.parameters.items()}
+    settings = StepSettings.from_parameters(texts)
+    count = sum(group.count for group in message.instance_group)
+    queue = message.dynamic_batching.default_queue_policy.max_queue_size
+    return WrittenStep(settings, StepChoices(count, queue))
+
+
+def written_steps(config: str) -> list[str]:
+    """Return the names of the models that an ensemble's config names; other models have none.
+
+    Raises:
+        ValueError: The text is damaged.
+    """
+    return [step.model_name for step in _parsed(config).ensemble_scheduling.step]
+
+
+def _parsed(config: str) -> pb.ModelConfig:
+    try:
+        return text_format.Parse(config, pb.ModelConfig())
+    except text_format.ParseError as error:
+        raise ValueError(f"config.pbtxt must be Triton's model config, got: {error}") from error
 
 
 def adapter_file(config: EngineConfig) -> str:
@@ -92,7 +142,7 @@ def people_config(
         preprocess: How persons are cropped.
         parameters: Facts about the pose network, see `ModelInfo`.
     """
-    message = _step(PEOPLE_POSE, pose, serving)
+    message = _step(PEOPLE_POSE, pose, serving.at_step())
     message.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=serving.people_instances)
     settings = PeopleSettings(
         step_settings(detect, serving), step_settings(pose, serving, preprocess), pose.num_outputs
@@ -126,12 +176,12 @@ def step_settings(config: EngineConfig, serving: Serving, preprocess: Preprocess
 def _engine(
     step: StepSpec, config: EngineConfig, serving: Serving, runtime: Runtime, precision: Precision
 ) -> pb.ModelConfig:
-    message = _step(step, config, serving, is_batching=True)
+    message = _step(step, config, serving.at_step(), is_batching=True)
     message.max_batch_size = serving.max_batch_size
     message.dynamic_batching.max_queue_delay_microseconds = serving.queue_delay_us
     if config.family == HOG_FAMILY:
         message.default_model_filename = adapter_file(config)
-        message.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=serving.cpu_instances)
+        message.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=serving.at_step().cpu_instances)
     else:
         _add_devices(message, serving)
         _add_warmup(message, serving, runtime)
@@ -169,21 +219,21 @@ def _add_warmup(message: pb.ModelConfig, serving: Serving, runtime: Runtime) -> 
 
 
 def _cpu_step(
-    step: StepSpec, config: EngineConfig, serving: Serving, preprocess: Preprocess
+    step: StepSpec, config: EngineConfig, choices: StepChoices, settings: StepSettings
 ) -> pb.ModelConfig:
-    message = _step(step, config, serving)
-    message.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=serving.cpu_instances)
-    _add_parameters(message, step_settings(config, serving, preprocess).to_parameters())
+    message = _step(step, config, choices)
+    message.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=choices.cpu_instances)
+    _add_parameters(message, settings.to_parameters())
     return message
 
 
 def _step(
-    step: StepSpec, config: EngineConfig, serving: Serving, *, is_batching: bool = False
+    step: StepSpec, config: EngineConfig, choices: StepChoices, *, is_batching: bool = False
 ) -> pb.ModelConfig:
     message = pb.ModelConfig(name=step.name, backend="python")
     _add_tensors(message, step.inputs, step.outputs, config, shows_batch=not is_batching)
     policy = message.dynamic_batching.default_queue_policy
-    policy.max_queue_size = serving.max_queue_size
+    policy.max_queue_size = choices.max_queue_size
     policy.allow_timeout_override = True  # nobody waits any more for a request that is past its deadline
     return message
 

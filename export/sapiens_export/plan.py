@@ -10,7 +10,8 @@ from rich.filesize import decimal
 from sapiens_export.build import check_buildable
 from sapiens_export.cost import network_cost
 from sapiens_export.engines import EngineUnavailableError
-from sapiens_export.repository import InstalledEngine, check_models, planned_models
+from sapiens_export.manifest import InstalledEngine
+from sapiens_export.repository import check_models, notes_about, planned_models
 from sapiens_export.served import DTYPES
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def export_plan(
         "new models": ", ".join(sorted(models - replaced)) or "none",
         "replaced models": ", ".join(sorted(replaced)) or "none",
     }
+    if notes := notes_about(repository, new):
+        plan["beside these"] = "; ".join(notes)
     try:
         check_buildable(info.runtime, info.precision)
         _check_writable(repository)

@@ -6,39 +6,28 @@ import json
 import os
 import re
 import shutil
-from dataclasses import asdict, dataclass, fields
-from importlib.metadata import version
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from sapiens_core.families import FAMILIES
-from sapiens_core.model_info import ModelInfo, parity_parameters
+from sapiens_core.model_info import parity_parameters
 from sapiens_core.tasks import HUMAN, HUMAN_TASKS, PEOPLE_POSE, TASKS, Task
-from sapiens_export.model_config import (
-    adapter_file,
-    human_config,
-    model_configs,
-    people_config,
-    step_settings,
-)
-from sapiens_export.networks.config import (
-    HOG_DETECTOR,
-    DetectorConfig,
-    NetworkConfig,
-    released_network,
-)
-from sapiens_export.serving import Serving, serving_values
+from sapiens_export.manifest import MANIFEST_FILE, InstalledEngine, installed_engine, manifest
+from sapiens_export.model_config import adapter_file, human_config, model_configs, people_config
+from sapiens_export.networks.config import HOG_DETECTOR, released_network
+from sapiens_export.serving import Serving
+from sapiens_export.shared_steps import CONFIG_FILE, changes, check_agreement, shared_preprocess
 from sapiens_export.staging import locked, move_in, staging_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sapiens_core.tasks import StepSpec, TaskSpec
-    from sapiens_export.networks.config import EngineConfig
+    from sapiens_export.networks.config import DetectorConfig, EngineConfig, NetworkConfig
 
-MANIFEST_FILE = "manifest.json"
 VERSION_FOLDER = "1"
 _ADAPTER_FILE = "model.py"
 _PLACEHOLDER_FILE = "placeholder.txt"
@@ -49,27 +38,16 @@ _ROLES = ("raw", "preprocess", "engine", "postprocess")
 
 
 @dataclass(frozen=True)
-class InstalledEngine:
-    """An engine of a repository, as its manifest describes it.
+class Written:
+    """What was written into a repository.
 
     Attributes:
-        config: Its architecture.
-        info: Its origin.
-        serving: The operator's choices.
-        name: Tells it from the task's other engines in the repository, see `TaskSpec.named`. None: it is the
-            one that clients call by the name of the task, and that answers in `human` and `people_pose`.
+        models: Names of the models.
+        notes: What else the operator should know, see `notes_about`.
     """
 
-    config: EngineConfig
-    info: ModelInfo
-    serving: Serving
-    name: str | None = None
-
-    @property
-    def spec(self) -> TaskSpec:
-        """The models that serve it."""
-        spec = TASKS[self.config.task]
-        return spec if self.name is None else spec.named(self.name)
+    models: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def write_models(
@@ -80,7 +58,7 @@ def write_models(
     beside: Path | None = None,
     facts: Mapping[str, object],
     parity: Mapping[str, float] = MappingProxyType({}),
-) -> list[str]:
+) -> Written:
     """Write or replace the models that serve one network; other models in the repository stay as they are.
 
     Everything is prepared in a folder of its own and moved in at the end by renaming, so that a model folder
@@ -98,9 +76,6 @@ def write_models(
         facts: Further entries of the manifest.
         parity: How far the engine is from its float32 network, for clients to read.
 
-    Returns:
-        Names of the models written.
-
     Raises:
         ValueError: The name cannot be one, another engine in the repository shares the preprocessor and
             needs it otherwise, or nothing can be written there.
@@ -114,9 +89,10 @@ def write_models(
         engine_folder = Path(staging, new.spec.engine.name)
         _move_files(engine, engine_folder / VERSION_FOLDER)
         _move_files(beside, engine_folder)
-        (engine_folder / MANIFEST_FILE).write_text(json.dumps(_manifest(new, facts), indent=2) + "\n")
+        (engine_folder / MANIFEST_FILE).write_text(json.dumps(manifest(new, facts), indent=2) + "\n")
+        notes = tuple(notes_about(repository, new))
         move_in(list(configs), staging, repository)
-    return list(configs)
+    return Written(tuple(configs), notes)
 
 
 def planned_models(repository: Path, new: InstalledEngine) -> set[str]:
@@ -127,6 +103,23 @@ def planned_models(repository: Path, new: InstalledEngine) -> set[str]:
         new: The network and how it is to be served.
     """
     return set(_configs(repository, new))
+
+
+def notes_about(repository: Path, new: InstalledEngine) -> list[str]:
+    """Tell in sentences what `write_models` would change, or leave as it is, beside the engine itself.
+
+    Args:
+        repository: Folder of models, which need not exist.
+        new: The network and how it is to be served.
+    """
+    notes = changes(repository, new)
+    if new.name is None and new.config.task in _PEOPLE_TASKS:
+        for task in _PEOPLE_TASKS:
+            try:
+                _ = task is new.config.task or _installed(repository, task)
+            except ValueError as error:
+                notes.append(f"{PEOPLE_POSE.name} is left as it is: {error}")
+    return notes
 
 
 def check_models(repository: Path, new: InstalledEngine) -> None:
@@ -141,16 +134,7 @@ def check_models(repository: Path, new: InstalledEngine) -> None:
             needs it otherwise.
     """
     check_name(new.name)
-    spec, wanted = new.spec, _preprocess_settings(new)
-    for path in sorted(repository.glob(f"*/{MANIFEST_FILE}")):
-        other = installed_engine(path.parent)
-        if other.spec.preprocess.name != spec.preprocess.name or other.spec.name == spec.name:
-            continue
-        if (present := _preprocess_settings(other)) != wanted:
-            raise ValueError(
-                f"{spec.name} and {other.spec.name} share {spec.preprocess.name} and must agree on it, got "
-                f"{wanted} for {repository}, which has {present}; export to another repository"
-            )
+    check_agreement(repository, new)
 
 
 def check_name(name: str | None) -> None:
@@ -170,22 +154,10 @@ def check_name(name: str | None) -> None:
         )
 
 
-def _preprocess_settings(engine: InstalledEngine) -> dict[str, object]:
-    """Return what the engines that share a preprocessor must agree on."""
-    settings = step_settings(engine.config, engine.serving, engine.info.preprocess)
-    shared: dict[str, object] = {
-        "input_hw": settings.network_hw,
-        "preprocess": settings.preprocess,
-        "fit": settings.fit,
-    }
-    is_batch_checked = engine.config.task is Task.POSE  # by its preprocessor, which counts the boxes
-    return {**shared, "max_batch_size": settings.max_batch_size} if is_batch_checked else shared
-
-
 def _write_model(folder: Path, config: str, new: InstalledEngine) -> None:
     """Write a model's config and the code of its step."""
     (folder / VERSION_FOLDER).mkdir(parents=True)
-    (folder / "config.pbtxt").write_text(config)
+    (folder / CONFIG_FILE).write_text(config)
     if "ensemble_scheduling" in config:
         (folder / VERSION_FOLDER / _PLACEHOLDER_FILE).write_text("Object storage keeps no empty folders.\n")
     is_engine = folder.name == new.spec.engine.name
@@ -214,64 +186,12 @@ def _move_files(source: Path | None, target: Path) -> None:
         shutil.move(file, target / file.name)
 
 
-def _manifest(new: InstalledEngine, facts: Mapping[str, object]) -> dict[str, object]:
-    return {
-        **asdict(new.info),
-        **facts,
-        "name": new.name,
-        "network": asdict(new.config),
-        "serving": asdict(new.serving),
-        "sapiens_triton": version("sapiens-triton"),
-    }
-
-
-def installed_engine(folder: Path) -> InstalledEngine:
-    """Read what the manifest in an engine's folder says.
-
-    Raises:
-        ValueError: It is not what `write_models` wrote.
-    """
-    manifest = read_manifest(folder)
-    try:
-        task = Task(manifest["task"])
-        network = {**manifest["network"], "input_hw": tuple(manifest["network"]["input_hw"])}
-        return InstalledEngine(
-            DetectorConfig(**network) if task is Task.DETECT else NetworkConfig(**{**network, "task": task}),
-            ModelInfo(**{field.name: manifest[field.name] for field in fields(ModelInfo)}),
-            Serving(**serving_values(manifest["serving"], str(folder / MANIFEST_FILE))),
-            manifest.get("name"),
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise _foreign_manifest(folder, error) from error
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read all facts about an engine.
-
-    Raises:
-        ValueError: There is no manifest, or it is no JSON object.
-    """
-    try:
-        manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise _foreign_manifest(folder, error) from error
-    if not isinstance(manifest, dict):
-        raise _foreign_manifest(folder, TypeError(f"it is a {type(manifest).__name__}"))
-    return manifest
-
-
-def _foreign_manifest(folder: Path, error: Exception) -> ValueError:
-    return ValueError(
-        f"{folder / MANIFEST_FILE} must be of this release of `sapiens export`, got {error!r}; export the "
-        "engine again, or remove its folder"
-    )
-
-
 def _configs(
     repository: Path, new: InstalledEngine, parity: Mapping[str, float] = MappingProxyType({})
 ) -> dict[str, str]:
     """Return the configs of all models that come with an engine, given those already there."""
     task, info = new.config.task, new.info
+    shared = shared_preprocess(repository, new)
     configs = model_configs(
         new.config,
         new.serving,
@@ -279,6 +199,7 @@ def _configs(
         runtime=info.runtime,
         precision=info.precision,
         preprocess=info.preprocess,
+        shared=shared.present.choices if shared else None,
         parameters=info.to_parameters() | parity_parameters(parity),
     )
     if new.name is not None:
@@ -297,9 +218,12 @@ def _completes_human(repository: Path, task: Task) -> bool:
 
 def _people_configs(repository: Path, new: InstalledEngine) -> dict[str, str]:
     """Return the config of the model that takes both a detector and a pose network, if now both are there."""
-    detect, pose = (
-        new if task is new.config.task else _installed(repository, task) for task in _PEOPLE_TASKS
-    )
+    try:
+        detect, pose = (
+            new if task is new.config.task else _installed(repository, task) for task in _PEOPLE_TASKS
+        )
+    except ValueError:  # `notes_about` tells of it
+        return {}
     if detect is None or pose is None:
         return {}
     text = people_config(
@@ -335,4 +259,4 @@ def write_released_configs(repository: Path) -> None:
         configs |= model_configs(network, Serving(), parameters={})
     for name, text in configs.items():
         (repository / name / VERSION_FOLDER).mkdir(parents=True, exist_ok=True)
-        (repository / name / "config.pbtxt").write_text(text)
+        (repository / name / CONFIG_FILE).write_text(text)

@@ -16,17 +16,34 @@ _POSITIVE = ("max_batch_size", "max_queue_size", "instances", "cpu_instances", "
 
 
 @dataclass(frozen=True)
+class StepChoices:
+    """What an operator may choose about a step that runs on the CPU.
+
+    Attributes:
+        cpu_instances: Its processes.
+        max_queue_size: Requests that may wait at it.
+    """
+
+    cpu_instances: int = 2
+    max_queue_size: int = 64
+
+
+_STEP_DEFAULTS = StepChoices()
+
+
+@dataclass(frozen=True)
 class Serving:
-    """What an operator may choose; the steps around a network share their choices with it.
+    """What an operator may choose about a network and the steps around it.
 
     Attributes:
         max_batch_size: Largest batch of the engine.
         queue_delay_us: How long the engine waits for a fuller batch, microseconds.
-        max_queue_size: Requests that may wait at each step before further ones are turned away.
+        max_queue_size: Requests that may wait at each step before further ones are turned away. None: not
+            said, see `at_step`.
         instances: Copies of the engine on each of its devices.
         gpus: Ids of the GPUs that get the engine. Empty: every GPU of the server, its CPU where it has none.
         cpu_instances: Processes of each preprocessor, each postprocessor, and of the built-in detector, which
-            never runs on a GPU.
+            never runs on a GPU. None: not said.
         people_instances: Processes of `people_pose`, each of which is taken up by one call until that is
             answered, for the most part waiting for engines: as many as calls are expected at the same time.
             With fewer than `max_batch_size`, single persons never fill a batch.
@@ -41,17 +58,18 @@ class Serving:
 
     max_batch_size: int = 4
     queue_delay_us: int = 0
-    max_queue_size: int = 64
+    max_queue_size: int | None = None
     instances: int = 1
     gpus: tuple[int, ...] = ()
-    cpu_instances: int = 2
+    cpu_instances: int | None = None
     people_instances: int = 4
     warmup: tuple[int, ...] = (1,)
     tensorrt_accelerator: bool = False
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:
-            _check_range(name, getattr(self, name), 1)
+            if getattr(self, name) is not None:
+                _check_range(name, getattr(self, name), 1)
         _check_range("queue_delay_us", self.queue_delay_us, 0)
         for gpu in self.gpus:
             _check_range("an id of gpus", gpu, 0)
@@ -62,6 +80,16 @@ class Serving:
                 f"warmup must be different batch sizes from 1 to max_batch_size, {self.max_batch_size}, "
                 f"got {list(self.warmup)}; leave out those the engine does not take"
             )
+
+    def at_step(self, present: StepChoices = _STEP_DEFAULTS) -> StepChoices:
+        """Return what is chosen about a step.
+
+        Args:
+            present: What holds where nothing is said: for a step that other engines share, what it has.
+        """
+        return StepChoices(
+            self.cpu_instances or present.cpu_instances, self.max_queue_size or present.max_queue_size
+        )
 
 
 def _check_range(name: str, value: int, least: int) -> None:
@@ -155,13 +183,15 @@ def _checked(key: str, value: object, kind: str, origin: str) -> object:
     match kind:
         case "bool" if isinstance(value, bool):
             return value
-        case "int" if _is_whole(value):
+        case "int" | "int | None" if _is_whole(value):
             return value
+        case "int | None" if value is None:
+            return None
         case "tuple[int, ...]" if isinstance(value, list) and all(map(_is_whole, value)):
             return tuple(value)
         case "tuple[int, ...]" if value == _EMPTY[key]:
             return ()
-    wanted = {"bool": "true or false", "int": "a whole number"}.get(kind)
+    wanted = {"bool": "true or false", "int": "a whole number", "int | None": "a whole number"}.get(kind)
     wanted = wanted or f"a list of whole numbers such as [0, 1], or {_EMPTY[key]}"
     raise ValueError(f"{key} in {origin} must be {wanted}, got {value!r:.80}; correct it")
 

@@ -11,14 +11,9 @@ from sapiens_core.tasks import ENGINE_FILES
 from sapiens_core.tolerances import limits
 from sapiens_export.checkpoints import file_sha256
 from sapiens_export.engines import default_device, device_name, engine_from_file
+from sapiens_export.manifest import MANIFEST_FILE, InstalledEngine, installed_engine, read_manifest
 from sapiens_export.parity import REFERENCE_FILE, ParityReport, Reference, parity
-from sapiens_export.repository import (
-    MANIFEST_FILE,
-    VERSION_FOLDER,
-    InstalledEngine,
-    installed_engine,
-    read_manifest,
-)
+from sapiens_export.repository import VERSION_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

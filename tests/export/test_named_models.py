@@ -10,7 +10,8 @@ from tritonclient.grpc import model_config_pb2
 from sapiens_core.model_info import ModelInfo
 from sapiens_core.tasks import TASKS, Task
 from sapiens_export.exporter import EngineOptions, export_engine, install_hog_detector
-from sapiens_export.repository import InstalledEngine, check_models, write_models
+from sapiens_export.manifest import InstalledEngine
+from sapiens_export.repository import check_models, write_models
 from sapiens_export.serving import Serving
 from sapiens_export.sources import source_from_seed
 

@@ -11,7 +11,7 @@ from sapiens_core.tasks import Task
 from sapiens_export.checkpoints import file_sha256
 from sapiens_export.cli_verify import verify_command
 from sapiens_export.exporter import EngineOptions, export_engine, install_hog_detector
-from sapiens_export.repository import installed_engine
+from sapiens_export.manifest import installed_engine
 from sapiens_export.sources import Source, source_from_seed
 
 
