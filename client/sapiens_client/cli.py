@@ -12,9 +12,10 @@ from typing import Annotated
 import typer
 
 from sapiens_client.cli_connection import Connection, connection_from_options
-from sapiens_client.cli_files import image_files
+from sapiens_client.cli_files import ImageFiles
 from sapiens_client.cli_models import models_command
 from sapiens_client.cli_run import Job, Settings, run
+from sapiens_client.cli_streams import open_streams
 from sapiens_client.errors import SapiensError
 from sapiens_client.questions import AnalysisTask
 from sapiens_client.saving import Format
@@ -54,6 +55,7 @@ Resume = Annotated[
     bool,
     typer.Option("--resume", help="Leave out images whose results are there, as far as their names tell."),
 ]
+Recursive = Annotated[bool, typer.Option("--recursive", help="Take the images in folders of folders, too.")]
 
 _ABOUT: Mapping[AnalysisTask, str] = {
     AnalysisTask.DEPTH: "Estimate the relative depth of every pixel of IMAGES.",
@@ -67,15 +69,18 @@ _ABOUT: Mapping[AnalysisTask, str] = {
 
 _RULES = """
 
-Writes photo.jpg_TASK.png and the like, and prints the path of each file written; several folders have their
-results apart. A bad image is reported and left out; without a server everything stops. Files bear their names
-once they are complete: after an interruption the same command with --resume goes on.
+Writes photo.jpg_TASK.png and the like, and prints the path of each file written. Results of several folders,
+or of files of one name, keep the path below the folder that all have in common. What a folder holds beside
+images, and results of earlier runs, is left out and counted. A bad image is reported; without a server
+everything stops. Files bear their names once they are complete: after an interruption the same command with
+--resume goes on. COCO calls images by numbers where all their names are different numbers, else by names.
 Exit status: 0 all done, 1 something failed, 2 wrong usage, 130 interrupted.
 """
 
 
 def main() -> None:
     """Run the command line; an error of the SDK or of the file system is one line and exit status 1."""
+    open_streams()
     _add_other_parts()
     try:
         app()
@@ -120,6 +125,7 @@ def _settings(
     formats: Formats,
     concurrency: Concurrency = 4,
     resume: Resume = False,
+    recursive: Recursive = False,
 ) -> Settings:
     return Settings(
         connection=connection,
@@ -128,6 +134,7 @@ def _settings(
         formats=formats,
         concurrency=concurrency,
         resume=resume,
+        recursive=recursive,
     )
 
 
@@ -199,7 +206,7 @@ def _pose(
     settings: Settings,
 ) -> None:
     boxes = [_bbox(text) for text in bboxes] if bboxes else None
-    if boxes and (number := sum(1 for _ in image_files(images))) > 1:
+    if boxes and (number := sum(1 for _ in ImageFiles(images, recursive=settings.recursive))) > 1:
         raise typer.BadParameter(f"--bbox is for a single image, got {number}; ask for one at a time")
     task = AnalysisTask.POSE
     run(

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sapiens_client.errors import InvalidInputError
-from sapiens_core.limits import IMAGE_FORMATS
+from sapiens_client.images import IMAGE_SUFFIXES
+from sapiens_client.questions import AnalysisTask
 
 if TYPE_CHECKING:
     from sapiens_client.saving import Format, ImageId
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".tif", *(f".{name.lower()}" for name in IMAGE_FORMATS)})
+_MAX_DIGITS = 18  # of a number that COCO's tools keep
+_SUFFIXES = "|".join(suffix[1:] for suffix in sorted(IMAGE_SUFFIXES))
+_TASKS = "|".join(AnalysisTask)
+# What a command calls its pictures: those of further models begin with a task, too.
+_RESULT = re.compile(rf"(?P<image>.+\.({_SUFFIXES}))_({_TASKS})(_[^.]*)?(\.16|\.ids)?\.png", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -31,9 +38,14 @@ class ImageFile:
     name: str
 
     @property
-    def image_id(self) -> ImageId:
-        """What COCO calls the image: the number that its name is, else its name with the suffix."""
-        return int(self.path.stem) if self.path.stem.isdecimal() else self.path.name
+    def number(self) -> int | None:
+        """The number that the image's name is, if it is one."""
+        stem = self.path.stem
+        return int(stem) if stem.isascii() and stem.isdecimal() and len(stem) <= _MAX_DIGITS else None
+
+    def image_id(self, *, is_number: bool) -> ImageId:
+        """Return what COCO calls the image: the number that its name is, or the name of its results."""
+        return self.number if is_number and self.number is not None else self.name
 
     def result(self, folder: Path, task: str, suffix: str) -> Path:
         """Return the path of a result.
@@ -54,68 +66,126 @@ class ImageFile:
             formats: What is written about each.
         """
         suffixes = [suffix for form in formats for suffix in (form.suffix, *form.beside)]
-        return all(self.result(folder, task, suffix).is_file() for task in tasks for suffix in suffixes)
+        return all(_is_file(self.result(folder, task, suffix)) for task in tasks for suffix in suffixes)
 
 
-def image_files(images: Iterable[Path]) -> Iterator[ImageFile]:
-    """Tell the image files meant, each once: a folder stands for the images in it, sorted.
+class ImageFiles:
+    """The image files that a command line means, each once: a folder stands for the images in it, sorted.
 
-    Results are called as the image files; those of several folders stand in folders of their names.
+    Results are called as the image files. Where that does not tell files apart, and where there is more than
+    one folder, results keep the path below what the files and folders have in common.
 
     Args:
         images: Files and folders; a folder is read when it is its turn.
+        recursive: Take the images in folders of folders, too.
     """
-    images = tuple(dict.fromkeys(images))
-    files = {image for image in images if not image.is_dir()}
-    has_one_folder = len(images) - len(files) <= 1
-    for image in images:
-        if image in files:
-            yield ImageFile(image, image.name)
-            continue
-        inside = "" if has_one_folder else f"{_folder_name(image)}/"
-        for name in sorted(_images_in(image)):
-            if (path := image / name) not in files:
-                yield ImageFile(path, inside + name)
 
+    def __init__(self, images: Iterable[Path], *, recursive: bool = False) -> None:
+        places = {os.path.abspath(image): image for image in images}  # noqa: PTH100  links stay as they are
+        self._folders = {place: image for place, image in places.items() if _is_dir(image)}
+        self._files = {place: image for place, image in places.items() if place not in self._folders}
+        self._places = [*places]
+        self._recursive = recursive
+        names = [image.name for image in self._files.values()]
+        self._is_flat = not self._folders and len({*names}) == len(names)
+        self._root = _common_folder([*self._folders, *map(os.path.dirname, self._files)])
 
-def check_images(images: Iterable[Path]) -> None:
-    """Refuse what cannot be told apart by name, without reading whole folders.
+    def __iter__(self) -> Iterator[ImageFile]:
+        return self.found(Counter())
 
-    Raises:
-        InvalidInputError: A folder holds no image, or two images or folders would have the same results.
-    """
-    images = tuple(dict.fromkeys(images))
-    folders = [image for image in images if image.is_dir()]
-    files = [image for image in images if image not in folders]
-    for folder in folders:
-        if not any(_images_in(folder)):
-            formats = ", ".join(IMAGE_FORMATS)
-            raise InvalidInputError(f"folder must hold images ({formats}), got none in {str(folder)!r}")
-    pairs = [*_of_same_name(files, [file.name for file in files])]
-    pairs += _of_same_name(folders, map(_folder_name, folders))
-    if len(folders) == 1:
-        twins = [(file, folders[0] / file.name) for file in files]
-        pairs += [(file, twin) for file, twin in twins if twin.is_file() and not twin.samefile(file)]
-    for one, other in pairs:
-        raise InvalidInputError(
-            f"images must differ in name, got {str(one)!r} and {str(other)!r}; "
-            "ask about them one at a time, each with its own -o"
+    def found(self, left_out: Counter[str]) -> Iterator[ImageFile]:
+        """Tell the images, and count what is left out, by what it is."""
+        for place in self._places:
+            if place in self._folders:
+                yield from self._in_folder(self._folders[place], left_out)
+            elif self._is_result(place):
+                left_out["results of earlier runs"] += 1
+            else:
+                yield self._image(self._files[place])
+
+    def check(self) -> None:
+        """Refuse folders without an image.
+
+        Raises:
+            InvalidInputError: There is one.
+            OSError: A folder cannot be read.
+        """
+        for folder in self._folders.values():
+            left_out: Counter[str] = Counter()
+            if next(self._in_folder(folder, left_out), None) is None:
+                words = f"; left out: {listed(left_out)}" if left_out else ""
+                raise InvalidInputError(f"folder must hold images, got none in {str(folder)!r}{words}")
+
+    def have_numbers(self) -> bool:
+        """Return whether the names of all images are numbers, and no two the same."""
+        seen: set[int] = set()
+        for image in self:
+            if image.number is None or image.number in seen:
+                return False
+            seen.add(image.number)
+        return True
+
+    def _image(self, path: Path) -> ImageFile:
+        place = os.path.abspath(path)  # noqa: PTH100
+        return ImageFile(
+            path, path.name if self._is_flat else Path(os.path.relpath(place, self._root)).as_posix()
         )
 
+    def _in_folder(self, folder: Path, left_out: Counter[str]) -> Iterator[ImageFile]:
+        with os.scandir(folder) as entries:
+            listing = sorted(entries, key=lambda entry: entry.name)
+        inner = []
+        for entry in listing:
+            path = folder / entry.name
+            if entry.name.startswith("."):
+                left_out["hidden"] += 1
+            elif entry.is_dir(follow_symlinks=False):
+                inner.append(path)
+            elif _RESULT.fullmatch(entry.name):
+                left_out["results of earlier runs"] += 1
+            elif path.suffix.lower() not in IMAGE_SUFFIXES:
+                left_out[
+                    "linked folders" if entry.is_dir() else f"{path.suffix or 'nameless'} (no images)"
+                ] += 1
+            elif os.path.abspath(path) not in self._files:  # noqa: PTH100
+                yield self._image(path)
+        for path in inner:
+            yield from self._in_inner(path, left_out)
 
-def _images_in(folder: Path) -> Iterator[str]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
-                yield entry.name
+    def _in_inner(self, folder: Path, left_out: Counter[str]) -> Iterator[ImageFile]:
+        if not self._recursive:
+            left_out["folders (--recursive takes what is in them)"] += 1
+        elif os.path.abspath(folder) not in self._folders:  # noqa: PTH100
+            try:
+                yield from self._in_folder(folder, left_out)
+            except OSError as error:
+                left_out[f"folders that cannot be read ({error})"] += 1
+
+    def _is_result(self, place: str) -> bool:
+        """Return whether a file that was named is a result about an image that is here, too."""
+        match = _RESULT.fullmatch(Path(place).name)
+        image = match and str(Path(place).with_name(match["image"]))
+        return bool(image) and (image in self._files or _is_file(Path(str(image))))
 
 
-def _folder_name(folder: Path) -> str:
-    return folder.resolve().name
+def listed(left_out: Counter[str]) -> str:
+    """Return in words how many of what were left out."""
+    return ", ".join(f"{number} {what}" for what, number in sorted(left_out.items()))
 
 
-def _of_same_name(paths: Iterable[Path], names: Iterable[str]) -> Iterator[tuple[Path, Path]]:
-    first: dict[str, Path] = {}
-    for path, name in zip(paths, names, strict=True):
-        if (other := first.setdefault(name, path)) is not path:
-            yield other, path
+def _common_folder(folders: Sequence[str]) -> str:
+    return os.path.commonpath(folders) if folders else os.curdir
+
+
+def _is_dir(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # such a name cannot be, which reading it will tell
+        return False
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import typer
 
 from sapiens_client.bulk import mapped
-from sapiens_client.cli_files import ImageFile, check_images, image_files
+from sapiens_client.cli_files import ImageFile, ImageFiles, listed
+from sapiens_client.cli_streams import show, tell
 from sapiens_client.errors import (
     AuthenticationError,
     ModelNotServedError,
@@ -21,12 +23,12 @@ from sapiens_client.errors import (
 from sapiens_client.progress import progress_bar
 from sapiens_client.questions import QUESTIONS, AnalysisTask
 from sapiens_client.results_people import DetectionResult, PoseResult
+from sapiens_client.saving import Format
 
 if TYPE_CHECKING:
     from sapiens_client.cli_connection import Connection
     from sapiens_client.client import SapiensClient
     from sapiens_client.results import Result
-    from sapiens_client.saving import Format
     from sapiens_core.model_info import ModelInfo
 
 Answers: TypeAlias = "Mapping[str, Result | SapiensError]"
@@ -65,6 +67,7 @@ class Settings:
         formats: What is written about every task.
         concurrency: How many images are asked about at a time.
         resume: Leave out images whose results are there.
+        recursive: Take the images in folders of folders, too.
     """
 
     connection: Connection
@@ -73,32 +76,36 @@ class Settings:
     formats: Sequence[Format]
     concurrency: int
     resume: bool
+    recursive: bool
 
 
 def run(job: Job, images: Sequence[Path], settings: Settings) -> None:
     """Ask about images and save the answers; ends with a line that counts them.
 
     Raises:
-        InvalidInputError: The images cannot be told apart by name.
+        InvalidInputError: A folder holds no image.
         SapiensError: No server, or it wants another token, or does not serve the task.
-        OSError: The folder for results cannot be made.
+        OSError: A folder cannot be read, or that for results not be made.
         typer.Exit: The options about the connection cannot be used, something failed, or was interrupted.
     """
     _check_formats(job, settings.formats)
-    check_images(images)
+    files = ImageFiles(images, recursive=settings.recursive)
+    files.check()
     settings.output.mkdir(parents=True, exist_ok=True)
     with settings.connection.client(settings.timeout_s) as client:
-        work = _Run(job, settings, client)
+        work = _Run(job, settings, client, files)
         try:
-            work.save_all(images)
+            work.save_all()
         except KeyboardInterrupt:
-            typer.echo(f"{work.summary}; interrupted, the same command with --resume goes on", err=True)
+            tell(f"{work.summary}; interrupted, the same command with --resume goes on")
             raise typer.Exit(INTERRUPTED) from None
         except SapiensError:
             if work.has_begun:
-                typer.echo(f"{work.summary}; the same command with --resume goes on", err=True)
+                tell(f"{work.summary}; the same command with --resume goes on")
             raise
-    typer.echo(work.summary, err=True)
+    if work.left_out:
+        tell(f"left out: {listed(work.left_out)}")
+    tell(work.summary)
     if work.num_failed:
         raise typer.Exit(1)
 
@@ -113,11 +120,14 @@ def _check_formats(job: Job, formats: Sequence[Format]) -> None:
 
 
 class _Run:
-    def __init__(self, job: Job, settings: Settings, client: SapiensClient) -> None:
+    def __init__(self, job: Job, settings: Settings, client: SapiensClient, files: ImageFiles) -> None:
         self._job = job
         self._settings = settings
         self._client = client
         self._introduced: set[ModelInfo] = set()
+        self._files = files
+        self._has_numbers = Format.JSON in settings.formats and files.have_numbers()
+        self.left_out: Counter[str] = Counter()
         self._num_done = self._num_skipped = self.num_failed = 0
 
     @property
@@ -130,20 +140,20 @@ class _Run:
         """Whether an image came to anything."""
         return self._num_done + self._num_skipped + self.num_failed > 0
 
-    def save_all(self, images: Sequence[Path]) -> None:
+    def save_all(self) -> None:
         """Ask on several threads, save on this one: whoever interrupts it interrupts no other writer."""
         with progress_bar() as bar:
-            total = None if bar.disable else sum(1 for _ in image_files(images))
+            total = None if bar.disable else sum(1 for _ in self._files)
             row = bar.add_task(self._job.title, total=total)
-            wanted = self._wanted(images, lambda: bar.advance(row))
+            wanted = self._wanted(lambda: bar.advance(row))
             with closing(mapped(self._asked, wanted, concurrency=self._settings.concurrency)) as items:
                 for item in items:
                     self._save(*item.result)
                     bar.advance(row)
 
-    def _wanted(self, images: Sequence[Path], advance: Callable[[], None]) -> Iterator[ImageFile]:
+    def _wanted(self, advance: Callable[[], None]) -> Iterator[ImageFile]:
         settings = self._settings
-        for image in image_files(images):
+        for image in self._files.found(self.left_out):
             names = [self._job.model or task for task in self._job.tasks]
             if settings.resume and image.is_done(settings.output, names, settings.formats):
                 self._num_skipped += 1
@@ -168,13 +178,13 @@ class _Run:
                 except _HOPELESS:
                     raise
                 except (SapiensError, OSError) as error:
-                    typer.echo(f"{image.path}: {error}", err=True)
+                    tell(f"{image.path}: {error}")
                     has_failed = True
             self.num_failed += has_failed
             self._num_done += not has_failed
         finally:
             for file in files:  # once they are counted: whoever reads them may interrupt
-                typer.echo(file)
+                show(file)
 
     def _saved(self, image: ImageFile, task: str, answer: Result | SapiensError) -> list[Path]:
         if isinstance(answer, SapiensError):
@@ -183,10 +193,10 @@ class _Run:
         for form in self._settings.formats:
             path = image.result(self._settings.output, self._job.model or task, form.suffix)
             path.parent.mkdir(parents=True, exist_ok=True)
-            files += answer.save(path, image_id=image.image_id)
+            files += answer.save(path, image_id=image.image_id(is_number=self._has_numbers))
         self._introduce(answer.model)
         if isinstance(answer, DetectionResult | PoseResult) and not len(answer.bboxes):
-            typer.echo(f"0 persons found in {image.path}", err=True)
+            tell(f"0 persons found in {image.path}")
         return files
 
     def _introduce(self, model: ModelInfo) -> None:
@@ -195,6 +205,6 @@ class _Run:
             return
         self._introduced.add(model)
         words = f"{model.task} by {model.family} {model.size}, licence of the weights: {model.licence}"
-        typer.echo(words, err=True)
+        tell(words)
         if model.untrained:
-            typer.echo("the served model is untrained (random weights): its results mean nothing", err=True)
+            tell("the served model is untrained (random weights): its results mean nothing")

@@ -13,7 +13,17 @@ from sapiens_client.coco import CocoSegmentation, Rle, class_rles
 from sapiens_client.errors import InvalidInputError
 from sapiens_client.labels import classes_of, index_of
 from sapiens_client.results import Result, drawn
-from sapiens_client.saving import COCO, ONE_ARRAY, Format, ImageId, Writer, write_exr, write_ids, write_png16
+from sapiens_client.saving import (
+    COCO,
+    ONE_ARRAY,
+    Format,
+    ImageId,
+    Writer,
+    checked_image_id,
+    write_exr,
+    write_ids,
+    write_png16,
+)
 from sapiens_core.tasks import PATCH_SIZE
 
 if TYPE_CHECKING:
@@ -191,7 +201,11 @@ class SegmentationResult(Result):
 
         Args:
             image_id: What COCO calls the image.
+
+        Raises:
+            InvalidInputError: The image is called by neither a whole number nor a name.
         """
+        image_id = checked_image_id(image_id)
         return [
             CocoSegmentation(image_id=image_id, category_id=class_id, segmentation=rle, score=1.0)
             for class_id, rle in self.to_rle().items()

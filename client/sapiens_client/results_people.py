@@ -14,7 +14,15 @@ from sapiens_client.coco import CocoDetection, CocoKeypoints, keypoint_triples, 
 from sapiens_client.errors import InvalidInputError
 from sapiens_client.labels import index_of
 from sapiens_client.results import Result, drawn
-from sapiens_client.saving import COCO, SEVERAL_ARRAYS, Format, ImageId, Writer
+from sapiens_client.saving import (
+    COCO,
+    SEVERAL_ARRAYS,
+    Format,
+    ImageId,
+    Writer,
+    checked_id,
+    checked_image_id,
+)
 from sapiens_core.labels import KeypointSet, counterparts, keypoint_set
 
 if TYPE_CHECKING:
@@ -144,7 +152,11 @@ class PoseResult(Result):
         Args:
             image_id: What COCO calls the image.
             category_id: What it calls persons.
+
+        Raises:
+            InvalidInputError: The image is called by neither a whole number nor a name.
         """
+        image_id, category_id = checked_image_id(image_id), checked_id(category_id, "category_id")
         return [
             CocoKeypoints(
                 image_id=image_id,
@@ -199,7 +211,11 @@ class DetectionResult(Result):
         Args:
             image_id: What COCO calls the image.
             category_id: What it calls persons.
+
+        Raises:
+            InvalidInputError: The image is called by neither a whole number nor a name.
         """
+        image_id, category_id = checked_image_id(image_id), checked_id(category_id, "category_id")
         corners, sizes = self.bboxes[:, :2], self.bboxes[:, 2:] - self.bboxes[:, :2]
         bboxes = np.concatenate([corners, sizes], axis=1).tolist()
         return [

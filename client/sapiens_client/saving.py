@@ -22,10 +22,30 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-ImageId: TypeAlias = "int | str"
+ImageId: TypeAlias = "int | str | np.integer[Any]"
 Writer: TypeAlias = "Callable[[Any, Path, ImageId], tuple[Path, ...]]"
 
 _MAX_UINT16 = 2**16 - 1
+
+
+def checked_id(number: object, name: str) -> int:
+    """Return a whole number of whatever type as Python's own, which JSON takes.
+
+    Raises:
+        InvalidInputError: It is none.
+    """
+    if isinstance(number, int | np.integer) and not isinstance(number, bool):
+        return int(number)
+    raise InvalidInputError(f"{name} must be a whole number, got {number!r:.80} ({type(number).__name__})")
+
+
+def checked_image_id(image_id: object) -> ImageId:
+    """Return what COCO calls an image, in a type that JSON takes.
+
+    Raises:
+        InvalidInputError: It is neither a whole number nor a name.
+    """
+    return str(image_id) if isinstance(image_id, str) else checked_id(image_id, "image_id, unless a name,")
 
 
 class Format(StrEnum):

@@ -152,14 +152,66 @@ def test_every_task_has_its_command(invoke, photos, tmp_path, task):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {*names}
 
 
-def test_coco_results_carry_the_number_or_name_of_the_image(invoke, photos, tmp_path):
+def test_coco_results_carry_the_numbers_of_the_images_if_all_have_one(invoke, photos, tmp_path):
+    def ids(*images: Path) -> list[int | str]:
+        assert invoke("people", *images, "--format", "json").exit_code == 0
+        paths = sorted((tmp_path / "out").glob("*.json"))
+        results = [json.loads(path.read_text()) for path in paths]
+        assert {len(people) for people in results} == {9}
+        assert {len(people[0]["keypoints"]) for people in results} == {51}
+        return [people[0]["image_id"] for people in results]
+
     (photos / "b.png").rename(photos / "000139.png")
-    assert invoke("people", photos, "--format", "json").exit_code == 0
-    results = [
-        json.loads((tmp_path / "out" / f"{name}_people.json").read_text()) for name in ("000139.png", "a.JPG")
-    ]
-    assert [(len(people), people[0]["image_id"]) for people in results] == [(9, 139), (9, "a.JPG")]
-    assert len(results[0][0]["keypoints"]) == 51
+    assert ids(photos / "000139.png") == [139]
+    assert ids(photos) == ["000139.png", "a.JPG"]
+
+
+def test_a_folder_may_take_the_results_of_its_own_images(invoke, photos):
+    for expected in ("2 done, 0 skipped", "0 done, 2 skipped", "0 done, 2 skipped"):
+        done = invoke("depth", photos, "-o", photos, "--resume")
+        assert (done.exit_code, f"\n{expected}, 0 failed\n" in f"\n{done.stderr}") == (0, True)
+    assert "left out: 1 .txt (no images), 2 results of earlier runs\n" in done.stderr
+
+
+def test_files_of_one_name_keep_their_folders(invoke, photos, tmp_path):
+    for folder in ("cam0", "cam1"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "1.png").write_bytes((photos / "b.png").read_bytes())
+    done = invoke("depth", "cam0/1.png", "cam1/1.png")
+    assert (done.exit_code, done.stdout.split()) == (
+        0,
+        ["out/cam0/1.png_depth.png", "out/cam1/1.png_depth.png"],
+    )
+
+
+def test_folders_of_folders_are_left_out_aloud_or_taken(invoke, photos, tmp_path):
+    (photos / "sub").mkdir()
+    words = "1 folders (--recursive takes what is in them)"
+    assert words in invoke("depth", photos, "-o", "elsewhere").stderr
+    done = invoke("depth", tmp_path, "--recursive")
+    written = ["out/photos/a.JPG_depth.png", "out/photos/b.png_depth.png"]
+    assert (done.exit_code, done.stdout.split()) == (0, written)
+
+
+@pytest.mark.parametrize("options", [[], ["--resume"]])
+def test_a_name_that_is_too_long_for_results_is_reported_and_the_others_are_done(invoke, photos, options):
+    (photos / ("\u5199" * 82 + ".jpg")).write_bytes((photos / "a.JPG").read_bytes())
+    done = invoke("depth", photos, *options)
+    assert (done.exit_code, done.stdout.split()) == (1, ["out/a.JPG_depth.png", "out/b.png_depth.png"])
+    assert "File name too long" in done.stderr
+    assert done.stderr.endswith("\n2 done, 0 skipped, 1 failed\n")
+
+
+@pytest.mark.parametrize("close", ["1>&-", "| true", ">/dev/full", "2>/dev/full 1>&-"])
+def test_nobody_has_to_read_the_names_of_the_results(url, photos, tmp_path, close):
+    command = f'"$0" -c "from sapiens_client.cli import main; main()" depth photos --url {url} {close}'
+    done = subprocess.run(
+        ["bash", "-c", command, sys.executable], cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+    assert done.stderr.endswith("\n2 done, 0 skipped, 0 failed\n") or "2>" in close
+    assert len([*(tmp_path / "out").iterdir()]) == 2
 
 
 @pytest.mark.parametrize("task", ["people", "detect"])

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
 from pycocotools import coco, cocoeval, mask
 
+from sapiens_client import InvalidInputError
 from sapiens_client.coco import class_rles
 from sapiens_core.labels import keypoint_set
 
@@ -38,6 +40,21 @@ def test_the_background_is_no_category(seg_result):
     coco = seg_result.to_coco(image_id=1)
     assert [each["category_id"] for each in coco] == [each for each in seg_result.to_rle() if each != 0]
     json.dumps(coco)
+
+
+@pytest.mark.parametrize("image_id", [5, np.int64(5), np.uint8(5), "5", np.str_("5")])
+def test_images_may_be_called_by_any_whole_number_or_name(seg_result, pose, detections, image_id, tmp_path):
+    plain = str(image_id) if isinstance(image_id, str) else 5
+    for result in (seg_result, pose, detections):
+        (path,) = result.save(tmp_path / "a.json", image_id=image_id)
+        assert {each["image_id"] for each in json.loads(path.read_text())} == {plain}
+
+
+@pytest.mark.parametrize("image_id", [5.0, None, True, np.float32(5), b"5", [5]])
+def test_other_ids_of_images_are_refused_with_what_was_seen(seg_result, pose, detections, image_id):
+    for result in (seg_result, pose, detections):
+        with pytest.raises(InvalidInputError, match=re.escape(f"got {image_id!r}")):
+            result.to_coco(image_id=image_id)
 
 
 def test_cocos_tools_read_the_run_lengths(seg_result):
