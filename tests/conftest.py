@@ -16,6 +16,7 @@ from sapiens_core.tasks import Task
 from sapiens_export.networks.config import NetworkConfig
 
 GOLDEN = Path(__file__).parent / "golden" / "sapiens1"
+PORTRAIT = Path(__file__).parents[1] / "assets" / "eileen_collins.jpg"
 
 
 @pytest.fixture(scope="session")
@@ -71,33 +72,20 @@ def encode() -> Callable[..., bytes]:
 
 
 @pytest.fixture(scope="session")
-def picture_of_people() -> Callable[..., NDArray[np.uint8]]:
-    """A function ((x of the middle, y of the feet, height) of each person, (H, W)) -> (H, W, 3) uint8.
+def portrait() -> NDArray[np.uint8]:
+    """(512, 512, 3) uint8 RGB: one person."""
+    return np.asarray(Image.open(PORTRAIT))
 
-    Silhouettes of people who stand upright, in units of an eighth of their height.
-    """
-    half = [
-        (0.2, 1.1),
-        (1, 1.4),
-        (1.1, 3.8),
-        (0.75, 3.8),
-        (0.7, 2.2),
-        (0.6, 4.2),
-        (0.7, 8),
-        (0.2, 8),
-        (0, 4.6),
-    ]
-    body = np.array(half + [(-x, y) for x, y in reversed(half)])
 
-    def draw(
-        persons: Sequence[tuple[float, float, float]], hw: tuple[int, int] = (480, 640)
-    ) -> NDArray[np.uint8]:
-        image = np.full((*hw, 3), 190, np.uint8)
-        for x, feet, height in persons:
-            top, unit = np.array([x, feet - height]), height / 8
-            cv2.fillPoly(image, [np.rint(top + body * unit).astype(np.int32)], (60, 60, 60), cv2.LINE_AA)
-            head = ((x, top[1] + 0.55 * unit), (0.84 * unit, 1.1 * unit), 0)  # center, axes, angle
-            cv2.ellipse(image, head, (60, 60, 60), -1, cv2.LINE_AA)
+@pytest.fixture(scope="session")
+def picture_of_people(portrait: NDArray[np.uint8]) -> Callable[..., NDArray[np.uint8]]:
+    """A function ((left, top, side) of each portrait, (H, W)) -> (H, W, 3) uint8, the portraits on grey."""
+
+    def draw(places: Sequence[tuple[int, int, int]], hw: tuple[int, int] = (480, 640)) -> NDArray[np.uint8]:
+        image = np.full((*hw, 3), 128, np.uint8)
+        for left, top, side in places:
+            resized = cv2.resize(portrait, (side, side), interpolation=cv2.INTER_AREA)
+            image[top : top + side, left : left + side] = resized
         return image
 
     return draw

@@ -20,7 +20,7 @@ class ModelInfo:
 
     Attributes:
         task: What it predicts.
-        family: Generation of the architecture, e.g. "sapiens"; kind of detector, e.g. "opencv-hog".
+        family: Generation of the architecture, e.g. "sapiens"; kind of detector, e.g. "nanodet".
         size: Released size such as "0.3b", or "custom"; name of a detector.
         labels: Name of the set of keypoints or classes that its outputs stand for; empty where there is none.
         precision: Number format that the engine computes in.

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from sapiens_core.tasks import Fit, Preprocess
+from sapiens_core.tasks import MIN_PERSON_SCORE, Fit, Preprocess
 
-_DEFAULT_FIT: Fit = "stretch"  # what nearly all steps do, so that configs say nothing about it
+_DEFAULT_FIT: Fit = "stretch"  # what nearly all steps do: of defaults, configs say nothing
 _DETECT, _POSE = "detect_", "pose_"
 _WARMUP = "warmup"
 
@@ -23,12 +23,14 @@ class StepSettings:
         max_batch_size: Largest batch of the engine.
         preprocess: "full" as in training, or "lite" as in the official lite demos.
         fit: How a whole image becomes the network's input.
+        min_score: What a detector's candidates must score more than to be persons.
     """
 
     network_hw: tuple[int, int]
     max_batch_size: int
     preprocess: Preprocess = "full"
     fit: Fit = _DEFAULT_FIT
+    min_score: float = MIN_PERSON_SCORE
 
     @property
     def between_hw(self) -> tuple[int, int] | None:
@@ -43,7 +45,11 @@ class StepSettings:
             f"{prefix}max_batch_size": str(self.max_batch_size),
             f"{prefix}preprocess": self.preprocess,
         }
-        return parameters if self.fit == _DEFAULT_FIT else {**parameters, f"{prefix}fit": self.fit}
+        if self.fit != _DEFAULT_FIT:
+            parameters[f"{prefix}fit"] = self.fit
+        if self.min_score != MIN_PERSON_SCORE:
+            parameters[f"{prefix}min_score"] = str(self.min_score)
+        return parameters
 
     @classmethod
     def from_args(cls, args: Mapping[str, str], prefix: str = "") -> StepSettings:
@@ -64,6 +70,7 @@ class StepSettings:
                 int(parameters[f"{prefix}max_batch_size"]),
                 cast("Preprocess", parameters[f"{prefix}preprocess"]),
                 cast("Fit", parameters.get(f"{prefix}fit", _DEFAULT_FIT)),
+                float(parameters.get(f"{prefix}min_score", MIN_PERSON_SCORE)),
             )
         except (KeyError, ValueError) as error:
             raise ValueError(

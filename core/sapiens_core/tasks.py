@@ -29,12 +29,17 @@ ENGINE_FILES: Mapping[Runtime, str] = MappingProxyType(
 ONNX_OPSET = 22  # of engine files; the first one with bfloat16 convolutions
 MIN_ONNXRUNTIME = (1, 21)  # the first release that reads it
 
-# What counts as a person. Source: both pose demos of the reference.
+# What counts as a person, unless a detector is known to need another score. Source: both pose demos of the
+# reference.
 MIN_PERSON_SCORE = 0.3
 MAX_PERSON_OVERLAP = 0.3  # intersection over union that two persons may have
 
-HOG_FAMILY = "opencv-hog"
-NUM_HOG_CANDIDATES = 100  # more than fit side by side into its input
+# The built-in detector.
+NANODET_FAMILY = "nanodet"
+NANODET_SIZE = "g"
+NANODET_LICENCE = "Apache-2.0"
+NANODET_MIN_SCORE = 0.4
+NUM_NANODET_CANDIDATES = 500  # above the least score, pictures of a hundred people have half as many
 
 
 class Task(StrEnum):
@@ -313,7 +318,7 @@ TASKS: Mapping[Task, TaskSpec] = MappingProxyType(
                 outputs=(DETECTED_BBOXES, DETECTED_SCORES),
             ),
             outputs=(DETECTED_BBOXES, DETECTED_SCORES, IMAGE_HW),
-            network_hw=(640, 640),
+            network_hw=(416, 416),
             head=None,
             variants=(),
         ),

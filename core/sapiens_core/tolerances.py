@@ -24,8 +24,10 @@ MEASURES: Mapping[str, str] = MappingProxyType(
         "mean_angle": "deg",  # between unit normals
         "p99_angle": "deg",
         "unequal_classes": "of pixels",
-        "median_distance": "px",  # between keypoints, in pixels of the network's input
+        # Between keypoints, or sides of boxes, in pixels of the network's input.
+        "median_distance": "px",
         "p99_distance": "px",
+        "score_error": "of 1",  # largest difference between scores of boxes
     }
 )
 MIN_KEYPOINT_SCORE = 0.3  # keypoints below it are not compared; the reference's demos do not draw them
@@ -50,6 +52,7 @@ _REDUCED: Mapping[Task, Mapping[str, float]] = MappingProxyType(
         Task.SEG: MappingProxyType({"unequal_classes": 0.005}),
         Task.POSE: MappingProxyType({"median_distance": 0.1, "p99_distance": 1.0}),
         Task.FEATURES: MappingProxyType({"mean_error": 0.005}),
+        Task.DETECT: MappingProxyType({"median_distance": 0.5, "p99_distance": 3.0, "score_error": 0.02}),
     }
 )
 LIMITS: Mapping[Precision, Mapping[Task, Mapping[str, float]]] = MappingProxyType(
@@ -70,13 +73,7 @@ def limits(task: Task, precision: Precision, *, untrained: bool) -> Mapping[str,
         task: What the engine predicts.
         precision: What it computes in.
         untrained: Its weights are random.
-
-    Raises:
-        ValueError: There are no engines of this task in this precision.
     """
-    if task not in LIMITS[precision]:
-        known = [name for name, tasks in LIMITS.items() if task in tasks]
-        raise ValueError(f"precision of {task.value} must be one of {known}, got {precision!r}")
     trained = LIMITS[precision][task]
     if not untrained:
         return trained

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from sapiens_core.tasks import TASKS, Precision, Preprocess, Runtime, Task
+from sapiens_core.tasks import NANODET_LICENCE, TASKS, Precision, Preprocess, Runtime, Task
 from sapiens_export.cli_ends import WRONG_USAGE, interruptible, told_in_a_sentence
 from sapiens_export.cli_weights import WeightOptions
 from sapiens_export.serving import ALL_GPUS, NO_WARMUP, Serving, StepChoices, chosen_serving
@@ -25,22 +25,19 @@ if TYPE_CHECKING:
     from sapiens_core.tasks import VariantSpec
     from sapiens_export.exporter import EngineOptions, Export
 
-_HOG = "hog"
+_BUILT_IN = "nanodet"
 _MAX_SEED = 2**63 - 1
 _KEYPOINTS = {str(variant.num_outputs): variant for variant in TASKS[Task.POSE].variants}
 _CLASSES = {variant.labels: variant for variant in TASKS[Task.SEG].variants}
 _NETWORKS = frozenset(Task) - {Task.DETECT}
 _TASKS_OF_OPTION = {
-    **dict.fromkeys(
-        ("checkpoint", "network", "size", "preprocess", "precision", "random_weights", "seed"), _NETWORKS
-    ),
+    **dict.fromkeys(("checkpoint", "network", "size", "preprocess", "random_weights", "seed"), _NETWORKS),
     **dict.fromkeys(("mirror", "accept_licence"), _NETWORKS),
     "keypoints": {Task.POSE},
     "flip_test": {Task.POSE},
     "classes": {Task.SEG},
     "detector": {Task.DETECT},
     "people_instances": {Task.POSE},
-    "plan": _NETWORKS,
 }
 _SHARED = "default: what a step that other engines share has, else"
 _QUEUE = f"{_SHARED} {StepChoices.max_queue_size}."
@@ -100,9 +97,9 @@ def export_command(
     detector: Annotated[
         str | None,
         typer.Option(
-            help="detect: hog (default), OpenCV's built-in detector, which needs no download; or an RT-DETR, "
-            "RT-DETRv2 or D-FINE network: a folder written by save_pretrained, or a name on the Hugging Face "
-            "hub such as PekingU/rtdetr_v2_r18vd."
+            help=f"detect: {_BUILT_IN} (default), which is part of this package; or an RT-DETR, RT-DETRv2 or "
+            "D-FINE network: a folder written by save_pretrained, or a name on the Hugging Face hub such as "
+            "PekingU/rtdetr_v2_r18vd."
         ),
     ] = None,
     repository: Annotated[
@@ -184,9 +181,7 @@ def export_command(
     ] = Serving.tensorrt_accelerator,
     plan: Annotated[
         bool,
-        typer.Option(
-            "--plan", help="Only say what would be done to a network, with file sizes and GPU memory."
-        ),
+        typer.Option("--plan", help="Only say what would be done, with file sizes and GPU memory."),
     ] = False,
 ) -> None:
     """Turn a checkpoint into an engine, verify it, and write a model repository that serves it.
@@ -211,13 +206,12 @@ def export_command(
                 runtime, precision, preprocess, flip_test, licence or weights.published_licence, name
             )
             check_name(name)
-            if task is not Task.DETECT:
-                weights.config()
-                if not plan:
-                    check_options(options)
+            weights.config()
+            if not plan:
+                check_options(options)
         if plan:
             _print_plan(weights, options, serving, repository)
-        elif task is Task.DETECT:
+        elif detector not in (None, _BUILT_IN):
             _report(_detector_export(detector, repository, options, serving, console), repository, console)
         else:
             _report(_network_export(weights, repository, options, serving, console), repository, console)
@@ -239,8 +233,8 @@ def _check_options(context: typer.Context, task: Task) -> None:
         raise typer.BadParameter(
             f"--{min(idle).replace('_', '-')} is for published weights, which --size alone asks for"
         )
-    if task is Task.DETECT and context.params["detector"] in (None, _HOG):
-        _check_hog_options(context)
+    if task is Task.DETECT:
+        _check_detector_options(context.params["detector"] in (None, _BUILT_IN), given)
     if {"name", "people_instances"} <= given:
         raise typer.BadParameter("--people-instances is for the pose network without a --name")
     if "tensorrt_accelerator" in given and context.params["runtime"] != "onnx":
@@ -250,12 +244,12 @@ def _check_options(context: typer.Context, task: Task) -> None:
         raise typer.BadParameter(f"give at most one of --network and --{min(described)}")
 
 
-def _check_hog_options(context: typer.Context) -> None:
-    """Refuse what is for detectors with an engine."""
-    if _is_given(context, "licence"):
-        raise typer.BadParameter("the built-in detector has OpenCV's licence; leave --licence out")
-    if context.params["runtime"] != "python":
-        raise typer.BadParameter("the built-in detector is run by Python; leave --runtime out")
+def _check_detector_options(is_built_in: bool, given: set[str]) -> None:
+    """Refuse what is for detectors of the other kind."""
+    if is_built_in and "licence" in given:
+        raise typer.BadParameter(f"the built-in detector is under {NANODET_LICENCE}; leave --licence out")
+    if not is_built_in and (foreign := given & {"plan", "precision"}):
+        raise typer.BadParameter(f"--{min(foreign)} is for the built-in detector; leave it or --detector out")
 
 
 def _is_given(context: typer.Context, name: str) -> bool:
@@ -293,20 +287,14 @@ def _teller(console: Console, status: Status) -> Callable[[str], None]:
 
 
 def _detector_export(
-    detector: str | None, repository: Path, options: EngineOptions, serving: Serving, console: Console
+    detector: str, repository: Path, options: EngineOptions, serving: Serving, console: Console
 ) -> Export:
-    from sapiens_export.exporter import export_detector, install_hog_detector
+    from sapiens_export.exporter import export_detector
 
-    if detector not in (None, _HOG):
-        with console.status("loading the detector") as status:
-            return export_detector(
-                detector,
-                repository,
-                options,
-                serving=serving,
-                on_step=_teller(console, status),
-            )
-    return install_hog_detector(repository, serving=serving, name=options.name)
+    with console.status("loading the detector") as status:
+        return export_detector(
+            detector, repository, options, serving=serving, on_step=_teller(console, status)
+        )
 
 
 def _print_plan(weights: WeightOptions, options: EngineOptions, serving: Serving, repository: Path) -> None:
@@ -327,8 +315,7 @@ def _print_plan(weights: WeightOptions, options: EngineOptions, serving: Serving
 def _report(export: Export, repository: Path, console: Console) -> None:
     info = export.info
     typer.echo(f"{repository}: {', '.join(sorted(export.models))}")
-    if export.parity is not None:
-        console.print(f"parity: {export.parity}", markup=False, soft_wrap=True)
+    console.print(f"parity: {export.parity}", markup=False, soft_wrap=True)
     for note in export.notes:
         console.print(f"note: {note}", markup=False, soft_wrap=True)
     if export.trtexec:

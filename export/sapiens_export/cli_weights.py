@@ -15,7 +15,7 @@ from sapiens_core.tasks import Task, VariantSpec
 from sapiens_export.zoo import ZooEntry, zoo_entry
 
 if TYPE_CHECKING:
-    from sapiens_export.networks.config import NetworkConfig
+    from sapiens_export.networks.config import EngineConfig, NetworkConfig
     from sapiens_export.official import OfficialCheckpoint
     from sapiens_export.sources import Source
 
@@ -106,8 +106,10 @@ class WeightOptions:
         Raises:
             ValueError: The weights cannot be read, or are another network's.
         """
-        from sapiens_export.sources import source_from_checkpoint, source_from_seed
+        from sapiens_export.sources import built_in_detector, source_from_checkpoint, source_from_seed
 
+        if self.task is Task.DETECT:
+            return built_in_detector()
         config = self.config()
         if fetched is not None:
             source = source_from_checkpoint(self.task, fetched.path, config, labels=self.labels)
@@ -118,7 +120,7 @@ class WeightOptions:
             raise ValueError(f"weights of {self.task.value} must be given, got none; give --checkpoint")
         return source_from_seed(config, self.seed)
 
-    def planned(self) -> tuple[NetworkConfig, str]:
+    def planned(self) -> tuple[EngineConfig, str]:
         """Return the architecture, and in words where the weights would come from; nothing is fetched.
 
         Raises:
@@ -126,7 +128,10 @@ class WeightOptions:
                 architecture is not said.
         """
         from sapiens_export.checkpoints import load_state_dict, recognised_network
+        from sapiens_export.networks.config import NANODET
 
+        if self.task is Task.DETECT:
+            return NANODET, "part of this package"
         config = self.config()
         if self.checkpoint is not None:
             weights = load_state_dict(self.checkpoint)

@@ -32,8 +32,9 @@ _COLUMNS = (
     "here",
 )
 _DETECTORS = (
-    "No detector is among the published weights: `sapiens export detect` takes OpenCV's, which is built in, "
-    "or with `--detector NAME` one from the Hugging Face hub, such as PekingU/rtdetr_v2_r18vd."
+    "No detector is among the published weights: `sapiens export detect` takes NanoDet-g, which is part of "
+    "this package (Apache-2.0), or with `--detector NAME` one from the Hugging Face hub, such as "
+    "PekingU/rtdetr_v2_r18vd."
 )
 _FILE_WIDTH = 180  # columns of a table that goes into a file or a pipe
 

@@ -15,6 +15,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from sapiens_core.tasks import NORMALIZATIONS
+from sapiens_export.networks.config import NetworkConfig
+from sapiens_export.networks.nanodet import NanoDet
 from sapiens_export.networks.sapiens import SapiensNetwork
 from sapiens_export.served import ServedNetwork
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from sapiens_core.tasks import Precision
-    from sapiens_export.networks.config import NetworkConfig
+    from sapiens_export.networks.config import EngineConfig
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,12 @@ class NetworkCost:
 
 
 def network_cost(
-    config: NetworkConfig, *, batch_size: int = 1, precision: Precision = "float32"
+    config: EngineConfig, *, batch_size: int = 1, precision: Precision = "float32"
 ) -> NetworkCost:
     """Count the cost of a network of any size; no memory is taken for it.
 
     Args:
-        config: The architecture.
+        config: The architecture; of detectors, the built-in one's.
         batch_size: Images that go through it together.
         precision: Number format of weights and activations, e.g. "bfloat16".
 
@@ -62,7 +64,7 @@ def network_cost(
     if batch_size < 1:
         raise ValueError(f"batch_size must be positive, got {batch_size}")
     with torch.device("meta"):
-        network = SapiensNetwork(config).eval()
+        network = (SapiensNetwork(config) if isinstance(config, NetworkConfig) else NanoDet()).eval()
         pixels = torch.empty(batch_size, *config.input_hw, 3, dtype=torch.uint8)
     normalization = NORMALIZATIONS["full"]
     served = ServedNetwork(network, normalization, config.task, precision=precision).eval().to("meta")
@@ -75,7 +77,7 @@ def network_cost(
     )
 
 
-def _macs(network: SapiensNetwork, input_hw: tuple[int, int]) -> int:
+def _macs(network: nn.Module, input_hw: tuple[int, int]) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(torch.empty(1, 3, *input_hw, device="meta"))
     num_flops: int = counter.get_total_flops()

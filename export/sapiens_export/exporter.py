@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import cv2
 import torch
 
 from sapiens_core.families import FAMILIES
 from sapiens_core.labels import keypoint_set
 from sapiens_core.model_info import ModelInfo
-from sapiens_core.tasks import ENGINE_FILES, NORMALIZATIONS, Precision, Preprocess, Runtime, Task
+from sapiens_core.tasks import (
+    ENGINE_FILES,
+    NANODET_LICENCE,
+    NORMALIZATIONS,
+    Precision,
+    Preprocess,
+    Runtime,
+    Task,
+)
 from sapiens_core.tolerances import limits
 from sapiens_export.build import build_engine, check_buildable, default_precision
 from sapiens_export.checkpoints import file_sha256
 from sapiens_export.engines import default_device, device_name, engine_from_file, engine_from_network
 from sapiens_export.manifest import InstalledEngine
-from sapiens_export.networks.config import CUSTOM_SIZE, HOG_DETECTOR
+from sapiens_export.networks.config import CUSTOM_SIZE, NANODET
+from sapiens_export.networks.nanodet import NanoDet
 from sapiens_export.networks.padding import padded_heads
 from sapiens_export.networks.sapiens import SapiensNetwork
 from sapiens_export.parity import REFERENCE_FILE, parity, reference
@@ -32,13 +40,12 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from sapiens_export.networks.config import DetectorConfig, NetworkConfig
+    from sapiens_export.networks.config import EngineConfig
     from sapiens_export.parity import ParityReport, Reference
     from sapiens_export.sources import Source
 
 UNTRAINED_LICENCE = "none: random weights"
 UNKNOWN_LICENCE = "unknown"
-HOG_LICENCE = "Apache-2.0: OpenCV"
 _TRACED_RUNTIMES = ("python", "torchscript")
 
 
@@ -55,7 +62,7 @@ class EngineOptions:
         precision: What the network computes in. None: bfloat16 for TensorRT, else float32.
         preprocess: "full" normalises like the training; "lite" like the official lite demos, for comparison.
         flip_test: Average the heatmaps with those of the mirrored image, as the reference's evaluation does.
-        licence: Licence of the weights. None: the family's for a released size, else unknown.
+        licence: Licence of the weights. None: that of a released or built-in network, else unknown.
         name: Tells it from other networks for the task in the repository, e.g. "2b": the ensemble is then
             called `depth_2b`. None: clients call it by the name of the task.
     """
@@ -75,14 +82,14 @@ class Export:
     Attributes:
         models: Names of the models in the repository.
         info: What is served.
-        parity: How far the engine is from the network; None: there is no network.
+        parity: How far the engine is from the network.
         trtexec: Command that builds a TensorRT engine from an ONNX one; empty: there is no ONNX file.
         notes: What else has changed in the repository, or could not, in sentences.
     """
 
     models: tuple[str, ...]
     info: ModelInfo
-    parity: ParityReport | None
+    parity: ParityReport
     trtexec: str = ""
     notes: tuple[str, ...] = ()
 
@@ -145,6 +152,8 @@ def check_options(options: EngineOptions) -> None:
 def _optimized(source: Source, info: ModelInfo) -> nn.Module:
     if isinstance(source.network, SapiensNetwork):
         return padded_heads(source.network)
+    if isinstance(source.network, NanoDet):
+        return source.network
     if info.precision != "float32" or info.runtime not in _TRACED_RUNTIMES:
         raise ValueError(
             f"a TorchScript archive that is used as it is becomes a float32 engine of {_TRACED_RUNTIMES}, "
@@ -182,28 +191,18 @@ def export_detector(
             f"runtime of a detector must be one of {_TRACED_RUNTIMES}, got {options.runtime!r}: PyTorch "
             "cannot export these networks to ONNX; leave it out"
         )
+    if options.precision not in (None, "float32"):
+        raise ValueError(
+            f"precision of {detector} must be float32, in which its library computes, got "
+            f"{options.precision!r}; leave it out"
+        )
     on_step(f"loading {detector}")
     loaded = load_detector(detector)
-    licence = options.licence or loaded.licence
-    info = _detector_info(loaded.config, options, licence, file_sha256(loaded.weights))
+    options = replace(options, licence=options.licence or loaded.licence)
+    sha256 = file_sha256(loaded.weights)
+    info = model_info(loaded.config, options, is_trained=True, checkpoint_sha256=sha256)
     new = InstalledEngine(loaded.config, info, serving or Serving(), options.name)
     return _install(_Candidate(new, loaded.network, lambda: loaded.network), repository, on_step)
-
-
-def install_hog_detector(
-    repository: Path, *, serving: Serving | None = None, name: str | None = None
-) -> Export:
-    """Install OpenCV's people detector, which has no engine file.
-
-    Args:
-        repository: Folder of models; made if it is missing.
-        serving: The operator's choices.
-        name: As of `export_detector`.
-    """
-    info = _detector_info(HOG_DETECTOR, _DEFAULTS, HOG_LICENCE, sha256="")
-    new = InstalledEngine(HOG_DETECTOR, info, serving or Serving(), name)
-    written = write_models(repository, new, engine=None, facts={"opencv": cv2.__version__})
-    return Export(written.models, info, parity=None, notes=written.notes)
 
 
 @dataclass(frozen=True)
@@ -275,7 +274,7 @@ def _compared(
     )
 
 
-def _flip_indices(config: NetworkConfig) -> tuple[int, ...]:
+def _flip_indices(config: EngineConfig) -> tuple[int, ...]:
     if config.task is not Task.POSE or not config.labels:
         raise ValueError(
             f"a flip test needs keypoints with names, got {config.task.value} of {config.labels!r}"
@@ -284,7 +283,7 @@ def _flip_indices(config: NetworkConfig) -> tuple[int, ...]:
 
 
 def model_info(
-    config: NetworkConfig, options: EngineOptions, *, is_trained: bool, checkpoint_sha256: str = ""
+    config: EngineConfig, options: EngineOptions, *, is_trained: bool, checkpoint_sha256: str = ""
 ) -> ModelInfo:
     """Return what is told about a served network.
 
@@ -294,7 +293,6 @@ def model_info(
         is_trained: Its weights are not random.
         checkpoint_sha256: Hash of its weight file; empty: there is none, or it is not known.
     """
-    released = UNKNOWN_LICENCE if config.size == CUSTOM_SIZE else FAMILIES[config.family].licence
     return ModelInfo(
         task=config.task.value,
         family=config.family,
@@ -304,23 +302,13 @@ def model_info(
         runtime=options.runtime,
         preprocess=options.preprocess,
         flip_test=options.flip_test,
-        licence=options.licence or (released if is_trained else UNTRAINED_LICENCE),
+        licence=options.licence or (_licence(config) if is_trained else UNTRAINED_LICENCE),
         untrained=not is_trained,
         checkpoint_sha256=checkpoint_sha256,
     )
 
 
-def _detector_info(config: DetectorConfig, options: EngineOptions, licence: str, sha256: str) -> ModelInfo:
-    return ModelInfo(
-        task=config.task.value,
-        family=config.family,
-        size=config.size,
-        labels="",
-        precision=options.precision or "float32",
-        runtime=options.runtime,
-        preprocess="full",
-        flip_test=False,
-        licence=licence,
-        untrained=False,
-        checkpoint_sha256=sha256,
-    )
+def _licence(config: EngineConfig) -> str:
+    if config == NANODET:
+        return NANODET_LICENCE
+    return UNKNOWN_LICENCE if config.size == CUSTOM_SIZE else FAMILIES[config.family].licence

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from sapiens_core.step_settings import PeopleSettings, StepSettings, warmup_parameters
-from sapiens_core.tasks import ENGINE_FILES, HOG_FAMILY, HUMAN, HUMAN_TASKS, IMAGE_HW, PEOPLE_POSE, TASKS
+from sapiens_core.tasks import ENGINE_FILES, HUMAN, HUMAN_TASKS, IMAGE_HW, PEOPLE_POSE, TASKS
 from sapiens_export.networks.config import DetectorConfig
 from sapiens_export.serving import StepChoices
 
@@ -120,11 +120,6 @@ def _parsed(config: str) -> pb.ModelConfig:
         raise ValueError(f"config.pbtxt must be Triton's model config, got: {error}") from error
 
 
-def adapter_file(config: EngineConfig) -> str:
-    """Return the name of the Python file that runs an engine."""
-    return "hog.py" if config.family == HOG_FAMILY else "model.py"
-
-
 def people_config(
     detect: DetectorConfig,
     pose: NetworkConfig,
@@ -169,8 +164,10 @@ def step_settings(config: EngineConfig, serving: Serving, preprocess: Preprocess
         serving: The operator's choices.
         preprocess: How pixels are prepared.
     """
-    fit = config.fit if isinstance(config, DetectorConfig) else "stretch"
-    return StepSettings(config.input_hw, serving.max_batch_size, preprocess, fit)
+    settings = StepSettings(config.input_hw, serving.max_batch_size, preprocess)
+    if isinstance(config, DetectorConfig):
+        return replace(settings, fit=config.fit, min_score=config.min_score)
+    return settings
 
 
 def _engine(
@@ -179,12 +176,8 @@ def _engine(
     message = _step(step, config, serving.at_step(), is_batching=True)
     message.max_batch_size = serving.max_batch_size
     message.dynamic_batching.max_queue_delay_microseconds = serving.queue_delay_us
-    if config.family == HOG_FAMILY:
-        message.default_model_filename = adapter_file(config)
-        message.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=serving.at_step().cpu_instances)
-    else:
-        _add_devices(message, serving)
-        _add_warmup(message, serving, runtime)
+    _add_devices(message, serving)
+    _add_warmup(message, serving, runtime)
     if runtime != "python":
         message.backend, message.platform = _BACKENDS[runtime]
         message.default_model_filename = ENGINE_FILES[runtime]

@@ -18,7 +18,7 @@ import numpy as np
 from sapiens_core.postprocess.normal import unit_normals
 from sapiens_core.postprocess.pose import decoded_keypoints
 from sapiens_core.postprocess.seg import class_map
-from sapiens_core.tasks import PATCHES, PEAKS, TASKS, Task
+from sapiens_core.tasks import MIN_PERSON_SCORE, PATCHES, PEAKS, TASKS, Task
 from sapiens_core.tolerances import MEASURES, MIN_KEYPOINT_SCORE
 
 if TYPE_CHECKING:
@@ -294,11 +294,24 @@ def _cells(outputs: Outputs, heatmap_hw: tuple[int, int]) -> NDArray[np.float64]
     return decoded_keypoints(peaks, scores, patches, blurred_max, heatmap_hw).astype(np.float64)
 
 
+def _box_errors(expected: Reference, outputs: Outputs, wanted: Outputs) -> dict[str, float]:
+    """Compare the boxes of what may be a person; where there is none, as of random weights, all."""
+    is_sure = wanted[1] >= MIN_PERSON_SCORE
+    chosen = is_sure if is_sure.any() else np.ones_like(is_sure)
+    distances, errors = (_differences(*pair)[chosen] for pair in zip(outputs, wanted, strict=True))
+    return {
+        "median_distance": float(np.median(distances)),
+        "p99_distance": float(np.percentile(distances, _TAIL)),
+        "score_error": float(errors.max()),
+    }
+
+
 _COMPARISONS: Mapping[Task, Callable[[Reference, Outputs, Outputs], dict[str, float]]] = {
     Task.DEPTH: _depth_errors,
     Task.NORMAL: _normal_errors,
     Task.SEG: _class_errors,
     Task.POSE: _keypoint_errors,
+    Task.DETECT: _box_errors,
 }
 
 

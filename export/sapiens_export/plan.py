@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sapiens_core.model_info import ModelInfo
     from sapiens_core.tasks import Runtime
-    from sapiens_export.networks.config import NetworkConfig
+    from sapiens_export.networks.config import EngineConfig
     from sapiens_export.serving import Serving
 
 
@@ -31,7 +31,7 @@ _COPIES: Mapping[Runtime, int] = {"python": 2, "torchscript": 2, "onnx": 7, "ten
 
 
 def export_plan(
-    config: NetworkConfig, info: ModelInfo, serving: Serving, name: str | None, repository: Path
+    config: EngineConfig, info: ModelInfo, serving: Serving, name: str | None, repository: Path
 ) -> dict[str, str]:
     """Tell what an export would build and write.
 
@@ -78,7 +78,7 @@ def _check_writable(repository: Path) -> None:
         )
 
 
-def _costs(config: NetworkConfig, info: ModelInfo, serving: Serving) -> dict[str, str]:
+def _costs(config: EngineConfig, info: ModelInfo, serving: Serving) -> dict[str, str]:
     images = serving.max_batch_size * (2 if info.flip_test else 1)
     cost = network_cost(config, batch_size=images, precision=info.precision)
     weights, activations = decimal(cost.weight_bytes), decimal(cost.activation_bytes)

@@ -16,8 +16,8 @@ from sapiens_core.families import FAMILIES
 from sapiens_core.model_info import parity_parameters
 from sapiens_core.tasks import HUMAN, HUMAN_TASKS, PEOPLE_POSE, TASKS, Task
 from sapiens_export.manifest import MANIFEST_FILE, InstalledEngine, installed_engine, manifest
-from sapiens_export.model_config import adapter_file, human_config, model_configs, people_config
-from sapiens_export.networks.config import HOG_DETECTOR, released_network
+from sapiens_export.model_config import human_config, model_configs, people_config
+from sapiens_export.networks.config import NANODET, released_network
 from sapiens_export.serving import Serving
 from sapiens_export.shared_steps import CONFIG_FILE, changes, check_agreement, shared_preprocess
 from sapiens_export.staging import locked, move_in, staging_folder
@@ -160,15 +160,13 @@ def _write_model(folder: Path, config: str, new: InstalledEngine) -> None:
     (folder / CONFIG_FILE).write_text(config)
     if "ensemble_scheduling" in config:
         (folder / VERSION_FOLDER / _PLACEHOLDER_FILE).write_text("Object storage keeps no empty folders.\n")
-    is_engine = folder.name == new.spec.engine.name
-    if is_engine and new.info.runtime != "python":
+    if folder.name == new.spec.engine.name and new.info.runtime != "python":
         return
-    file = adapter_file(new.config) if is_engine else _ADAPTER_FILE
     name = _adapters(new).get(folder.name, folder.name)
-    adapter = files("sapiens_export") / "model_repository" / name / VERSION_FOLDER / file
+    adapter = files("sapiens_export") / "model_repository" / name / VERSION_FOLDER / _ADAPTER_FILE
     if adapter.is_file():
         with as_file(adapter) as path:
-            shutil.copyfile(path, folder / VERSION_FOLDER / file)
+            shutil.copyfile(path, folder / VERSION_FOLDER / _ADAPTER_FILE)
 
 
 def _adapters(new: InstalledEngine) -> dict[str, str]:
@@ -252,9 +250,9 @@ def write_released_configs(repository: Path) -> None:
     networks = {task: released_network(task, size) for task in TASKS if task is not Task.DETECT}
     configs = {
         HUMAN: human_config(),
-        PEOPLE_POSE.name: people_config(HOG_DETECTOR, networks[Task.POSE], Serving(), parameters={}),
+        PEOPLE_POSE.name: people_config(NANODET, networks[Task.POSE], Serving(), parameters={}),
     }
-    engines: list[EngineConfig] = [*networks.values(), HOG_DETECTOR]
+    engines: list[EngineConfig] = [*networks.values(), NANODET]
     for network in engines:
         configs |= model_configs(network, Serving(), parameters={})
     for name, text in configs.items():

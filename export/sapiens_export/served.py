@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sapiens_core.tasks import PEAK_PATCH, Task
+from sapiens_core.tasks import PEAK_PATCH, TASKS, Task
+from sapiens_export.networks.nanodet import CandidateReduction, NanoDet
 from sapiens_export.networks.sapiens import SapiensNetwork
 
 if TYPE_CHECKING:
@@ -29,10 +30,10 @@ class ServedNetwork(nn.Module):
     """A network between its normalisation and its reduction, so that few bytes travel to it and from it.
 
     Args:
-        network: (B, 3, H, W) float, normalised RGB, to (B, C, h, w).
+        network: (B, 3, H, W) float, normalised RGB, to (B, C, h, w), or (B, C, cells) of a detector.
         normalization: Statistics it was trained with.
         task: What it predicts, which decides on the reduction: logits leave as float16, heatmaps as their
-            peaks.
+            peaks, a detector's cells as boxes.
         precision: What the network computes in, from its first layer to the one before the last. The
             normalisation, the last layer, the flip test's mean and the reduction stay float32: where outputs
             leave in eight bits, a slope becomes steps.
@@ -57,7 +58,7 @@ class ServedNetwork(nn.Module):
         if precision != "float32":
             network = _in_precision(network, self.compute_dtype)
         self.network = network if flip_indices is None else FlipAveraged(network, flip_indices)
-        self.reduction = PoseReduction() if task is Task.POSE else None
+        self.reduction = _reduction(task)
         self.dtype = torch.float16 if task is Task.SEG else torch.float32
         self.register_buffer("mean", torch.tensor(normalization.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(normalization.std).view(1, 3, 1, 1), persistent=False)
@@ -79,13 +80,18 @@ class ServedNetwork(nn.Module):
         return self.reduction(outputs.float()) if self.reduction else outputs.to(self.dtype)
 
 
+def _reduction(task: Task) -> nn.Module | None:
+    if task is Task.DETECT:
+        return CandidateReduction(TASKS[task].network_hw)
+    return PoseReduction() if task is Task.POSE else None
+
+
 def _in_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Return a copy of a network with weights of another type, but for its last layer.
+    """Return a copy of a network with weights of another type, but for its last layers.
 
     The weights are not copied before that.
     """
-    last_layer = network.last_layer if isinstance(network, SapiensNetwork) else None
-    kept = {id(tensor) for tensor in last_layer.parameters()} if last_layer else set()
+    kept = {id(tensor) for layer in _last_layers(network) for tensor in layer.parameters()}
     tensors = [*network.parameters(), *network.buffers()]
     tensors = [tensor for tensor in tensors if id(tensor) not in kept]
     cast = {id(tensor): tensor.detach().to(dtype) for tensor in tensors if tensor.is_floating_point()}
@@ -95,6 +101,13 @@ def _in_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:
         if (key := id(tensor)) in cast
     }
     return copy.deepcopy(network, memo)
+
+
+def _last_layers(network: nn.Module) -> list[nn.Module]:
+    if isinstance(network, NanoDet):
+        return network.last_layers
+    last_layer = network.last_layer if isinstance(network, SapiensNetwork) else None
+    return [last_layer] if last_layer else []
 
 
 class FlipAveraged(nn.Module):

@@ -1,8 +1,9 @@
-"""Where a network comes from: a weight file, or chance."""
+"""Where a network comes from: a weight file, this package, or chance."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib.resources import as_file, files
 from typing import TYPE_CHECKING
 
 from sapiens_export.checkpoints import (
@@ -14,6 +15,8 @@ from sapiens_export.checkpoints import (
     random_network,
     recognised_network,
 )
+from sapiens_export.networks.config import NANODET
+from sapiens_export.networks.nanodet import NanoDet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from sapiens_core.tasks import Task
-    from sapiens_export.networks.config import NetworkConfig
+    from sapiens_export.networks.config import EngineConfig, NetworkConfig
+
+_NANODET_FILE = "nanodet.safetensors"
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,8 @@ class Source:
     """Where a network comes from.
 
     Attributes:
-        network: The network in evaluation mode: (B, 3, H, W) float, normalised RGB, to (B, C, h, w) float.
+        network: The network in evaluation mode: (B, 3, H, W) float, normalised RGB, to what `ServedNetwork`
+            reduces.
         config: Its architecture.
         checkpoint_sha256: Hash of its weight file; None for random weights.
         seed: Seed of random weights; None: there are none, or it is not known.
@@ -38,7 +44,7 @@ class Source:
     """
 
     network: nn.Module
-    config: NetworkConfig
+    config: EngineConfig
     checkpoint_sha256: str | None
     seed: int | None = None
     origin: Mapping[str, object] = field(default_factory=dict)
@@ -78,3 +84,12 @@ def _loaded_network(config: NetworkConfig, weights: Mapping[str, Tensor], checkp
 def source_from_seed(config: NetworkConfig, seed: int) -> Source:
     """Make an untrained network, for trying things out."""
     return Source(random_network(config, seed), config, checkpoint_sha256=None, seed=seed)
+
+
+def built_in_detector() -> Source:
+    """Load the detector whose weights are part of this package."""
+    with as_file(files("sapiens_export") / "data" / _NANODET_FILE) as path:
+        weights, sha256 = load_state_dict(path), file_sha256(path)
+    network = NanoDet()
+    network.load_state_dict(weights)
+    return Source(network.eval(), NANODET, sha256)

@@ -49,13 +49,12 @@ class Verification:
 
 
 def engine_folders(repository: Path) -> list[Path]:
-    """Return the folders of a repository's engines, but for the built-in detector's, which is no network.
+    """Return the folders of a repository's engines.
 
     Raises:
         ValueError: There is none.
     """
-    engines = sorted(path.parent for path in repository.glob("*_engine/config.pbtxt"))
-    folders = [folder for folder in engines if not (folder / VERSION_FOLDER / "hog.py").is_file()]
+    folders = sorted(path.parent for path in repository.glob("*_engine/config.pbtxt"))
     if not folders:
         raise ValueError(
             f"{repository} must have engines that `sapiens export` wrote from networks, got none; give the "

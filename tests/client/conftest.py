@@ -91,7 +91,7 @@ def config(outputs: dict[str, str], model: ModelInfo | None, *more: str, kind: s
 
 CPU = "instance_group [ { kind: KIND_CPU count: 1 } ]"
 TWO_CPUS = "instance_group [ { kind: KIND_CPU count: 2 } ]"
-HOG = replace(MODEL, task="detect", family="opencv-hog", size="default", licence="Apache-2.0")
+NANODET = replace(MODEL, task="detect", family="nanodet", size="g", licence="Apache-2.0")
 
 STAND_INS = {
     "depth": config(DEPTH, MODEL, ENSEMBLE, kind="ensemble"),
@@ -101,7 +101,7 @@ STAND_INS = {
     "seg": config(CLASS_MAP, replace(MODEL, task="seg", labels="goliath"), CPU),
     "features": config(FEATURES, replace(MODEL, task="features"), CPU),
     "human": config(DEPTH | NORMALS | CLASS_MAP, None, CPU),
-    "detect": config(DETECTIONS, HOG, CPU),
+    "detect": config(DETECTIONS, NANODET, CPU),
     "people_pose": config(PEOPLE, replace(MODEL, task="pose", labels="coco"), CPU, FALLBACK_INPUT),
 }
 

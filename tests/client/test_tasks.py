@@ -112,7 +112,7 @@ def test_all_requests_of_a_call_share_its_deadline(pose_client, photo):
 def test_detections_are_boxes_with_scores(client, photo):
     result = client.detect(photo)
     assert (result.bboxes.shape, result.scores.shape) == ((9, 4), (9,))
-    assert (result.model.family, result.image_hw) == ("opencv-hog", (120, 90))
+    assert (result.model.family, result.image_hw) == ("nanodet", (120, 90))
 
 
 def test_people_have_the_keypoints_of_the_pose_network_and_the_scores_of_the_detector(client, photo):

@@ -17,10 +17,14 @@ from torch.nn import functional
 
 from sapiens_core.tasks import NORMALIZATIONS, Precision, Task
 from sapiens_export.checkpoints import network_from_weights, random_network
-from sapiens_export.networks.config import NetworkConfig
+from sapiens_export.exporter import EngineOptions, model_info
+from sapiens_export.manifest import InstalledEngine
+from sapiens_export.networks.config import NANODET, NetworkConfig
 from sapiens_export.networks.sapiens import SapiensNetwork
 from sapiens_export.parity import parity_pixels
+from sapiens_export.repository import Written, write_models
 from sapiens_export.served import ServedNetwork
+from sapiens_export.serving import Serving
 
 GOLDEN_OF_TASK = {
     Task.DEPTH: "depth",
@@ -97,6 +101,19 @@ def served() -> Callable[..., ServedNetwork]:
         ).eval()
 
     return module
+
+
+@pytest.fixture(scope="session")
+def install_detector() -> Callable[..., Written]:
+    """A function (repository, operator's choices) that writes a detector's models without its engine."""
+
+    def install(repository: Path, serving: Serving | None = None) -> Written:
+        info = model_info(NANODET, EngineOptions(), is_trained=True)
+        return write_models(
+            repository, InstalledEngine(NANODET, info, serving or Serving()), engine=None, facts={}
+        )
+
+    return install
 
 
 @pytest.fixture

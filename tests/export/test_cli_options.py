@@ -81,14 +81,27 @@ def test_the_flip_test_is_an_option_of_pose(options, run, golden_networks, tmp_p
     assert manifest["flip_test"] is bool(options)
 
 
-@pytest.mark.parametrize("options", [(), ("--detector", "hog")], ids=["default", "by name"])
+@pytest.mark.parametrize("options", [(), ("--detector", "nanodet")], ids=["default", "by name"])
 def test_the_built_in_detector_is_the_default(options, run, tmp_path):
     result = run("detect", *options)
     assert result.exit_code == 0, result.output
     assert "detect_engine" in result.output
-    assert "licence of the weights: Apache-2.0: OpenCV" in result.output
-    assert "parity" not in result.output
-    assert (tmp_path / "models" / "detect_engine" / "1" / "hog.py").is_file()
+    assert "licence of the weights: Apache-2.0\n" in result.output
+    assert "parity: max error" in result.output
+    assert (tmp_path / "models" / "detect_engine" / "1" / "model.pt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("runtime", "precision", "file"),
+    [("torchscript", "bfloat16", "model.pt"), ("onnx", "float16", "model.onnx")],
+)
+def test_the_built_in_detector_is_exported_like_other_networks(runtime, precision, file, run, tmp_path):
+    result = run("detect", "--runtime", runtime, "--precision", precision, "--name", "small")
+    assert result.exit_code == 0, result.output
+    manifest = json.loads((tmp_path / "models" / "detect_small_engine" / "manifest.json").read_text())
+    assert (manifest["family"], manifest["size"], manifest["precision"]) == ("nanodet", "g", precision)
+    assert list(manifest["engine_sha256"]) == [file]
+    assert manifest["licence"] == "Apache-2.0"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +111,7 @@ def test_the_built_in_detector_is_the_default(options, run, tmp_path):
         (("detect", "--random-weights", "--seed", "1"), "detect takes no --random-weights, --seed"),
         (("depth", "--random-weights", "--flip-test"), "depth takes no --flip-test"),
         (("seg", "--random-weights", "--keypoints", "17"), "seg takes no --keypoints"),
-        (("pose", "--random-weights", "--detector", "hog"), "pose takes no --detector"),
+        (("pose", "--random-weights", "--detector", "nanodet"), "pose takes no --detector"),
         (("pose", "--random-weights", "--size", "1b", "--keypoints", "18"), "one of 308, 133, 17, got '18'"),
         (("seg", "--checkpoint", "x", "--classes", "ade"), "goliath, cihp, lip, seg_face, got 'ade'"),
         (("pose", "--random-weights", "--network", "n", "--keypoints", "17"), "--network and --keypoints"),
@@ -111,8 +124,9 @@ def test_the_built_in_detector_is_the_default(options, run, tmp_path):
         (("depth", "--random-weights"), "--random-weights needs an architecture; give --size or --network"),
         (("depth", "--random-weights", "--network", "absent.json"), "absent.json"),
         (("depth", "--size", "1b", "--runtime", "onnx", "--precision", "bfloat16"), "float32 or float16"),
-        (("detect", "--runtime", "torchscript"), "run by Python; leave --runtime out"),
-        (("detect", "--licence", "mine"), "has OpenCV's licence; leave --licence out"),
+        (("detect", "--licence", "mine"), "built-in detector is under Apache-2.0; leave --licence out"),
+        (("detect", "--detector", "x/y", "--precision", "float16"), "--precision is for the built-in"),
+        (("detect", "--detector", "x/y", "--plan"), "--plan is for the built-in detector; leave it or"),
         (("detect", "--tensorrt-accelerator"), "--tensorrt-accelerator is for --runtime onnx"),
         (("detect", "--name", "a_raw"), "name must be at most 40 small letters"),
         (("detect", "--gpus", "first"), "--gpus must be numbers such as 1,4, or all, got 'first'"),
@@ -141,9 +155,9 @@ def test_the_operator_s_choices_are_options(run, tmp_path):
 
 def test_the_operator_s_choices_may_be_in_a_file(run, tmp_path):
     (tmp_path / "serving.yaml").write_text("max_batch_size: 3\nmax_queue_size: 7\n")
-    result = run("detect", "--serving", tmp_path / "serving.yaml", "--max-queue-size", 9, "--name", "hog")
+    result = run("detect", "--serving", tmp_path / "serving.yaml", "--max-queue-size", 9, "--name", "b")
     assert result.exit_code == 0, result.output
-    config = (tmp_path / "models" / "detect_hog_engine" / "config.pbtxt").read_text()
+    config = (tmp_path / "models" / "detect_b_engine" / "config.pbtxt").read_text()
     assert "max_batch_size: 3\n" in config
     assert "max_queue_size: 9\n" in config
 

@@ -26,7 +26,7 @@ from sapiens_core.step_settings import StepSettings
 from sapiens_core.tasks import ENGINE_FILES
 from sapiens_export.checkpoints import file_sha256
 from sapiens_export.engines import engine_from_torchscript
-from sapiens_export.exporter import export_detector, export_engine, install_hog_detector
+from sapiens_export.exporter import EngineOptions, export_detector, export_engine
 from sapiens_export.hub import Hub
 from sapiens_export.networks.detectors import load_detector
 from sapiens_export.parity import in_order_of
@@ -158,6 +158,7 @@ def test_the_manifest_tells_where_the_detector_comes_from(folder, repository):
         "input_hw": list(INPUT_HW),
         "num_outputs": 20,
         "fit": "stretch",
+        "min_score": 0.3,
     }
 
 
@@ -168,39 +169,43 @@ def test_statistics_of_the_processor_are_the_engines_first_layer(tmp_path):
     np.testing.assert_allclose(network.std.flatten(), [25.5, 51, 76.5], rtol=1e-6)
 
 
-def test_the_built_in_detector_needs_no_file(tmp_path):
-    export = install_hog_detector(tmp_path)
-    assert sorted(export.models) == ["detect", "detect_engine", "detect_postprocess", "detect_preprocess"]
-    assert [path.name for path in (tmp_path / "detect_engine" / "1").iterdir()] == ["hog.py"]
-    assert (export.info.family, export.info.licence, export.info.untrained) == (
-        "opencv-hog",
-        "Apache-2.0: OpenCV",
-        False,
-    )
-    assert 'default_model_filename: "hog.py"' in (tmp_path / "detect_engine" / "config.pbtxt").read_text()
-
-
-def test_one_detector_replaces_another(repository, tmp_path):
+def test_one_detector_replaces_another(repository, install_detector, tmp_path):
     shutil.copytree(repository, tmp_path / "models")
-    install_hog_detector(tmp_path / "models")
-    assert [path.name for path in (tmp_path / "models/detect_engine/1").iterdir()] == ["hog.py"]
-    assert "letterbox" not in (repository / "detect_preprocess/config.pbtxt").read_text()
-    assert "letterbox" in (tmp_path / "models/detect_preprocess/config.pbtxt").read_text()
+    install_detector(tmp_path / "models")
+    assert [path.name for path in (tmp_path / "models/detect_engine/1").iterdir()] == ["model.py"]
+    for setting in ("letterbox", "min_score"):
+        assert setting not in (repository / "detect_postprocess/config.pbtxt").read_text()
+        assert setting in (tmp_path / "models/detect_postprocess/config.pbtxt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (EngineOptions(runtime="onnx"), "runtime of a detector must be one of"),
+        (EngineOptions(precision="float16"), "must be float32, in which its library computes, got 'float16'"),
+    ],
+    ids=["runtime", "precision"],
+)
+def test_what_a_librarys_detector_cannot_become_is_refused(options, message, folder, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        export_detector(str(folder), tmp_path / "models", options)
+    assert not (tmp_path / "models").exists()
 
 
 @pytest.mark.parametrize("detector_first", [True, False])
 def test_a_repository_with_a_detector_and_a_pose_network_gets_both_in_one(
-    detector_first, golden_networks, tmp_path
+    detector_first, golden_networks, install_detector, tmp_path
 ):
     steps = [
-        lambda: install_hog_detector(tmp_path),
+        lambda: install_detector(tmp_path),
         lambda: export_engine(
             source_from_seed(golden_networks["pose17"], 0), tmp_path, serving=Serving(max_batch_size=3)
         ),
     ]
-    first, second = (step() for step in (steps if detector_first else steps[::-1]))
-    assert "people_pose" not in first.models
-    assert "people_pose" in second.models
+    first, second = steps if detector_first else steps[::-1]
+    first()
+    assert not (tmp_path / "people_pose").exists()
+    second()
     text = (tmp_path / "people_pose" / "config.pbtxt").read_text()
     model = text_format.Parse(text, model_config_pb2.ModelConfig())
     facts = {name: parameter.string_value for name, parameter in model.parameters.items()}

@@ -8,7 +8,7 @@ from tritonclient.grpc import model_config_pb2
 from sapiens_core.step_settings import warmup_sizes
 from sapiens_core.tasks import TASKS, Runtime, Task
 from sapiens_export.model_config import model_configs, people_config
-from sapiens_export.networks.config import HOG_DETECTOR, released_network
+from sapiens_export.networks.config import NANODET, released_network
 from sapiens_export.repository import write_released_configs
 from sapiens_export.serving import Serving
 
@@ -22,7 +22,7 @@ def parsed(text):
 
 
 def configs(task, serving=None, runtime="python", **options):
-    network = HOG_DETECTOR if task is Task.DETECT else released_network(task, "0.3b")
+    network = NANODET if task is Task.DETECT else released_network(task, "0.3b")
     parameters = {"untrained": "true"}
     texts = model_configs(network, serving or Serving(), runtime=runtime, parameters=parameters, **options)
     return {name: parsed(text) for name, text in texts.items()}
@@ -79,11 +79,12 @@ def test_the_operators_choices_reach_the_configs():
 def test_people_are_posed_in_batches_of_the_pose_engine_by_as_many_processes_as_told():
     serving = Serving(max_batch_size=7, people_instances=3)
     pose = released_network(Task.POSE, "0.3b")
-    model = parsed(people_config(HOG_DETECTOR, pose, serving, parameters={"licence": "x"}))
+    model = parsed(people_config(NANODET, pose, serving, parameters={"licence": "x"}))
     texts = {name: parameter.string_value for name, parameter in model.parameters.items()}
     assert model.instance_group[0].count == 3
     assert texts["pose_max_batch_size"] == "7"
     assert (texts["num_keypoints"], texts["detect_fit"], texts["licence"]) == ("308", "letterbox", "x")
+    assert texts["detect_min_score"] == "0.4"
 
 
 @pytest.mark.parametrize(
@@ -148,11 +149,11 @@ def test_engines_run_as_often_as_the_operator_says_and_where(serving, groups, ru
         assert [kinds.Name(group.kind) for group in models[step].instance_group] == ["KIND_CPU"]
 
 
-def test_the_built_in_detector_stays_on_the_cpu():
+def test_the_built_in_detector_runs_where_other_networks_do():
     (group,) = configs(Task.DETECT, Serving(gpus=(0,), instances=2, cpu_instances=3))[
         "detect_engine"
     ].instance_group
-    assert (group.kind, group.count) == (model_config_pb2.ModelInstanceGroup.KIND_CPU, 3)
+    assert (group.kind, group.count) == (model_config_pb2.ModelInstanceGroup.KIND_GPU, 2)
 
 
 @pytest.mark.parametrize("runtime", ["torchscript", "onnx", "tensorrt"])

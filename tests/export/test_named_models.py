@@ -9,7 +9,7 @@ from tritonclient.grpc import model_config_pb2
 
 from sapiens_core.model_info import ModelInfo
 from sapiens_core.tasks import TASKS, Task
-from sapiens_export.exporter import EngineOptions, export_engine, install_hog_detector
+from sapiens_export.exporter import EngineOptions, export_engine
 from sapiens_export.manifest import InstalledEngine
 from sapiens_export.repository import check_models, write_models
 from sapiens_export.serving import Serving
@@ -158,8 +158,10 @@ def test_dense_networks_may_have_batches_of_their_own(entry, tmp_path):
     check_models(tmp_path, entry("2b", Serving(max_batch_size=8)))
 
 
-def test_only_networks_without_a_name_complete_human_and_people_pose(entry, golden_networks, tmp_path):
-    install_hog_detector(tmp_path)
+def test_only_networks_without_a_name_complete_human_and_people_pose(
+    entry, golden_networks, install_detector, tmp_path
+):
+    install_detector(tmp_path)
     for task in ("depth", "normal", "seg", "pose17"):
         network = golden_networks[task]
         write_models(tmp_path, entry("2b", network=network), engine=None, facts={})

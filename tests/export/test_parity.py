@@ -293,6 +293,11 @@ def test_the_limits_of_reduced_precision_are_those_that_are_promised():
         assert LIMITS[precision][Task.NORMAL] == {"mean_angle": 0.5, "p99_angle": 3}
         assert LIMITS[precision][Task.SEG] == {"unequal_classes": 0.005}
         assert LIMITS[precision][Task.POSE] == {"median_distance": 0.1, "p99_distance": 1}
+        assert LIMITS[precision][Task.DETECT] == {
+            "median_distance": 0.5,
+            "p99_distance": 3,
+            "score_error": 0.02,
+        }
 
 
 def test_every_limit_is_of_a_known_measure():
@@ -300,6 +305,40 @@ def test_every_limit_is_of_a_known_measure():
     assert names <= MEASURES.keys()
 
 
-def test_there_are_no_detectors_of_reduced_precision():
-    with pytest.raises(ValueError, match="precision of detect must be one of \\['float32'\\], got 'float16'"):
-        limits(Task.DETECT, "float16", untrained=False)
+@pytest.fixture
+def boxes_found():
+    """What a detector answers: one person in the first of two images, and cells that are none."""
+    rng = np.random.default_rng(0)
+    bboxes = rng.uniform(0, 400, (2, 50, 4)).astype(np.float32)
+    scores = np.full((2, 50), 0.2, np.float32)
+    scores[0, :3] = 0.9, 0.8, 0.7
+    return Reference(Task.DETECT, parity_pixels((416, 416)), [bboxes, scores], (416, 416))
+
+
+@pytest.mark.parametrize(
+    ("box", "shift", "score", "is_passed"),
+    [(0, 0.4, 0.01, True), (0, 9.0, 0.0, False), (0, 0.0, 0.03, False), (9, 9.0, 0.03, True)],
+    ids=["a little", "its place", "its score", "no person"],
+)
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_boxes_of_persons_must_stay_where_they_are(precision, box, shift, score, is_passed, boxes_found):
+    bboxes, scores = (output.copy() for output in boxes_found.outputs)
+    bboxes[0, box] += shift
+    scores[0, box] += score
+    allowed = limits(Task.DETECT, precision, untrained=False)
+    engine = answering(boxes_found, bboxes, scores)
+    report = parity(engine, boxes_found, allowed, max_batch_size=4)
+    assert report.is_passed is is_passed, str(report)
+
+
+def test_boxes_in_another_order_are_the_same_boxes(boxes_found):
+    order = np.random.default_rng(1).permutation(50)
+    values = values_of(boxes_found, *(output[:, order] for output in boxes_found.outputs))
+    assert set(values.values()) == {0}
+
+
+def test_where_nobody_is_all_boxes_are_compared(boxes_found):
+    bboxes, scores = boxes_found.outputs
+    nobody = replace(boxes_found, outputs=[bboxes, np.minimum(scores, 0.2)])
+    values = values_of(nobody, bboxes + 2, nobody.outputs[1])
+    assert values["median_distance"] == pytest.approx(2, abs=1e-3)

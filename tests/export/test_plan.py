@@ -97,3 +97,14 @@ def test_a_repository_that_cannot_be_made_is_in_the_way(plan, tmp_path):
     result, facts = plan("depth", "--size", "0.3b")
     assert result.exit_code == 1
     assert facts["in the way"].startswith(f"repository must be a folder that can be written to, {tmp_path}")
+
+
+def test_the_built_in_detector_is_planned_too(plan, tmp_path):
+    result, facts = plan("detect", "--precision", "float16")
+    assert result.exit_code == 0, result.output
+    assert facts["weights"] == "part of this package"
+    assert facts["network"] == "detect nanodet g: 3.8 million parameters, 0.002 TMAC per image"
+    assert facts["engine"] == "python in float16, batches of 1 to 4, about 7.5 MB"
+    assert facts["licence"] == "Apache-2.0"
+    assert facts["new models"] == "detect, detect_engine, detect_postprocess, detect_preprocess"
+    assert not (tmp_path / "models").exists()

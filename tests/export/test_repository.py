@@ -14,7 +14,7 @@ import pytest
 
 from sapiens_core.tasks import Task
 from sapiens_export import exporter
-from sapiens_export.exporter import UNKNOWN_LICENCE, EngineOptions, export_engine, install_hog_detector
+from sapiens_export.exporter import UNKNOWN_LICENCE, EngineOptions, export_engine
 from sapiens_export.networks.config import released_network
 from sapiens_export.serving import Serving, serving_values
 from sapiens_export.sources import source_from_seed
@@ -28,13 +28,13 @@ def contents(folder):
 
 
 @pytest.mark.skipif(not os.access(OTHER_DEVICE, os.W_OK), reason="there is no second device")
-def test_a_repository_behind_a_link_may_be_on_another_device(tmp_path):
+def test_a_repository_behind_a_link_may_be_on_another_device(install_detector, tmp_path):
     target = OTHER_DEVICE / f"sapiens-{os.getpid()}" / "models"
     target.mkdir(parents=True)
     (tmp_path / "models").symlink_to(target)
     try:
-        install_hog_detector(tmp_path / "models")
-        assert (target / "detect_engine" / "1" / "hog.py").is_file()
+        install_detector(tmp_path / "models")
+        assert (target / "detect_engine" / "1" / "model.py").is_file()
         assert list(tmp_path.iterdir()) == [tmp_path / "models"]
     finally:
         subprocess.run(["rm", "-r", target.parent], check=True)
@@ -62,8 +62,8 @@ def test_a_repository_that_is_a_file_is_refused_before_the_work(tiny_network, tm
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-def test_the_old_models_are_put_back_if_a_move_fails(error, tmp_path, monkeypatch):
-    install_hog_detector(tmp_path)
+def test_the_old_models_are_put_back_if_a_move_fails(error, install_detector, tmp_path, monkeypatch):
+    install_detector(tmp_path)
     before = contents(tmp_path)
     rename, moves = Path.rename, []
 
@@ -76,17 +76,17 @@ def test_the_old_models_are_put_back_if_a_move_fails(error, tmp_path, monkeypatc
 
     monkeypatch.setattr(Path, "rename", failing)
     with pytest.raises(error):
-        install_hog_detector(tmp_path, serving=Serving(max_batch_size=7))
+        install_detector(tmp_path, serving=Serving(max_batch_size=7))
     assert error in moves
     assert contents(tmp_path) == before
 
 
-def test_exports_at_the_same_time_do_not_mix(tmp_path):
+def test_exports_at_the_same_time_do_not_mix(install_detector, tmp_path):
     sizes = range(1, 9)
     with ThreadPoolExecutor(len(sizes)) as pool:
         list(
             pool.map(
-                lambda size: install_hog_detector(tmp_path, serving=Serving(max_batch_size=size)),
+                lambda size: install_detector(tmp_path, serving=Serving(max_batch_size=size)),
                 sizes,
             )
         )

@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from sapiens_core.model_info import ModelInfo
 from sapiens_export.cli import export_command
-from sapiens_export.exporter import install_hog_detector
 from sapiens_export.manifest import InstalledEngine, installed_engine
 from sapiens_export.networks.config import DetectorConfig
 from sapiens_export.repository import check_models, write_models
@@ -158,8 +157,10 @@ def test_exporting_again_replaces_a_manifest_that_cannot_be_read(damage, entry, 
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_the_damaged_manifest_of_another_engine_is_in_no_export_s_way(damage, entry, tmp_path):
-    install_hog_detector(tmp_path)
+def test_the_damaged_manifest_of_another_engine_is_in_no_export_s_way(
+    damage, entry, install_detector, tmp_path
+):
+    install_detector(tmp_path)
     for network in ("depth", "pose17"):
         write(tmp_path, entry(network))
     before = (tmp_path / "people_pose" / "config.pbtxt").read_text()
@@ -168,7 +169,7 @@ def test_the_damaged_manifest_of_another_engine_is_in_no_export_s_way(damage, en
         manifest.write_text(DAMAGE[damage](manifest.read_text()))
     assert write(tmp_path, entry("normal")) == ()
     assert write(tmp_path, entry("depth", name="2b")) == ()
-    (note,) = install_hog_detector(tmp_path, serving=Serving(max_batch_size=3)).notes
+    (note,) = install_detector(tmp_path, serving=Serving(max_batch_size=3)).notes
     assert note.startswith("people_pose is left as it is: ")
     assert "pose_engine/manifest.json must be" in note
     assert (tmp_path / "people_pose" / "config.pbtxt").read_text() == before

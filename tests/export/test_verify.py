@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 from sapiens_core.tasks import Task
 from sapiens_export.checkpoints import file_sha256
 from sapiens_export.cli_verify import verify_command
-from sapiens_export.exporter import EngineOptions, export_engine, install_hog_detector
+from sapiens_export.exporter import EngineOptions, export_engine
 from sapiens_export.manifest import installed_engine
-from sapiens_export.sources import Source, source_from_seed
+from sapiens_export.sources import Source, built_in_detector, source_from_seed
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def exported(trained, tiny_weights, tmp_path_factory):
         (trained(Task.POSE), EngineOptions(runtime="torchscript", flip_test=True)),
     ):
         export_engine(Source(network, network.config, "ab" * 32), repository, options)
-    install_hog_detector(repository)
+    export_engine(built_in_detector(), repository, EngineOptions(precision="float16"))
     return repository
 
 
@@ -54,8 +54,13 @@ def test_engines_pass_without_their_checkpoints(repository):
     result = verify(repository, "--json")
     assert result.exit_code == 0, result.output
     seen = outcomes(result)
-    assert list(seen) == ["depth_engine", "depth_onnx_engine", "pose_engine"]
-    assert [outcome["precision"] for outcome in seen.values()] == ["bfloat16", "float16", "float32"]
+    assert list(seen) == ["depth_engine", "depth_onnx_engine", "detect_engine", "pose_engine"]
+    assert [outcome["precision"] for outcome in seen.values()] == [
+        "bfloat16",
+        "float16",
+        "float16",
+        "float32",
+    ]
     limits = {m["name"]: m["limit"] for m in seen["depth_engine"]["report"]["measures"]}
     assert limits == {"max_error": None, "mean_error": 0.005, "lost_levels": 0.25}
 
@@ -139,7 +144,6 @@ def test_what_no_server_could_load_is_told(repository):
 
 
 def test_a_folder_without_engines_is_named(tmp_path):
-    install_hog_detector(tmp_path)
     result = verify(tmp_path)
     assert result.exit_code == 1
     assert "must have engines that `sapiens export` wrote from networks, got none" in result.output

@@ -125,7 +125,7 @@ def test_the_table_names_all_weights_of_a_task(run):
 def test_who_asks_for_detectors_is_told_where_they_are(run):
     result = run("--task", "detect")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert "`sapiens export detect` takes OpenCV's" in result.stderr
+    assert "`sapiens export detect` takes NanoDet-g" in result.stderr
     assert run("--task", "detect", "--json").stdout == "[]\n"
 
 

@@ -17,8 +17,8 @@ from sapiens_core.tasks import ENGINE_FILES, Task
 from sapiens_export import pipeline
 from sapiens_export.checkpoints import network_from_weights
 from sapiens_export.engines import Engine, engine_from_torchscript
-from sapiens_export.exporter import EngineOptions, export_engine, install_hog_detector
-from sapiens_export.sources import Source, source_from_seed
+from sapiens_export.exporter import EngineOptions, export_engine
+from sapiens_export.sources import Source, built_in_detector, source_from_seed
 from sapiens_server import RunningServer, serve
 
 BUCKET = "bucket"
@@ -49,7 +49,7 @@ def tasks_repository(export_golden, tmp_path_factory) -> Path:
     repository = tmp_path_factory.mktemp("tasks") / "models"
     for name in ("depth", "normal", "seg", "pose17", "pretrain"):
         export_golden(name, repository)
-    install_hog_detector(repository)
+    export_engine(built_in_detector(), repository)
     return repository
 
 

@@ -20,7 +20,7 @@ def test_the_table_tells_networks_labels_engines_and_licences(run):
     rows = {words[0]: " ".join(words[1:]) for words in map(cells, shown.stdout.splitlines()) if words[0]}
     assert list(rows)[1:] == ["depth", "normal", "seg", "pose", "features", "detect"]
     assert "sapiens custom 17 coco python float32" in rows["pose"]
-    assert "opencv-hog" in rows["detect"]
+    assert "nanodet" in rows["detect"]
 
 
 def cells(line):

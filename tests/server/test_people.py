@@ -8,20 +8,22 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from sapiens_core.hog import hog_candidates
 from sapiens_core.step_settings import PeopleSettings, StepSettings
 from sapiens_core.tasks import ENGINE_FILES
 from sapiens_export import pipeline
 from sapiens_export.engines import engine_from_torchscript
-from sapiens_export.exporter import install_hog_detector
+from sapiens_export.exporter import export_engine
+from sapiens_export.model_config import step_settings
+from sapiens_export.networks.config import NANODET
 from sapiens_export.serving import Serving
+from sapiens_export.sources import built_in_detector
 from sapiens_server import serve
 
 MAX_BATCH_SIZE = 4
 SETTINGS = PeopleSettings(
-    StepSettings((640, 640), MAX_BATCH_SIZE, fit="letterbox"), StepSettings((64, 48), MAX_BATCH_SIZE), 17
+    step_settings(NANODET, Serving()), StepSettings((64, 48), MAX_BATCH_SIZE), num_keypoints=17
 )
-PERSONS = [(110, 440, 300), (330, 400, 250), (530, 440, 280)]
+PORTRAITS = [(20, 20, 240), (300, 10, 300), (30, 280, 190)]  # left, top, side
 SLOW, UNCOUNTABLE = 255, 254
 
 # Takes the place of the built-in detector: finds as many people as the image is red.
@@ -44,9 +46,9 @@ def find(pixels):
         time.sleep(1)
         count = 1
     rows, columns = np.divmod(np.arange(count), 10)
-    bboxes, scores = np.zeros((1, 100, 4), np.float32), np.zeros((1, 100), np.float32)
-    bboxes[0, :count] = np.stack([columns * 60, rows * 90, columns * 60 + 40, rows * 90 + 70], axis=1)
-    scores[0, :count] = np.linspace(0.4, 0.9, count)
+    bboxes, scores = np.zeros((1, 500, 4), np.float32), np.zeros((1, 500), np.float32)
+    bboxes[0, :count] = np.stack([columns * 40, rows * 60, columns * 40 + 25, rows * 60 + 45], axis=1)
+    scores[0, :count] = np.linspace(0.45, 0.9, count)
     return {"candidate_bboxes": bboxes, "candidate_scores": scores}
 """
 
@@ -75,9 +77,15 @@ class Asker:
 def repository(export_golden, tmp_path_factory):
     """The built-in detector and the reference's tiny pose network."""
     repository = tmp_path_factory.mktemp("people") / "models"
-    install_hog_detector(repository)
+    export_engine(built_in_detector(), repository)
     export_golden("pose17", repository)
     return repository
+
+
+@pytest.fixture(scope="module")
+def engine_at(repository):
+    """A function (name of an engine's model) -> that engine in this process."""
+    return lambda model: engine_from_torchscript(repository / model / "1" / ENGINE_FILES["python"])
 
 
 @pytest.fixture(scope="module")
@@ -90,16 +98,16 @@ def ask(repository):
 def ask_stand_in(export_golden, tmp_path_factory):
     """The same with a detector that finds what the test wants, one process, and a queue of one request."""
     repository = tmp_path_factory.mktemp("crowd") / "models"
-    install_hog_detector(repository, serving=Serving(cpu_instances=1, max_queue_size=1))
+    export_engine(built_in_detector(), repository, serving=Serving(cpu_instances=1, max_queue_size=1))
     export_golden("pose17", repository)
-    (repository / "detect_engine" / "1" / "hog.py").write_text(STAND_IN)
+    (repository / "detect_engine" / "1" / "model.py").write_text(STAND_IN)
     with serve(repository, grpc_port=0) as server:
         yield Asker(server.grpc_url)
 
 
 @pytest.fixture(scope="module")
 def people(picture_of_people, encode):
-    return encode(picture_of_people(PERSONS))
+    return encode(picture_of_people(PORTRAITS))
 
 
 @pytest.fixture(scope="module")
@@ -126,16 +134,17 @@ def assert_pose_equals(seen, keypoints, scores):
 
 def test_everybody_is_found_where_they_stand(ask, people):
     found = ask("detect", people)
-    assert found["bboxes"].shape == (len(PERSONS), 4)
+    assert found["bboxes"].shape == (len(PORTRAITS), 4)
     assert found["image_hw"].tolist() == [480, 640]
     assert (np.diff(found["scores"]) <= 0).all()
-    middles = np.sort((found["bboxes"][:, 0] + found["bboxes"][:, 2]) / 2)
-    np.testing.assert_allclose(middles, [x for x, _, _ in PERSONS], atol=30)
+    expected = [[left, top, left + 0.7 * side, top + side] for left, top, side in PORTRAITS]
+    order = np.lexsort(found["bboxes"].T[:1])
+    np.testing.assert_allclose(found["bboxes"][order], sorted(expected), atol=20)
 
 
-def test_the_served_detector_equals_the_one_in_this_process(ask, people):
+def test_the_served_detector_equals_the_one_in_this_process(ask, people, engine_at):
     found = ask("detect", people)
-    bboxes, scores = pipeline.detect(people, hog_candidates, SETTINGS.detect)
+    bboxes, scores = pipeline.detect(people, engine_at("detect_engine"), SETTINGS.detect)
     np.testing.assert_allclose(found["bboxes"], bboxes, rtol=0, atol=1e-3)
     np.testing.assert_allclose(found["scores"], scores, rtol=0, atol=1e-5)
 
@@ -162,9 +171,9 @@ def test_the_pose_of_people_equals_detecting_and_then_asking_for_poses(ask, peop
     assert_pose_equals(pose, separate["keypoints"], separate["scores"])
 
 
-def test_the_pose_of_people_equals_the_one_in_this_process(ask, people, repository):
-    engine = engine_from_torchscript(repository / "pose_engine" / "1" / ENGINE_FILES["python"])
-    expected = pipeline.people_pose(people, hog_candidates, engine, SETTINGS)
+def test_the_pose_of_people_equals_the_one_in_this_process(ask, people, engine_at):
+    engines = engine_at("detect_engine"), engine_at("pose_engine")
+    expected = pipeline.people_pose(people, *engines, SETTINGS)
     pose = ask("people_pose", people)
     assert_pose_equals(pose, expected.keypoints, expected.scores)
     np.testing.assert_allclose(pose["person_bboxes"], expected.person_bboxes, rtol=0, atol=1e-3)
@@ -181,7 +190,7 @@ def test_the_whole_image_is_a_person_where_there_is_nobody_but_only_on_request(a
 
 def test_somebody_found_is_not_replaced_by_the_whole_image(ask, people):
     pose = ask("people_pose", people, whole_image_if_nobody=np.array([True]))
-    assert len(pose["person_bboxes"]) == len(PERSONS)
+    assert len(pose["person_bboxes"]) == len(PORTRAITS)
 
 
 @pytest.mark.parametrize("model", ["detect", "people_pose"])
@@ -189,7 +198,7 @@ def test_a_bad_image_gets_a_sentence_and_the_next_good_one_its_answer(model, ask
     with pytest.raises(InferenceServerException, match="hello") as caught:
         ask(model, b"hello, I am no image")
     assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
-    assert len(ask(model, people)["scores"]) == len(PERSONS)
+    assert len(ask(model, people)["scores"]) == len(PORTRAITS)
 
 
 def test_fifty_people_are_answered_in_the_order_of_their_boxes(ask_stand_in, crowd):
@@ -241,4 +250,4 @@ def test_a_request_without_its_image_gets_a_sentence(ask, people):
     with pytest.raises(InferenceServerException, match="image must be sent") as caught:
         ask("people_pose", None, whole_image_if_nobody=np.array([True]))
     assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
-    assert len(ask("people_pose", people)["scores"]) == len(PERSONS)
+    assert len(ask("people_pose", people)["scores"]) == len(PORTRAITS)

@@ -14,17 +14,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sapiens_core.hog import hog_candidates
 from sapiens_core.step_settings import PeopleSettings, StepSettings
 from sapiens_core.tasks import Task
 from sapiens_export import pipeline
-from sapiens_export.networks.config import HOG_DETECTOR
+from sapiens_export.model_config import step_settings
+from sapiens_export.networks.config import NANODET
+from sapiens_export.serving import Serving
 
 ROOT = Path(__file__).parents[2]
 INPUT_HW = (64, 48)
-SETTINGS = PeopleSettings(
-    StepSettings(HOG_DETECTOR.input_hw, 4, fit=HOG_DETECTOR.fit), StepSettings(INPUT_HW, 4), num_keypoints=17
-)
+SETTINGS = PeopleSettings(step_settings(NANODET, Serving()), StepSettings(INPUT_HW, 4), num_keypoints=17)
 DEPENDENCIES = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
 OLDEST = tuple(re.sub(r">=([\d.]+).*", r"==\1.*", dependency) for dependency in DEPENDENCIES)
 PYTHONS = os.environ.get("PYTHONS", "").split()
@@ -38,7 +37,7 @@ def test_the_client_alone_does_everything_that_it_can(
     python, versions, tasks_server, engine_of, picture_of_people, encode, tmp_path
 ):
     image, answers = tmp_path / "people.png", tmp_path / "answers"
-    image.write_bytes(encode(picture_of_people([(110, 440, 300), (330, 400, 250)])))
+    image.write_bytes(encode(picture_of_people([(10, 20, 300), (330, 120, 280)])))
     answers.mkdir()
     subprocess.run([python, "-m", "venv", tmp_path / "venv"], check=True)
     alone = tmp_path / "venv" / "bin" / "python"
@@ -52,8 +51,8 @@ def test_the_client_alone_does_everything_that_it_can(
 def expected(encoded, engine_of):
     """Compute in this process what the server is asked for."""
     keypoints, scores = pipeline.pose(encoded, engine_of(Task.POSE), SETTINGS.pose)
-    bboxes, bbox_scores = pipeline.detect(encoded, hog_candidates, SETTINGS.detect)
-    everybody = pipeline.people_pose(encoded, hog_candidates, engine_of(Task.POSE), SETTINGS)
+    bboxes, bbox_scores = pipeline.detect(encoded, engine_of(Task.DETECT), SETTINGS.detect)
+    everybody = pipeline.people_pose(encoded, engine_of(Task.DETECT), engine_of(Task.POSE), SETTINGS)
     return {
         "depth": {"depth": pipeline.depth(encoded, engine_of(Task.DEPTH), INPUT_HW)},
         "normal": {"normals": pipeline.normals(encoded, engine_of(Task.NORMAL), INPUT_HW)},

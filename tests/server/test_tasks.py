@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 
 from sapiens_client import InvalidInputError, SapiensClient
-from sapiens_core.hog import hog_candidates
 from sapiens_core.postprocess.normal import unit_normals
 from sapiens_core.postprocess.seg import class_map
 from sapiens_core.step_settings import StepSettings
 from sapiens_core.tasks import ENGINE_FILES, Task
 from sapiens_export import pipeline
 from sapiens_export.engines import engine_from_torchscript
-from sapiens_export.networks.config import HOG_DETECTOR
+from sapiens_export.model_config import step_settings
+from sapiens_export.networks.config import NANODET
+from sapiens_export.serving import Serving
 from sapiens_server import serve
 
 ODD_IMAGES = ["1x1", "3x2000", "4000x3", "portrait", "exif-rotated", "grey", "rgba", "16-bit", "cmyk", "4k"]
@@ -62,9 +63,9 @@ def test_served_keypoints_equal_the_pipeline(kind, client, odd_images, engine_of
 
 
 @pytest.mark.parametrize("kind", ODD_IMAGES)
-def test_served_boxes_of_people_equal_the_pipeline(kind, client, odd_images):
-    settings = StepSettings(HOG_DETECTOR.input_hw, max_batch_size=4, fit=HOG_DETECTOR.fit)
-    bboxes, scores = pipeline.detect(odd_images[kind], hog_candidates, settings)
+def test_served_boxes_of_people_equal_the_pipeline(kind, client, odd_images, engine_of):
+    settings = step_settings(NANODET, Serving())
+    bboxes, scores = pipeline.detect(odd_images[kind], engine_of(Task.DETECT), settings)
     result = client.detect(odd_images[kind])
     np.testing.assert_allclose(result.bboxes, bboxes, rtol=0, atol=1e-3)
     np.testing.assert_allclose(result.scores, scores, rtol=0, atol=1e-5)

@@ -11,11 +11,14 @@ from sapiens_core.labels import ClassSet, KeypointSet
 from sapiens_core.model_info import ModelInfo, parity_parameters
 from sapiens_core.step_settings import PeopleSettings, StepSettings
 from sapiens_core.tasks import (
-    HOG_FAMILY,
     HUMAN,
     HUMAN_TASKS,
     IMAGE_HW,
-    NUM_HOG_CANDIDATES,
+    NANODET_FAMILY,
+    NANODET_LICENCE,
+    NANODET_MIN_SCORE,
+    NANODET_SIZE,
+    NUM_NANODET_CANDIDATES,
     PEOPLE_POSE,
     TASKS,
     StepSpec,
@@ -57,7 +60,9 @@ class Networks:
     def settings(self, task: Task) -> StepSettings:
         """Return what a task's steps are told about its network."""
         if task is Task.DETECT:
-            return StepSettings(TASKS[task].network_hw, self.max_batch_size, fit="letterbox")
+            return StepSettings(
+                TASKS[task].network_hw, self.max_batch_size, fit="letterbox", min_score=NANODET_MIN_SCORE
+            )
         return StepSettings(_FEATURES_INPUT_HW if task is Task.FEATURES else _INPUT_HW, self.max_batch_size)
 
     def num_outputs(self, task: Task) -> int:
@@ -66,7 +71,7 @@ class Networks:
             Task.SEG: len(self.classes.names),
             Task.POSE: len(self.keypoints.names),
             Task.FEATURES: FAMILIES[_FAMILY].sizes[_SIZE].embed_dim,
-            Task.DETECT: NUM_HOG_CANDIDATES,
+            Task.DETECT: NUM_NANODET_CANDIDATES,
         }
         return sizes[task] if task in sizes else TASKS[task].variants[0].num_outputs
 
@@ -88,7 +93,7 @@ class Networks:
         if spec.suffix in FAMILIES[_FAMILY].sizes:
             size = spec.suffix
         if spec.task is Task.DETECT:
-            family, size, licence = HOG_FAMILY, "default", "Apache-2.0"
+            family, size, licence = NANODET_FAMILY, NANODET_SIZE, NANODET_LICENCE
         return ModelInfo(
             task=spec.task.value,
             family=family,

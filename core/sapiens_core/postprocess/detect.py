@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sapiens_core.geometry import MIN_BBOX_SIDE, fitted_hw
-from sapiens_core.tasks import MAX_PERSON_OVERLAP, MIN_PERSON_SCORE
+from sapiens_core.tasks import MAX_PERSON_OVERLAP
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,17 +27,18 @@ def detected_persons(
         candidate_bboxes: (C, 4) float32, xyxy, pixels of the network's input.
         candidate_scores: (C,) float32, 0 to 1.
         image_hw: Height and width of the image.
-        settings: Size of the network's input, and how the image was fitted into it.
+        settings: Size of the network's input, how the image was fitted into it, and the least score.
 
     Returns:
         bboxes: (N, 4) float32, xyxy, image pixels, within the image; N may be 0.
-        scores: (N,) float32, the best first, all above the registry's least score.
+        scores: (N,) float32, the best first, all above the least score.
 
     Raises:
         ValueError: The shapes do not fit together.
 
-    Source: Sapiens pose demos: score above 0.3, then non-maximum suppression at 0.3. A box of which less than
-    a pixel lies in the image is dropped here, because nothing can be cropped by it.
+    Source: Sapiens pose demos: score above 0.3, unless a detector needs another one, then non-maximum
+    suppression at 0.3. A box of which less than a pixel lies in the image is dropped here, because nothing
+    can be cropped by it.
     """
     _check_candidates(candidate_bboxes, candidate_scores)
     (height, width), fitted = image_hw, fitted_hw(image_hw, settings.network_hw, settings.fit)
@@ -45,7 +46,7 @@ def detected_persons(
     bboxes = (candidate_bboxes * zoom).clip(0, np.array([width, height] * 2, dtype=np.float32))
     # Comparisons with NaN are false, so that neither a score nor a side that is none passes.
     is_visible = (bboxes[:, 2:] - bboxes[:, :2] >= MIN_BBOX_SIDE).all(axis=1)
-    is_person = is_visible & (candidate_scores > MIN_PERSON_SCORE)
+    is_person = is_visible & (candidate_scores > settings.min_score)
     bboxes, scores = bboxes[is_person], candidate_scores[is_person]
     kept = suppressed(bboxes, scores, max_overlap=MAX_PERSON_OVERLAP)
     return bboxes[kept], scores[kept]

@@ -7,7 +7,18 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from sapiens_core.families import FAMILIES
-from sapiens_core.tasks import HOG_FAMILY, NUM_HOG_CANDIDATES, PATCH_SIZE, TASKS, Fit, Task, VariantSpec
+from sapiens_core.tasks import (
+    MIN_PERSON_SCORE,
+    NANODET_FAMILY,
+    NANODET_MIN_SCORE,
+    NANODET_SIZE,
+    NUM_NANODET_CANDIDATES,
+    PATCH_SIZE,
+    TASKS,
+    Fit,
+    Task,
+    VariantSpec,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -121,6 +132,7 @@ class DetectorConfig:
         input_hw: Height and width of the input, pixels.
         num_outputs: Boxes that it returns for every image.
         fit: How an image becomes an input.
+        min_score: What its boxes must score more than to be persons.
     """
 
     family: str
@@ -128,11 +140,17 @@ class DetectorConfig:
     input_hw: tuple[int, int]
     num_outputs: int
     fit: Fit = "stretch"
+    min_score: float = MIN_PERSON_SCORE
 
     @property
     def task(self) -> Task:
         """What it predicts."""
         return Task.DETECT
+
+    @property
+    def labels(self) -> str:
+        """Empty: its boxes are of persons, whatever else it knows."""
+        return ""
 
     @property
     def output_hw(self) -> tuple[int, int]:
@@ -142,8 +160,13 @@ class DetectorConfig:
 
 EngineConfig = NetworkConfig | DetectorConfig
 
-HOG_DETECTOR = DetectorConfig(
-    HOG_FAMILY, "default", TASKS[Task.DETECT].network_hw, NUM_HOG_CANDIDATES, fit="letterbox"
+NANODET = DetectorConfig(
+    NANODET_FAMILY,
+    NANODET_SIZE,
+    TASKS[Task.DETECT].network_hw,
+    NUM_NANODET_CANDIDATES,
+    fit="letterbox",  # as in its training
+    min_score=NANODET_MIN_SCORE,
 )
 
 
