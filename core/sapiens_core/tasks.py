@@ -34,7 +34,7 @@ MIN_ONNXRUNTIME = (1, 21)  # the first release that reads it
 MIN_PERSON_SCORE = 0.3
 MAX_PERSON_OVERLAP = 0.3  # intersection over union that two persons may have
 
-# The built-in detector.
+# The built-in detector. Its least score is where, on renders and photographs, few false boxes are left.
 NANODET_FAMILY = "nanodet"
 NANODET_SIZE = "g"
 NANODET_LICENCE = "Apache-2.0"

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -102,6 +104,14 @@ def test_what_does_not_score_is_nobody(score):
     assert (bboxes.shape, scores.shape) == ((0, 4), (0,))
 
 
+@pytest.mark.parametrize(("least", "count"), [(0.3, 3), (0.4, 2), (0.55, 1), (0.9, 0)])
+def test_a_detector_may_need_another_least_score(least, count):
+    bboxes = np.float32([[0, 0, 50, 90], [100, 0, 150, 90], [200, 0, 250, 90]])
+    scores = np.float32([0.4, 0.5, 0.6])
+    persons, _ = detected_persons(bboxes, scores, (512, 512), replace(UNSCALED, min_score=least))
+    assert len(persons) == count
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_corner_that_is_no_number_never_reaches_the_boxes(bad):
     bboxes = np.float32([[bad, 0, 50, 90], [0, 0, 50, bad], [200, 200, 300, 300]])
@@ -127,7 +137,9 @@ def test_a_letterbox_keeps_the_aspect_ratio_and_repeats_the_border(photo):
 
 def test_settings_come_back_from_their_parameters():
     settings = PeopleSettings(
-        StepSettings((640, 480), 8, fit="letterbox"), StepSettings((1024, 768), 4, "lite"), num_keypoints=17
+        StepSettings((640, 480), 8, fit="letterbox", min_score=0.45),
+        StepSettings((1024, 768), 4, "lite"),
+        num_keypoints=17,
     )
     parameters = {name: {"string_value": text} for name, text in settings.to_parameters().items()}
     config = {"model_config": f'{{"parameters": {str(parameters).replace(chr(39), chr(34))}}}'}
