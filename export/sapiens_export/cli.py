@@ -207,12 +207,14 @@ def export_command(
             )
             check_name(name)
             weights.config()
-            if not plan:
+            other_detector = None if detector == _BUILT_IN else detector
+            if not plan and other_detector is None:
                 check_options(options)
         if plan:
             _print_plan(weights, options, serving, repository)
-        elif detector not in (None, _BUILT_IN):
-            _report(_detector_export(detector, repository, options, serving, console), repository, console)
+        elif other_detector is not None:
+            export = _detector_export(other_detector, repository, options, serving, console)
+            _report(export, repository, console)
         else:
             _report(_network_export(weights, repository, options, serving, console), repository, console)
 

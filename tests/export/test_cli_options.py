@@ -162,6 +162,16 @@ def test_the_operator_s_choices_may_be_in_a_file(run, tmp_path):
     assert "max_queue_size: 9\n" in config
 
 
+@pytest.mark.parametrize("runtime", ["onnx", "tensorrt"])
+def test_a_runtime_that_a_librarys_detector_has_not_is_refused_before_it_is_looked_for(
+    runtime, run, tmp_path
+):
+    result = run("detect", "--detector", tmp_path, "--runtime", runtime)
+    assert result.exit_code == 1
+    assert "runtime of a detector must be one of" in result.output
+    assert not (tmp_path / "models").exists()
+
+
 @pytest.mark.parametrize("url", ["s3://bucket/models", "gs://bucket/models", "as://account/container/models"])
 def test_object_storage_is_no_folder_to_export_into(url, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
