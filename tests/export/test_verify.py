@@ -69,7 +69,7 @@ def test_people_get_a_table(repository):
     result = verify(repository)
     assert result.exit_code == 0
     assert "mean error" in result.stdout
-    assert result.stdout.count("passed") == 3
+    assert result.stdout.count("passed") == 4
 
 
 def test_an_engine_that_is_another_ones_fails(repository):
