@@ -13,13 +13,14 @@ from sapiens_core.people import people
 from sapiens_core.preprocess import detector_pixels
 from sapiens_core.tasks import ENGINE_FILES, NORMALIZATIONS, Task
 from sapiens_core.tolerances import limits
+from sapiens_export.cost import network_cost
 from sapiens_export.engines import engine_from_file, engine_from_network
 from sapiens_export.exporter import EngineOptions, export_engine
 from sapiens_export.model_config import step_settings
 from sapiens_export.networks.config import NANODET
 from sapiens_export.networks.nanodet import MIN_CANDIDATE_SCORE, NUM_DISTANCES, CandidateReduction
 from sapiens_export.parity import parity, reference
-from sapiens_export.served import ServedNetwork
+from sapiens_export.served import DTYPES, ServedNetwork
 from sapiens_export.serving import Serving
 from sapiens_export.sources import built_in_detector
 
@@ -187,6 +188,24 @@ def test_an_engine_of_other_weights_is_not_installed(precision, engine, served):
     allowed = limits(Task.DETECT, precision, untrained=False)
     assert parity(engine, expected, allowed, max_batch_size=4).is_passed
     assert not parity(changed, expected, allowed, max_batch_size=4).is_passed
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_the_last_layers_compute_in_float32_whatever_the_precision(precision, network):
+    reduced = ServedNetwork(network, NORMALIZATIONS["full"], Task.DETECT, precision=precision).eval()
+    seen = []
+    for layer in reduced.network.last_layers:
+        layer.register_forward_hook(lambda _module, inputs, output: seen.extend([inputs[0], output]))
+    reduced(torch.zeros(1, *NANODET.input_hw, 3, dtype=torch.uint8))
+    assert [tensor.dtype for tensor in seen] == [torch.float32] * 6
+    assert reduced.network.stem.conv.weight.dtype == DTYPES[precision]
+
+
+def test_the_cost_is_counted_without_the_weights(network):
+    cost = network_cost(NANODET, batch_size=4)
+    assert cost.num_parameters == sum(parameter.numel() for parameter in network.parameters()) == 3_755_495
+    assert cost.weight_bytes == 4 * cost.num_parameters
+    assert cost.macs / 4 == pytest.approx(4.2e9 / 2, rel=0.05)  # of all classes, as published: 4.2 GFLOP
 
 
 def test_grids_are_read_row_by_row_from_the_finest():
