@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, Unpack, overload
 
 from sapiens_client.analysis import Analysis, analyze, checked_tasks
@@ -15,15 +16,14 @@ from sapiens_client.options import DEFAULTS, ClientOptions
 from sapiens_client.questions import dense_result, detection_result, people_result, pose_result
 from sapiens_client.results_dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
 from sapiens_client.session import Call, Session
-from sapiens_client.settings import checked_settings
+from sapiens_client.settings import checked_settings, chosen_url
 from sapiens_core.tasks import HUMAN_TASKS, Task
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
     from sapiens_client.bulk_items import Item
     from sapiens_client.flows import Flow
     from sapiens_client.images import ImageLike
+    from sapiens_client.questions import Boxes
     from sapiens_client.results import Result
     from sapiens_client.results_people import DetectionResult, PoseResult
     from sapiens_client.security import TLS, Token
@@ -73,6 +73,14 @@ class AsyncSapiensClient:
 
         Deadline.after(timeout_s)  # refuses a bad timeout now, not at the first call
         settings = checked_settings(url, tls, token, headers, options)
+        self._arguments: dict[str, Any] = {
+            "url": chosen_url(url),
+            "timeout_s": timeout_s,
+            "tls": tls,
+            "token": token,
+            "headers": headers,
+            "options": options,
+        }
         self._timeout_s = timeout_s
         self._session = Session(settings)
         self._transport = AsyncTransport(settings)
@@ -82,6 +90,10 @@ class AsyncSapiensClient:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
+
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[()]]:
+        """Copy what the client was made with: who unpickles it gets one that connects anew."""
+        return partial(type(self), **self._arguments), ()
 
     async def close(self) -> None:
         """Close the connections; calls under way and later ones end with a ClientClosedError."""
@@ -138,7 +150,7 @@ class AsyncSapiensClient:
     async def pose(
         self,
         image: ImageLike,
-        bboxes: ArrayLike | None = None,
+        bboxes: Boxes | None = None,
         *,
         model: str | None = None,
         timeout_s: float | None = None,

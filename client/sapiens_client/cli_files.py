@@ -21,7 +21,9 @@ _MAX_DIGITS = 18  # of a number that COCO's tools keep
 _SUFFIXES = "|".join(suffix[1:] for suffix in sorted(IMAGE_SUFFIXES))
 _TASKS = "|".join(AnalysisTask)
 # What a command calls its pictures: those of further models begin with a task, too.
-_RESULT = re.compile(rf"(?P<image>.+\.({_SUFFIXES}))_({_TASKS})(_[^.]*)?(\.16|\.ids)?\.png", re.IGNORECASE)
+_RESULT = re.compile(
+    rf"(?P<image>.+\.({_SUFFIXES}))_({_TASKS})(_[^.]*)?(\.16|\.ids)?\.(png|jpg)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)

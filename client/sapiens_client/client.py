@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, Unpack, overload
 
 from sapiens_client.analysis import Analysis, analyze, checked_tasks
@@ -15,15 +16,14 @@ from sapiens_client.options import DEFAULTS, ClientOptions
 from sapiens_client.questions import dense_result, detection_result, people_result, pose_result
 from sapiens_client.results_dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
 from sapiens_client.session import Call, Session
-from sapiens_client.settings import checked_settings
+from sapiens_client.settings import checked_settings, chosen_url
 from sapiens_core.tasks import HUMAN_TASKS, Task
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
     from sapiens_client.bulk_items import Item
     from sapiens_client.flows import Flow
     from sapiens_client.images import ImageLike
+    from sapiens_client.questions import Boxes
     from sapiens_client.results import Result
     from sapiens_client.results_people import DetectionResult, PoseResult
     from sapiens_client.security import TLS, Token
@@ -79,6 +79,14 @@ class SapiensClient:
 
         Deadline.after(timeout_s)  # refuses a bad timeout now, not at the first call
         settings = checked_settings(url, tls, token, headers, options)
+        self._arguments: dict[str, Any] = {
+            "url": chosen_url(url),
+            "timeout_s": timeout_s,
+            "tls": tls,
+            "token": token,
+            "headers": headers,
+            "options": options,
+        }
         self._timeout_s = timeout_s
         self._session = Session(settings)
         self._transport = Transport(settings)
@@ -91,6 +99,10 @@ class SapiensClient:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[()]]:
+        """Copy what the client was made with: who unpickles it gets one that connects anew."""
+        return partial(type(self), **self._arguments), ()
 
     def close(self) -> None:
         """Close the connections; calls under way and later ones end with a ClientClosedError."""
@@ -143,8 +155,8 @@ class SapiensClient:
         """Estimate the relative depth of every pixel.
 
         Args:
-            image: Path of an image file, its bytes, a PIL image, or an (H, W, 3) uint8 array in RGB order.
-                Photographs are turned upright as their EXIF orientation says.
+            image: Path of an image file; its bytes, or an open file; a PIL image; or an (H, W, 3) uint8 array
+                in RGB order, or another one that `docs/client.md` names. Photographs are turned upright.
             model: Another ensemble for the task on the server, e.g. "depth_2b". None: "depth".
             timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
 
@@ -169,8 +181,8 @@ class SapiensClient:
         """Estimate the surface normal of every pixel.
 
         Args:
-            image: Path of an image file, its bytes, a PIL image, or an (H, W, 3) uint8 array in RGB order.
-                Photographs are turned upright as their EXIF orientation says.
+            image: Path of an image file; its bytes, or an open file; a PIL image; or an (H, W, 3) uint8 array
+                in RGB order, or another one that `docs/client.md` names. Photographs are turned upright.
             model: Another ensemble for the task on the server, e.g. "normal_2b". None: "normal".
             timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
 
@@ -195,8 +207,8 @@ class SapiensClient:
         """Find the body part or garment that every pixel belongs to.
 
         Args:
-            image: Path of an image file, its bytes, a PIL image, or an (H, W, 3) uint8 array in RGB order.
-                Photographs are turned upright as their EXIF orientation says.
+            image: Path of an image file; its bytes, or an open file; a PIL image; or an (H, W, 3) uint8 array
+                in RGB order, or another one that `docs/client.md` names. Photographs are turned upright.
             model: Another ensemble for the task on the server, e.g. "seg_2b". None: "seg".
             timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
 
@@ -223,8 +235,8 @@ class SapiensClient:
         """Compute the features of the pretrained backbone.
 
         Args:
-            image: Path of an image file, its bytes, a PIL image, or an (H, W, 3) uint8 array in RGB order.
-                Photographs are turned upright as their EXIF orientation says.
+            image: Path of an image file; its bytes, or an open file; a PIL image; or an (H, W, 3) uint8 array
+                in RGB order, or another one that `docs/client.md` names. Photographs are turned upright.
             model: Another ensemble for the task on the server, e.g. "features_2b". None: "features".
             timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
 
@@ -248,7 +260,7 @@ class SapiensClient:
     def pose(
         self,
         image: ImageLike,
-        bboxes: ArrayLike | None = None,
+        bboxes: Boxes | None = None,
         *,
         model: str | None = None,
         timeout_s: float | None = None,
@@ -256,11 +268,12 @@ class SapiensClient:
         """Find the keypoints of persons whose boxes are known.
 
         Args:
-            image: Path of an image file, its bytes, a PIL image, or an (H, W, 3) uint8 array in RGB order.
-                Photographs are turned upright as their EXIF orientation says.
-            bboxes: (N, 4) numbers, xyxy, image pixels; may reach beyond the image. More than the server takes
-                at a time are split over several requests, one after another. None: the whole image is one
-                person; an empty list: there is nobody, and nothing to ask.
+            image: Path of an image file; its bytes, or an open file; a PIL image; or an (H, W, 3) uint8 array
+                in RGB order, or another one that `docs/client.md` names. Photographs are turned upright.
+            bboxes: (N, 4) numbers, xyxy, image pixels; may reach beyond the image. (N, 5) with a score and
+                (N, 6) with a score and a class will do, (4,) for one box, and what has them as `xyxy`. More
+                than the server takes at a time are split over several requests, one after another. None: the
+                whole image is one person; an empty list: there is nobody, and nothing to ask.
             model: Another ensemble for the task on the server, e.g. "pose_2b". None: "pose".
             timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
 
@@ -285,8 +298,8 @@ class SapiensClient:
         """Find the boxes of the persons in an image.
 
         Args:
-            image: Path of an image file, its bytes, a PIL image, or an (H, W, 3) uint8 array in RGB order.
-                Photographs are turned upright as their EXIF orientation says.
+            image: Path of an image file; its bytes, or an open file; a PIL image; or an (H, W, 3) uint8 array
+                in RGB order, or another one that `docs/client.md` names. Photographs are turned upright.
             model: Another ensemble for the task on the server, e.g. "detect_2b". None: "detect".
             timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
 
@@ -311,8 +324,8 @@ class SapiensClient:
         """Find the persons in an image, and their keypoints.
 
         Args:
-            image: Path of an image file, its bytes, a PIL image, or an (H, W, 3) uint8 array in RGB order.
-                Photographs are turned upright as their EXIF orientation says.
+            image: Path of an image file; its bytes, or an open file; a PIL image; or an (H, W, 3) uint8 array
+                in RGB order, or another one that `docs/client.md` names. Photographs are turned upright.
             whole_image_if_nobody: Take the whole image for a person where nobody is found, as the reference
                 does; its box has score 0.
             timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
@@ -347,8 +360,8 @@ class SapiensClient:
         where the server has the ensemble `human`; each of the other tasks is a request of its own.
 
         Args:
-            image: Path of an image file, its bytes, a PIL image, or an (H, W, 3) uint8 array in RGB order.
-                Photographs are turned upright as their EXIF orientation says.
+            image: Path of an image file; its bytes, or an open file; a PIL image; or an (H, W, 3) uint8 array
+                in RGB order, or another one that `docs/client.md` names. Photographs are turned upright.
             tasks: Names of methods: "depth", "normal", "seg", "pose" (the whole image as one person),
                 "features", "detect", "people".
             timeout_s: How long the call may take, everything included. None: the client's timeout. [s]

@@ -89,6 +89,12 @@ _TOO_LARGE = Meaning(
     "{url} must take requests of this size, got: {text}; "
     "send a smaller image or file, or let what stands before the server take more",
 )
+_HEADERS_TOO_LARGE = Meaning(
+    InvalidInputError,
+    Remedy.NONE,
+    "{url} must take headers of this size, got: {text}; pass a shorter token or fewer headers, "
+    "a token is sent in two of them",
+)
 _NOT_FOUND = Meaning(
     ModelNotServedError,
     Remedy.ASK_WHETHER_READY,
@@ -183,6 +189,7 @@ _OF_TEXT: tuple[tuple[str, str, Meaning], ...] = (
     ("UNIMPLEMENTED", "^Method not found!$|^unknown (service|method) |header with status: 404$", _NO_GRPC),
     ("UNKNOWN", "header with status: 413$", _TOO_LARGE),
     ("RESOURCE_EXHAUSTED", "message larger than max", _TOO_LARGE),
+    ("RESOURCE_EXHAUSTED", "metadata size exceeds", _HEADERS_TOO_LARGE),
     ("INTERNAL", "RST_STREAM with error code", BROKE_OFF),  # what a proxy does whose server went away
     ("UNAVAILABLE", "^failed to connect .*: Socket closed$", HUNG_UP),
     ("UNAVAILABLE", "[Tt]oo.many.pings", _TOO_MANY_PINGS),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from sapiens_client.labels import keypoints_of
 from sapiens_client.results import Result
 from sapiens_client.results_dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
 from sapiens_client.results_people import DetectionResult, PoseResult
-from sapiens_core.geometry import person_bboxes
+from sapiens_core import geometry
 from sapiens_core.limits import LIMITS
 from sapiens_core.tasks import (
     BBOX_SCORES,
@@ -42,9 +42,20 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Result)
 
+
+class HasXyxy(Protocol):
+    """What other libraries have as boxes: `xyxy` is (N, 4) or more columns, image pixels."""
+
+    @property
+    def xyxy(self) -> Any:
+        """The boxes."""
+
+
+Boxes: TypeAlias = "ArrayLike | HasXyxy"
+
 _POSE_OUTPUTS = (KEYPOINTS, SCORES, PERSON_BBOXES)
-# Every image fits inside: what lies outside of the image itself only the server can see.
-_LARGEST_HW = (LIMITS.max_image_side, LIMITS.max_image_side)
+_BOX_NUMBERS = 4
+_MAX_COLUMNS = 6  # with a score and a class, as detectors have them
 
 
 class AnalysisTask(StrEnum):
@@ -93,19 +104,17 @@ def dense_result(call: Call, task: Task, kind: Callable[..., R], model: str | No
 
 
 def _served(call: Call, task: Task, model: str | None) -> Flow[ServedModel]:
-    if model is None:
-        return (yield from call.served_model(task))
-    served = yield from call.served_model(model)
+    served = yield from call.served_model(model or task)
     served.check_answers(task)
     return served
 
 
-def pose_result(call: Call, bboxes: ArrayLike | None = None, model: str | None = None) -> Flow[PoseResult]:
+def pose_result(call: Call, bboxes: Boxes | None = None, model: str | None = None) -> Flow[PoseResult]:
     """Ask for the keypoints of persons, as many at a time as the server takes.
 
     Args:
         call: About which image.
-        bboxes: (N, 4), xyxy, image pixels; more than fit one request are split. None: the whole image.
+        bboxes: See `checked_bboxes`; more than fit one request are split. None: the whole image.
         model: Name of the ensemble; None: that of the task.
 
     Raises:
@@ -157,24 +166,50 @@ def detection_result(call: Call, model: str | None = None) -> Flow[DetectionResu
     )
 
 
-def checked_bboxes(bboxes: ArrayLike) -> NDArray[np.float32]:
+def checked_bboxes(bboxes: Boxes) -> NDArray[np.float32]:
     """Return boxes as (N, 4) float32, also none.
 
+    Args:
+        bboxes: (N, 4) numbers, xyxy, image pixels; (N, 5) with a score or (N, 6) with a score and a class,
+            which are not looked at further; (4,), (5,) or (6,) for one box; or what has them as `xyxy`.
+
     Raises:
-        InvalidInputError: They are no (N, 4) numbers, too many, or one of them is not finite, far away,
-            smaller than a pixel, or outside of every image.
+        InvalidInputError: They are no such numbers, too many, or one of them is not finite, far away,
+            smaller than a pixel, or left of or above every image.
     """
+    boxes = _columns(getattr(bboxes, "xyxy", bboxes))
+    if not len(boxes):
+        return boxes
+    try:
+        # What lies beyond the image on the right or below only the server can see.
+        return geometry.checked_bboxes(boxes, max_bboxes=LIMITS.max_bboxes)
+    except ValueError as error:
+        raise InvalidInputError(str(error)) from error
+
+
+def _columns(bboxes: Any) -> NDArray[np.float32]:
+    """Return the (N, 4) numbers of boxes with or without scores and classes."""
     try:
         with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as that
             boxes = np.asarray(bboxes, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # what other libraries have as boxes raises anything
         raise InvalidInputError(f"bboxes must be (N, 4) numbers, got {bboxes!r:.80}: {error}") from error
-    if boxes.shape in ((0,), (0, 4)):
-        return np.zeros((0, 4), dtype=np.float32)
-    try:
-        return person_bboxes(boxes, _LARGEST_HW, max_bboxes=LIMITS.max_bboxes)
-    except ValueError as error:
-        raise InvalidInputError(str(error)) from error
+    if boxes.shape == (0,):
+        return np.zeros((0, _BOX_NUMBERS), dtype=np.float32)
+    if boxes.ndim == 1:
+        boxes = boxes[None]
+    if boxes.ndim != 2 or not _BOX_NUMBERS <= boxes.shape[1] <= _MAX_COLUMNS:
+        raise InvalidInputError(
+            "bboxes must be (N, 4), or with scores and classes (N, 5) or (N, 6), "
+            f"got shape {np.shape(bboxes)}; pass x1, y1, x2, y2 per person"
+        )
+    scores = boxes[:, _BOX_NUMBERS:][:, :1]
+    if (is_none := ~((scores >= 0) & (scores <= 1))).any():
+        raise InvalidInputError(
+            f"bboxes must have a score of 0..1 as fifth number, got {scores[is_none][0]:g}; "
+            "pass x1, y1, x2, y2 first"
+        )
+    return np.ascontiguousarray(boxes[:, :_BOX_NUMBERS])
 
 
 @dataclass(frozen=True)

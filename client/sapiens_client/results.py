@@ -105,13 +105,27 @@ class Result(ABC):
         del values["encoded_image"]
         return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the array, where the result is one.
+
+        Raises:
+            InvalidInputError: The result is several arrays.
+        """
+        arrays = self.arrays()
+        if len(arrays) != 1:
+            raise InvalidInputError(
+                f"a result must be one array to become one, got {', '.join(arrays)}; take the attribute meant"
+            )
+        (array,) = arrays.values()
+        return np.array(array, dtype=dtype) if copy else np.asarray(array, dtype=dtype)
+
     def save(self, path: str | os.PathLike[str], *, image_id: ImageId = 0) -> tuple[Path, ...]:
         """Write the result to a file whose name says how.
 
         Args:
-            path: `*.png` is a picture for people, `*.npz` holds the arrays by name. Depth, normals, class map
-                and features: `*.npy` is the array. Depth: `*.16.png` is a 16-bit grey picture, with a
-                `*.16.json` beside it that holds `offset` and `scale`: depth = offset + scale * value. Depth
+            path: `*.png` and `*.jpg` are a picture for people, `*.npz` holds the arrays by name. Depth,
+                normals, class map and features: `*.npy` is the array. Depth: `*.16.png` is a 16-bit grey
+                picture, with a `*.16.json` beside it that holds `offset` and `scale`: depth = offset + scale * value. Depth
                 and normals: `*.exr` is OpenEXR with 32-bit floats, its channels Y, or R, G, B for x, y, z.
                 Class map: `*.ids.png` is an 8-bit grey picture whose levels are the classes. Class map,
                 keypoints and detections: `*.json` is a list of COCO results.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -68,6 +69,7 @@ class Format(StrEnum):
         return member
 
     PICTURE = "picture", ".png", "picture"
+    JPG = "jpg", ".jpg", "picture as JPEG"
     NPY = "npy", ".npy", "the array as it is"
     NPZ = "npz", ".npz", "all arrays by name"
     PNG16 = "png16", ".16.png", "16 bit, with scale and offset in a .json beside it", ".16.json"
@@ -83,7 +85,8 @@ def format_of(name: str, offered: Iterable[Format]) -> Format:
         InvalidInputError: It is none of those offered.
     """
     offered = tuple(offered)
-    fitting = [form for form in Format if name.lower().endswith(form.suffix)]
+    usual = re.sub(r"\.jpe?g$", Format.JPG.suffix, name.lower())
+    fitting = [form for form in Format if usual.endswith(form.suffix)]
     form = max(fitting, key=lambda form: len(form.suffix), default=None)
     if form not in offered:
         listed = ", ".join(f"{form.suffix} ({form.content})" for form in offered)
@@ -168,6 +171,13 @@ def _write_picture(result: Any, path: Path, _: ImageId) -> tuple[Path, ...]:
     return (path,)
 
 
+def _write_jpg(result: Any, path: Path, _: ImageId) -> tuple[Path, ...]:
+    buffer = io.BytesIO()
+    result.plot().convert("RGB").save(buffer, format="JPEG")
+    _write(buffer.getvalue(), path)
+    return (path,)
+
+
 def _write_npy(result: Any, path: Path, _: ImageId) -> tuple[Path, ...]:
     (array,) = result.arrays().values()
     with _new_file(path) as file:
@@ -187,9 +197,7 @@ def _write_coco(result: Any, path: Path, image_id: ImageId) -> tuple[Path, ...]:
 
 
 SEVERAL_ARRAYS: Mapping[Format, Writer] = MappingProxyType(
-    {Format.PICTURE: _write_picture, Format.NPZ: _write_npz}
+    {Format.PICTURE: _write_picture, Format.JPG: _write_jpg, Format.NPZ: _write_npz}
 )
-ONE_ARRAY: Mapping[Format, Writer] = MappingProxyType(
-    {Format.PICTURE: _write_picture, Format.NPY: _write_npy, Format.NPZ: _write_npz}
-)
+ONE_ARRAY: Mapping[Format, Writer] = MappingProxyType({**SEVERAL_ARRAYS, Format.NPY: _write_npy})
 COCO: Mapping[Format, Writer] = MappingProxyType({Format.JSON: _write_coco})

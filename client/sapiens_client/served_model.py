@@ -66,7 +66,7 @@ class ServedModel:
         if not self.answers(task):
             wanted = ", ".join(tensor.name for tensor in TASKS[task].outputs)
             raise ModelNotServedError(
-                f"model must be an ensemble for {task} with outputs {wanted}, got {self.name!r} "
+                f"model must be an ensemble for {task} with outputs {wanted}, got '{self.name}' "
                 f"at {self.url} for {self.info.task} with {', '.join(self.output_dims)}; name another"
             )
 

@@ -46,6 +46,11 @@ class Settings:
         return any(target.is_loopback for target in self.targets)
 
 
+def chosen_url(url: str | Sequence[str] | None) -> str | Sequence[str]:
+    """Return addresses; None stands for those in SAPIENS_URL, else localhost:8001."""
+    return (os.environ.get("SAPIENS_URL") or DEFAULT_URL) if url is None else url
+
+
 def checked_settings(
     url: str | Sequence[str] | None,
     tls: bool | TLS,
@@ -65,13 +70,11 @@ def checked_settings(
     Raises:
         InvalidInputError: One of them cannot be used, or secrets would travel in the open.
     """
-    if url is None:
-        url = os.environ.get("SAPIENS_URL") or DEFAULT_URL
     if not isinstance(tls, bool | TLS):
         raise InvalidInputError(f"tls must be True, False or a TLS(...), got {type(tls).__name__}")
     chosen = TLS() if tls is True else tls or None
     settings = Settings(
-        targets=checked_targets(url),
+        targets=checked_targets(chosen_url(url)),
         identity=Identity(token, headers),
         pems=read_pems(chosen) if chosen else None,
         server_name=chosen.server_name if chosen else None,

@@ -22,6 +22,7 @@ PADDING = 1.25  # side of the crop per side of the box
 MIN_BBOX_SIDE = 1.0
 # OpenCV warps with 21 bits for whole pixels. Crops of boxes within this stay inside.
 MAX_BBOX_COORDINATE = 4.0 * LIMITS.max_image_side
+_OUTSIDE_ADVICE = "leave it out, or send the image that it belongs to"
 
 
 def person_bboxes(
@@ -44,6 +45,30 @@ def person_bboxes(
     height, width = image_hw
     if bboxes is None:
         return np.array([[0, 0, width, height]], dtype=np.float32)
+    bboxes = checked_bboxes(bboxes, max_bboxes=max_bboxes, image=f"the image of {width} x {height} pixels")
+    _refuse(
+        bboxes,
+        (bboxes[:, :2] >= (width, height)).any(axis=1),
+        f"bboxes must overlap the image of {width} x {height} pixels",
+        _OUTSIDE_ADVICE,
+    )
+    return bboxes
+
+
+def checked_bboxes(
+    bboxes: NDArray[np.float32], *, max_bboxes: int, image: str = "the image, which begins at 0, 0"
+) -> NDArray[np.float32]:
+    """Check the boxes of persons as far as that is possible without the image.
+
+    Args:
+        bboxes: (N, 4) float32, xyxy, image pixels; may reach beyond the image.
+        max_bboxes: Largest N.
+        image: What messages call the image.
+
+    Raises:
+        ValueError: `bboxes` is not (N, 4), there are none or more than `max_bboxes`, or one of them is not
+            finite, far away, smaller than a pixel, or left of or above every image.
+    """
     if bboxes.ndim != 2 or bboxes.shape[1] != 4:
         raise ValueError(f"bboxes must be (N, 4), got shape {bboxes.shape}; pass x1, y1, x2, y2 per person")
     if not 1 <= len(bboxes) <= max_bboxes:
@@ -64,12 +89,7 @@ def person_bboxes(
         "bboxes must be x1, y1, x2, y2 with sides of at least one pixel",
         "order the corners, and multiply relative coordinates by the image's size",
     )
-    _refuse(
-        bboxes,
-        (bboxes[:, 2:] <= 0).any(axis=1) | (bboxes[:, :2] >= (width, height)).any(axis=1),
-        f"bboxes must overlap the image of {width} x {height} pixels",
-        "leave it out, or send the image that it belongs to",
-    )
+    _refuse(bboxes, (bboxes[:, 2:] <= 0).any(axis=1), f"bboxes must overlap {image}", _OUTSIDE_ADVICE)
     return bboxes
 
 

@@ -112,7 +112,8 @@ def _with_wheel(environment: dict[str, str], wheel: Path) -> dict[str, str]:
         environment.get("LD_LIBRARY_PATH"),
     )
     # The embedded Python takes its standard library and packages from the first `python3`.
-    programs = (str(Path(sys.executable).parent), environment.get("PATH"))
+    # It is started by `bash`, which an empty or odd PATH does not find.
+    programs = (str(Path(sys.executable).parent), environment.get("PATH"), os.defpath)
     kept = {name: value for name, value in environment.items() if name != "PYTHONHOME"}
     return {
         **kept,

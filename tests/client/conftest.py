@@ -148,6 +148,8 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "depth": config(DEPTH, MODEL, CPU, IMPATIENT_QUEUE),
         "depth_other": config(DEPTH, None, CPU, owner),
         "resnet50": config(logits, None, CPU),
+        "normal": config(logits, None, CPU),
+        "seg": config(CLASS_MAP, replace(MODEL, task="depth"), CPU),
     }
     write_stand_ins(repository, models, source="stand_in_faults.py")
     return repository

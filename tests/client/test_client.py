@@ -2,19 +2,23 @@ from __future__ import annotations
 
 import http.server
 import io
+import multiprocessing
+import pickle
 import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from sapiens_client import (
+    AsyncSapiensClient,
     ClientClosedError,
+    ClientOptions,
     InferenceError,
     InvalidInputError,
     RequestTimeoutError,
@@ -49,6 +53,31 @@ def test_path_bytes_pil_image_and_array_give_the_same_depth(client, photo, encod
     path.write_bytes(encoded)
     for image in (path, str(path), encoded, Image.open(io.BytesIO(encoded)), photo):
         np.testing.assert_array_equal(client.depth(image).depth, expected_depth(photo))
+
+
+def asked_elsewhere(client: SapiensClient, image: np.ndarray) -> np.ndarray:
+    with client:
+        return client.depth(image).depth
+
+
+def test_a_client_may_be_sent_to_another_process(client, photo):
+    client.depth(photo)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as workers:
+        depth = workers.submit(asked_elsewhere, client, photo).result()
+    np.testing.assert_array_equal(depth, client.depth(photo).depth)
+
+
+@pytest.mark.parametrize("kind", [SapiensClient, AsyncSapiensClient])
+def test_a_pickled_client_keeps_what_it_was_made_with(kind, monkeypatch):
+    monkeypatch.setenv("SAPIENS_URL", "localhost:1")
+    options = ClientOptions(shared_memory=False)
+    client = kind(timeout_s=7, token="s3cret", headers={"x-key": "value"}, options=options)
+    pickled = pickle.dumps(client)
+    monkeypatch.setenv("SAPIENS_URL", "localhost:2")
+    copied = pickle.loads(pickled)
+    assert isinstance(copied, kind)
+    assert pickle.dumps(copied) == pickled
+    assert b"localhost:1" in pickled
 
 
 def test_the_result_tells_model_size_and_timing(client, photo, encode):

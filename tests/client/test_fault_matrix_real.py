@@ -122,6 +122,14 @@ def test_models_of_others_do_not_matter_until_one_is_asked_for(model, server):
     assert caught.value.url == server.grpc_url
 
 
+def test_models_of_others_under_the_names_of_tasks_are_called_so(server, encode, photo):
+    with SapiensClient(server.grpc_url) as client:
+        with pytest.raises(ModelNotServedError, match=r"^'normal' at .* is no model of Sapiens"):
+            client.normal(encode(photo))
+        with pytest.raises(ModelNotServedError, match=r"ensemble for seg .*, got 'seg' at .* for depth"):
+            client.seg(encode(photo))
+
+
 def test_full_queues_and_those_that_give_up_are_told_apart_and_waited_out(server, ask, caplog):
     caplog.set_level(logging.INFO, "sapiens_client")
     with ThreadPoolExecutor(4) as threads:

@@ -40,6 +40,46 @@ def test_a_saved_picture_is_the_plot(result, tmp_path):
     np.testing.assert_array_equal(np.asarray(Image.open(path)), np.asarray(result.plot()))
 
 
+@pytest.mark.parametrize("name", ["depth.jpg", "depth.JPEG"])
+def test_a_picture_may_be_a_jpeg(result, tmp_path, name):
+    (path,) = result.save(tmp_path / name)
+    with Image.open(path) as picture:
+        assert (picture.format, picture.mode, path.name) == ("JPEG", "RGB", name)
+        assert picture.size == result.plot().size
+
+
+@pytest.mark.parametrize("kind", ["pose", "detections", "seg_result", "normal_result", "feature_result"])
+def test_every_result_has_a_jpeg(request, tmp_path, kind):
+    (path,) = request.getfixturevalue(kind).save(tmp_path / "a.jpg")
+    with Image.open(path) as picture:
+        assert picture.format == "JPEG"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("result", "depth"),
+        ("normal_result", "normals"),
+        ("seg_result", "class_map"),
+        ("feature_result", "features"),
+    ],
+)
+def test_numpy_takes_a_result_of_one_array_as_that(request, kind, name):
+    result = request.getfixturevalue(kind)
+    expected = getattr(result, name)
+    assert np.asarray(result).dtype == expected.dtype
+    np.testing.assert_array_equal(np.asarray(result), expected)
+    assert np.asarray(result, dtype=np.float64).dtype == np.float64
+    assert np.max(result) == expected.max()
+    assert np.array(result).flags.writeable
+
+
+@pytest.mark.parametrize("kind", ["pose", "detections"])
+def test_numpy_is_told_which_arrays_a_result_has(request, kind):
+    with pytest.raises(InvalidInputError, match=r"got .*bboxes.*; take the attribute"):
+        np.asarray(request.getfixturevalue(kind))
+
+
 def test_a_saved_array_is_exact(result, tmp_path):
     (path,) = result.save(str(tmp_path / "depth.npy"))
     np.testing.assert_array_equal(np.load(path), result.depth)

@@ -135,6 +135,14 @@ def test_a_wrong_token_is_an_error_of_its_own_and_sent_once(restricted_url, phot
     assert "wr0ng" not in caplog.text + str(caught.value)
 
 
+@pytest.mark.parametrize("options", [{"token": "x" * 20_000}, {"headers": {"x-key": "x" * 20_000}}])
+def test_a_secret_that_is_too_long_for_servers_is_called_so(restricted_url, photo, options):
+    with SapiensClient(restricted_url, **options) as client, pytest.raises(InvalidInputError) as caught:
+        client.depth(photo)
+    assert "headers of this size" in str(caught.value)
+    assert "x" * 100 not in str(caught.value)
+
+
 def test_the_right_token_or_tritons_own_header_is_accepted(restricted_url, photo):
     header = {"Triton-Grpc-Protocol-Authorization": f"Bearer {SECRET}"}
     with SapiensClient(restricted_url, token=SECRET) as client:

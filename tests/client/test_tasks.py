@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from sapiens_client import InvalidInputError, RequestTimeoutError, SapiensClient, ServerUnavailableError
+from sapiens_client.questions import checked_bboxes
 
 BOXES = np.float32([[5 * index, 3 * index, 5 * index + 40, 3 * index + 60] for index in range(10)])
 
@@ -65,24 +66,58 @@ def test_permuted_boxes_give_permuted_persons(pose_client, photo):
     check_same(pose_client.pose(photo, BOXES[order]), pose_client.pose(photo, BOXES), order)
 
 
-def test_boxes_of_other_types_are_the_same(pose_client, photo):
-    expected = pose_client.pose(photo, BOXES[:2])
-    for bboxes in (BOXES[:2].tolist(), BOXES[:2].astype(np.int64), np.asfortranarray(BOXES[:2], np.float64)):
-        check_same(pose_client.pose(photo, bboxes), expected)
+@dataclass
+class Detections:
+    """What other libraries have."""
+
+    xyxy: np.ndarray
+
+
+BOXES_OF_OTHERS = {
+    "list": lambda boxes: boxes.tolist(),
+    "integers": lambda boxes: boxes.astype(np.int64),
+    "columns first": lambda boxes: np.asfortranarray(boxes, np.float64),
+    "scores": lambda boxes: np.hstack([boxes, [[0.9], [0]]]),
+    "scores and classes": lambda boxes: np.hstack([boxes, [[0.9, 0], [1, 77]]]),
+    "an object": Detections,
+    "an object with scores": lambda boxes: Detections(np.hstack([boxes, [[0.9], [0]]])),
+}
+
+
+@pytest.mark.parametrize("form", BOXES_OF_OTHERS.values(), ids=BOXES_OF_OTHERS.keys())
+def test_boxes_of_other_types_are_the_same(form):
+    boxes = np.float32([[1, 2, 30, 40], [5, 6, 70, 80]])
+    np.testing.assert_array_equal(checked_bboxes(form(boxes)), boxes)
+
+
+@pytest.mark.parametrize("box", [(1, 2, 30, 40), np.float32([1, 2, 30, 40, 0.5]), [1, 2, 30, 40, 0.5, 3]])
+def test_one_box_may_stand_alone(box):
+    np.testing.assert_array_equal(checked_bboxes(box), [[1, 2, 30, 40]])
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 4), (0, 5), (0, 6)])
+def test_no_boxes_are_nobody(shape):
+    assert checked_bboxes(np.zeros(shape)).shape == (0, 4)
+    assert checked_bboxes(Detections(np.zeros(shape))).shape == (0, 4)
 
 
 @pytest.mark.parametrize(
     ("bboxes", "sentence"),
     [
-        ([[1, 2, 3]], r"\(N, 4\), got shape \(1, 3\)"),
-        ([1, 2, 30, 40], r"\(N, 4\), got shape \(4,\)"),
-        (7, r"\(N, 4\), got shape \(\)"),
+        ([[1, 2, 3]], r"\(N, 4\), .* got shape \(1, 3\)"),
+        ([1, 2, 30], r"\(N, 4\), .* got shape \(3,\)"),
+        (np.zeros((2, 7)), r"\(N, 5\) or \(N, 6\), got shape \(2, 7\)"),
+        (np.zeros((1, 2, 4)), r"got shape \(1, 2, 4\)"),
+        (7, r"\(N, 4\), .* got shape \(\)"),
+        ([[0, 1, 2, 30, 40]], r"a score of 0\.\.1 as fifth number, got 40"),
+        ([[1, 2, 30, 40, np.nan]], r"a score of 0\.\.1 as fifth number, got nan"),
         ([[1, 2, 3, 4], [5]], r"numbers, got \[\[1, 2, 3, 4\], \[5\]\]"),
         ("left", "numbers, got 'left'"),
         ([[0, 0, np.nan, 10]], r"finite .* nan, .* at index 0"),
         ([[0, 0, 1e300, 10]], r"finite .* inf, .* at index 0"),
         ([[1, 2, 30, 40], [30, 2, 1, 40]], r"sides .* got \[30.0, 2.0, 1.0, 40.0\] at index 1"),
-        ([[-30, 2, -10, 40]], r"overlap .* got \[-30"),
+        ([[-30, 2, -10, 40]], r"overlap the image, which begins at 0, 0, got \[-30"),
+        ([[3, -20, 10, -4]], r"overlap the image, which begins at 0, 0, got \[3"),
     ],
 )
 def test_boxes_that_no_image_could_have_are_refused_before_anything_travels(

@@ -154,6 +154,18 @@ def test_server_answers_an_inference(server: RunningServer) -> None:
     assert echoed(server, [1.0, 2.5]) == [1.0, 2.5]
 
 
+@pytest.mark.parametrize("path", [None, "", "/nowhere"])
+def test_a_server_starts_whatever_programs_are_on_the_path(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, path: str | None
+) -> None:
+    if path is None:
+        monkeypatch.delenv("PATH")
+    else:
+        monkeypatch.setenv("PATH", path)
+    with serve(repository, grpc_port=0) as server:
+        assert server.grpc_url
+
+
 def test_server_tells_its_models_and_services(server: RunningServer) -> None:
     assert server.models == ("identity",)
     for url in (f"http://{server.http_url}/v2/health/ready", f"http://{server.metrics_url}/metrics"):
