@@ -125,10 +125,10 @@ class Result(ABC):
         Args:
             path: `*.png` and `*.jpg` are a picture for people, `*.npz` holds the arrays by name. Depth,
                 normals, class map and features: `*.npy` is the array. Depth: `*.16.png` is a 16-bit grey
-                picture, with a `*.16.json` beside it that holds `offset` and `scale`: depth = offset + scale *
-                value. Depth and normals: `*.exr` is OpenEXR with 32-bit floats, its channels Y, or R, G, B for x, y, z.
-                Class map: `*.ids.png` is an 8-bit grey picture whose levels are the classes. Class map,
-                keypoints and detections: `*.json` is a list of COCO results.
+                picture, with a `*.16.json` beside it that holds `offset` and `scale`: depth = offset + scale
+                * value. Depth and normals: `*.exr` is OpenEXR with 32-bit floats, its channels Y, or R, G, B
+                for x, y, z. Class map: `*.ids.png` is an 8-bit grey picture whose levels are the classes.
+                Class map, keypoints and detections: `*.json` is a list of COCO results.
             image_id: What COCO results call the image.
 
         Returns:

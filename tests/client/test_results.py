@@ -112,7 +112,7 @@ def test_16_bits_refuse_depth_that_is_not_finite(result, tmp_path, value):
         dataclasses.replace(result, depth=depth).save(tmp_path / "depth.16.png")
 
 
-@pytest.mark.parametrize("name", ["depth.jpg", "depth", "depth.ids.png", "depth.json"])
+@pytest.mark.parametrize("name", ["depth.jpg.gif", "depth", "depth.ids.png", "depth.json"])
 def test_other_suffixes_are_refused_and_the_right_ones_named(result, tmp_path, name):
     with pytest.raises(InvalidInputError, match=rf"\.png .*\.npy .*\.16\.png .*'{name}'"):
         result.save(tmp_path / name)
