@@ -14,6 +14,7 @@ COMMAND_LINE = {"typer", "rich"}
 ALLOWED = {
     "core/sapiens_core": {"sapiens_core", *ARRAYS},
     "core/sapiens_core/families.py": set(),
+    "core/sapiens_core/model_folders.py": set(),
     "core/sapiens_core/tasks.py": set(),
     "core/sapiens_core/limits.py": set(),
     "core/sapiens_core/labels.py": set(),
@@ -59,7 +60,7 @@ ALLOWED = {
     "export/sapiens_export/cli_weights.py": {"sapiens_export", "sapiens_core", *COMMAND_LINE},
     "export/sapiens_export/plan.py": {"sapiens_export", "sapiens_core", "rich"},
     "export/sapiens_export/cli_ends.py": COMMAND_LINE,
-    "export/sapiens_export/cli_verify.py": {"sapiens_export", *COMMAND_LINE},
+    "export/sapiens_export/cli_verify.py": {"sapiens_export", "sapiens_core", *COMMAND_LINE},
     "export/sapiens_export/cli.py": {"sapiens_export", "sapiens_core", *COMMAND_LINE},
     "export/sapiens_export/to_onnx.py": {"sapiens_export", "sapiens_core", "torch", "onnxruntime", *ARRAYS},
     "export/sapiens_export/to_tensorrt.py": {

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Column, Table
 
+from sapiens_core.model_folders import model_folders
+
 if TYPE_CHECKING:
     from sapiens_export.verify import Verification
 
@@ -36,7 +38,12 @@ def verify_command(
     console = Console(stderr=True, highlight=False)
     try:
         from sapiens_export.engines import check_device
-        from sapiens_export.verify import engine_folders, incomplete_ensembles, verifications
+        from sapiens_export.verify import (
+            broken_models,
+            engine_folders,
+            incomplete_ensembles,
+            verifications,
+        )
     except ModuleNotFoundError as error:
         console.print(_MISSING_EXTRA.format(name=error.name), markup=False)
         raise typer.Exit(1) from error
@@ -50,7 +57,14 @@ def verify_command(
         outcomes = list(
             progress.track(verifications(folders, device), total=len(folders), description="verify")
         )
-    outcomes += incomplete_ensembles(repository)
+    outcomes += broken_models(repository) + incomplete_ensembles(repository)
+    if foreign := model_folders(repository).foreign:
+        console.print(
+            f"note: {', '.join(foreign)} in {repository} are no models: `sapiens serve` leaves them out, "
+            "tritonserver alone does not start",
+            markup=False,
+            soft_wrap=True,
+        )
     if as_json:
         typer.echo(json.dumps([outcome.to_json() for outcome in outcomes], indent=2, allow_nan=False))
     else:

@@ -13,13 +13,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 from sapiens_core.families import FAMILIES
+from sapiens_core.model_folders import CONFIG_FILE
 from sapiens_core.model_info import parity_parameters
 from sapiens_core.tasks import HUMAN, HUMAN_TASKS, PEOPLE_POSE, TASKS, Task
 from sapiens_export.manifest import MANIFEST_FILE, InstalledEngine, installed_engine, manifest
 from sapiens_export.model_config import human_config, model_configs, people_config
 from sapiens_export.networks.config import NANODET, released_network
 from sapiens_export.serving import Serving
-from sapiens_export.shared_steps import CONFIG_FILE, changes, check_agreement, shared_preprocess
+from sapiens_export.shared_steps import changes, check_agreement, shared_preprocess
 from sapiens_export.staging import locked, move_in, staging_folder
 
 if TYPE_CHECKING:

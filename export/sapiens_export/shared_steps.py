@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from sapiens_core.model_folders import CONFIG_FILE
 from sapiens_core.tasks import HUMAN, Task
 from sapiens_export.model_config import WrittenStep, step_settings, written_step, written_steps
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from sapiens_core.step_settings import StepSettings
     from sapiens_export.manifest import InstalledEngine
-
-CONFIG_FILE = "config.pbtxt"
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,18 @@
-"""Put folders of models into a repository so that whoever reads it sees the old ones or the new ones."""
+"""Put folders of models into a repository so that whoever reads it sees the old ones or the new ones.
+
+Everything is prepared in a staging folder, whose lock its process holds. A killed process keeps no lock: the
+next export puts back what it was about to move, and removes its folder.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import re
+import shutil
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LOCK_FILE = ".sapiens-export.lock"
+_STAGING_LOCK_FILE = ".lock"
+_JOURNAL = ".moving"  # there while models are moved: names of those that are
 
 
 @contextmanager
@@ -20,7 +29,8 @@ def staging_folder(repository: Path) -> Iterator[Path]:
     """Make a folder from which a rename reaches the repository; it is removed at the end.
 
     It lies beside the repository, or inside where that is a volume of its own. There, a Triton server that
-    starts meanwhile takes it for a broken model.
+    starts meanwhile takes it for a broken model; `sapiens serve` leaves it out. What exports that were killed
+    have left is removed.
 
     Args:
         repository: Folder of models; made if it is missing, and removed again if it stays empty.
@@ -30,21 +40,54 @@ def staging_folder(repository: Path) -> Iterator[Path]:
     """
     repository = Path(os.path.realpath(repository))
     is_new = not repository.exists()
-    try:
-        repository.mkdir(parents=True, exist_ok=True)
-        folder = _staging_beside(repository) or _temporary(repository, repository)
-    except OSError as error:
-        raise ValueError(
-            f"repository must be a folder that can be written to, {repository} is not: {error}; "
-            "give another one"
-        ) from error
-    try:
-        with folder as name:
-            yield Path(name)
-    finally:
-        if is_new:
-            with suppress(OSError):  # models are in it
-                repository.rmdir()
+    with ExitStack() as held:
+        try:
+            repository.mkdir(parents=True, exist_ok=True)
+            with locked(repository):
+                sweep(repository)
+                folder = _staging_beside(repository) or _temporary(repository, repository)
+                lock = held.enter_context(Path(folder.name, _STAGING_LOCK_FILE).open("a"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            raise ValueError(
+                f"repository must be a folder that can be written to, {repository} is not: {error}; "
+                "give another one"
+            ) from error
+        try:
+            yield Path(folder.name)
+        finally:
+            with locked(repository):  # lest a sweep take what is still there for a dead process's
+                folder.cleanup()
+            if is_new:
+                with suppress(OSError):  # models are in it
+                    repository.rmdir()
+
+
+def sweep(repository: Path) -> None:
+    """Remove the staging folders of dead processes, once the models that they had begun to move are back.
+
+    Args:
+        repository: Folder of models that is `locked`, so that no folder is without its lock for being new.
+    """
+    named = re.compile(rf"\.{re.escape(repository.name)}-export-[a-z0-9_]{{8}}")
+    for folder in (path for path in _around(repository) if named.fullmatch(path.name)):
+        with suppress(OSError), (folder / _STAGING_LOCK_FILE).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _recover(folder, repository)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _around(repository: Path) -> list[Path]:
+    beside: list[Path] = []
+    with suppress(OSError):  # a parent that may not be listed has none of ours
+        beside = list(repository.parent.iterdir())
+    return beside + list(repository.iterdir())
+
+
+def _recover(staging: Path, repository: Path) -> None:
+    if (staging / _JOURNAL).is_file():
+        for name in json.loads((staging / _JOURNAL).read_text()):
+            _put_back(name, staging, repository)
 
 
 def _staging_beside(repository: Path) -> tempfile.TemporaryDirectory[str] | None:
@@ -64,7 +107,7 @@ def _staging_beside(repository: Path) -> tempfile.TemporaryDirectory[str] | None
 
 
 def _temporary(parent: Path, repository: Path) -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(dir=parent, prefix=f".{repository.name}-")
+    return tempfile.TemporaryDirectory(dir=parent, prefix=f".{repository.name}-export-")
 
 
 @contextmanager
@@ -102,20 +145,25 @@ def move_in(names: list[str], staging: Path, repository: Path) -> None:
         staging: A `staging_folder` with their new folders; keeps the old ones.
         repository: Folder of models.
     """
-    begun: list[str] = []
+    journal = staging / _JOURNAL
+    unfinished = staging / f"{_JOURNAL}-unfinished"
+    unfinished.write_text(json.dumps(names))
+    unfinished.rename(journal)
     try:
         for name in names:
-            begun.append(name)
             if os.path.lexists(repository / name):
                 (repository / name).rename(staging / f"{name}.old")
             (staging / name).rename(repository / name)
     except BaseException:
-        for name in begun:
+        for name in names:
             _put_back(name, staging, repository)
         raise
+    finally:
+        journal.unlink(missing_ok=True)
 
 
 def _put_back(name: str, staging: Path, repository: Path) -> None:
+    """Undo a model's move, as far as it got."""
     old = staging / f"{name}.old"
     if not (staging / name).exists():
         (repository / name).rename(staging / name)

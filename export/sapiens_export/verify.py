@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sapiens_core.model_folders import CONFIG_FILE, model_folders
 from sapiens_core.tasks import ENGINE_FILES
 from sapiens_core.tolerances import limits
 from sapiens_export.checkpoints import file_sha256
@@ -54,7 +55,7 @@ def engine_folders(repository: Path) -> list[Path]:
     Raises:
         ValueError: There is none.
     """
-    folders = sorted(path.parent for path in repository.glob("*_engine/config.pbtxt"))
+    folders = sorted(path.parent for path in repository.glob(f"*_engine/{CONFIG_FILE}"))
     if not folders:
         raise ValueError(
             f"{repository} must have engines that `sapiens export` wrote from networks, got none; give the "
@@ -63,12 +64,18 @@ def engine_folders(repository: Path) -> list[Path]:
     return folders
 
 
+def broken_models(repository: Path) -> list[Verification]:
+    """Return the folders that look like models and are none, which keep a server from starting."""
+    problem = f"it has no {CONFIG_FILE}, so that no server starts; export it again, or remove it"
+    return [Verification(name, problem=problem) for name in model_folders(repository).broken]
+
+
 def incomplete_ensembles(repository: Path) -> list[Verification]:
     """Return the ensembles that lack a model that they are made of, which a server cannot load."""
     outcomes = []
-    for path in sorted(repository.glob("*/config.pbtxt")):
+    for path in sorted(repository.glob(f"*/{CONFIG_FILE}")):
         steps = set(re.findall(r'model_name: "([^"]+)"', path.read_text(errors="replace")))
-        missing = sorted(step for step in steps if not (repository / step / "config.pbtxt").is_file())
+        missing = sorted(step for step in steps if not (repository / step / CONFIG_FILE).is_file())
         if missing:
             problem = f"it needs {', '.join(missing)}, not in {repository}; export the task again"
             outcomes.append(Verification(path.parent.name, problem=problem))

@@ -9,7 +9,8 @@ from sapiens_server.errors import (
     ServerNotFoundError,
     ServerStartError,
 )
-from sapiens_server.server import ModelControl, RunningServer, ServerOptions, serve
+from sapiens_server.repository import ModelControl
+from sapiens_server.server import RunningServer, ServerOptions, serve
 
 __all__ = [
     "AddressError",

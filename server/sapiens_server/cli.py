@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 
 from sapiens_server.errors import ServerError
-from sapiens_server.server import ModelControl, RunningServer, ServerOptions, serve
+from sapiens_server.repository import ModelControl
+from sapiens_server.server import RunningServer, ServerOptions, serve
 from sapiens_server.server_log import is_noteworthy
 
 _SAME_SIGNAL_S = 1.0

@@ -13,17 +13,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
+from sapiens_core.model_folders import ModelFolders
 from sapiens_server.addresses import Addresses, free_addresses, is_loopback
-from sapiens_server.errors import AddressError, RepositoryError, ServerDiedError, ServerStartError
+from sapiens_server.errors import AddressError, ServerDiedError, ServerStartError
 from sapiens_server.installation import CONTAINER, find_tritonserver
 from sapiens_server.launch import launch, shell_safe
 from sapiens_server.leftovers import Claim, claimed_name, remove_when_dead, sweep
+from sapiens_server.repository import ModelControl, checked_folders, left_out, models_alone
 from sapiens_server.server_log import ServerLog, failure_reasons
 from sapiens_server.stubs import StubWatch
 
-ModelControl = Literal["none", "explicit", "poll"]
 OnLog = Callable[[str], object]
 
 _EXIT_TIMEOUT_S = 20
@@ -236,7 +237,7 @@ def serve(
         AddressError: The address cannot or must not be served; for a taken port it is a PortInUseError.
         ServerStartError: A model failed to load, or loading took too long.
     """
-    location, models = _found(repository)
+    location, folders = _found(repository, options.model_control)
     installation = find_tritonserver()
     if installation.wheel and not is_loopback(host) and not options.expose_bundled:
         raise AddressError(
@@ -247,7 +248,7 @@ def serve(
     sweep()
     with claimed_name() as claim:
         arguments = [
-            f"--model-repository={_argument(location, claim)}",
+            f"--model-repository={_argument(location, folders, claim, options.model_control)}",
             f"--model-control-mode={options.model_control}",
             "--disable-auto-complete-config",
             f"--id={claim.prefix}",
@@ -258,9 +259,11 @@ def serve(
             *options.arguments,
         ]
         process = launch(installation, arguments, claim)
-    loaded = () if options.model_control == "explicit" else models
+    loaded = () if options.model_control == "explicit" else folders.models
     server = RunningServer(process, claim, addresses, loaded, on_log)
     try:
+        if warning := left_out(location, folders):
+            server._log.add(warning)
         server._wait_until_ready(addresses, options)
     except BaseException:
         server._end()
@@ -268,24 +271,19 @@ def serve(
     return server
 
 
-def _found(repository: str | os.PathLike[str]) -> tuple[str | Path, tuple[str, ...]]:
-    """Return where the models are, and their names, unless only the server can read them."""
+def _found(
+    repository: str | os.PathLike[str], model_control: ModelControl
+) -> tuple[str | Path, ModelFolders]:
+    """Return where the models are, and what is there, unless only the server can read it."""
     if isinstance(repository, str) and _STORAGE.match(repository):
-        return repository, ()
+        return repository, ModelFolders((), (), ())
     folder = Path(repository).absolute()
-    return folder, _model_names(folder)
+    return folder, checked_folders(folder, model_control)
 
 
-def _argument(location: str | Path, claim: Claim) -> str | Path:
-    return shell_safe(location, claim.folder) if isinstance(location, Path) else location
-
-
-def _model_names(folder: Path) -> tuple[str, ...]:
-    names = sorted(config.parent.name for config in folder.glob("*/config.pbtxt"))
-    if not names:
-        seen = "has none" if folder.is_dir() else "is no folder"
-        raise RepositoryError(
-            f"a model repository must hold folders with a config.pbtxt, but {folder} {seen}; "
-            "write one with `sapiens export`"
-        )
-    return tuple(names)
+def _argument(
+    location: str | Path, folders: ModelFolders, claim: Claim, model_control: ModelControl
+) -> str | Path:
+    if isinstance(location, str):
+        return location
+    return shell_safe(models_alone(location, folders, claim.folder, model_control), claim.folder)

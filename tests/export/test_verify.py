@@ -147,3 +147,18 @@ def test_a_folder_without_engines_is_named(tmp_path):
     result = verify(tmp_path)
     assert result.exit_code == 1
     assert "must have engines that `sapiens export` wrote from networks, got none" in result.output
+
+
+@pytest.mark.parametrize("name", ["lost+found", ".models-export-abcdefgh", ".git/1"])
+def test_folders_that_are_no_models_are_named(name, repository):
+    (repository / name).mkdir(parents=True)
+    result = verify(repository)
+    assert result.exit_code == 0, result.output
+    assert f"note: {name.partition('/')[0]} in {repository} are no models" in result.stderr
+
+
+def test_a_folder_that_only_looks_like_a_model_fails(repository):
+    (repository / "old" / "1").mkdir(parents=True)
+    result = verify(repository, "--json")
+    assert result.exit_code == 1
+    assert "it has no config.pbtxt" in outcomes(result)["old"]["problem"]

@@ -1,0 +1,127 @@
+"""What exports that were killed leave, and who removes it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_exports import write_depth
+
+from sapiens_export.staging import staging_folder
+
+# An export that stops for ever where it would rename the n-th folder of a model.
+STUCK = """
+import sys, threading
+from pathlib import Path
+from small_exports import write_depth
+
+rename, num_left = Path.rename, int(sys.argv[2])
+
+def stuck(path, target):
+    global num_left
+    num_left -= path.is_dir()
+    if num_left < 0:
+        print("stuck", flush=True)
+        threading.Event().wait()
+    return rename(path, target)
+
+Path.rename = stuck
+write_depth(Path(sys.argv[1]), max_batch_size=7)
+"""
+STAGED = """
+import sys, threading
+from pathlib import Path
+from sapiens_export import staging
+
+if sys.argv[2] == "inside":
+    staging._staging_beside = lambda _repository: None
+with staging.staging_folder(Path(sys.argv[1])) as folder:
+    (folder / "engine").mkdir()
+    print(folder, flush=True)
+    threading.Event().wait()
+"""
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def running(code, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parent,
+    )
+
+
+def killed(code, *arguments):
+    """Run code until it prints a line, kill it, and return the line."""
+    with running(code, *arguments) as process:
+        line = process.stdout.readline().strip()
+        process.send_signal(signal.SIGKILL)
+    return line
+
+
+@pytest.mark.parametrize("place", ["beside", "inside"])
+def test_the_next_export_removes_what_a_killed_one_has_left(place, tmp_path):
+    models = tmp_path / "models"
+    left = Path(killed(STAGED, models, place))
+    assert left.is_dir()
+    assert left.parent == (models if place == "inside" else tmp_path)
+    write_depth(models)
+    assert not left.exists()
+    assert not [path for path in (*tmp_path.iterdir(), *models.iterdir()) if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("place", ["beside", "inside"])
+def test_the_folder_of_an_export_that_goes_on_stays(place, tmp_path):
+    models = tmp_path / "models"
+    with running(STAGED, models, place) as process:
+        folder = Path(process.stdout.readline().strip())
+        write_depth(models)
+        assert (folder / "engine").is_dir()
+        process.kill()
+
+
+@pytest.mark.parametrize(
+    "name", [".models-backup", ".models-export-mine", "models-export-abcdefgh", ".other"]
+)
+def test_folders_of_other_names_are_nobody_s(name, tmp_path):
+    (tmp_path / name / "precious").mkdir(parents=True)
+    with staging_folder(tmp_path / "models"):
+        pass
+    assert (tmp_path / name / "precious").is_dir()
+
+
+@pytest.mark.parametrize("num_renames", range(10))
+def test_an_export_that_is_killed_while_it_moves_is_undone_by_the_next(num_renames, tmp_path):
+    models = tmp_path / "models"
+    write_depth(models)
+    before = contents(models)
+    assert killed(STUCK, models, num_renames) == "stuck"
+    with staging_folder(models):
+        assert contents(models) == before
+    assert os.listdir(tmp_path) == ["models"]  # noqa: PTH208
+
+
+def test_a_half_written_list_of_moves_means_that_none_was_begun(tmp_path):
+    models = tmp_path / "models"
+    write_depth(models)
+    before = contents(models)
+    left = Path(killed(STAGED, models, "beside"))
+    (left / ".moving-unfinished").write_text('["depth')
+    with staging_folder(models):
+        assert contents(models) == before
+    assert not left.exists()
+
+
+def test_a_new_repository_is_exported_after_a_killed_export(tmp_path):
+    models = tmp_path / "models"
+    killed(STUCK, models, 2)
+    write_depth(models, max_batch_size=3)
+    manifest = json.loads((models / "depth_engine" / "manifest.json").read_text())
+    assert manifest["serving"]["max_batch_size"] == 3

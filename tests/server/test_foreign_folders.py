@@ -1,0 +1,47 @@
+"""Folders in a repository that are no models: volumes, tools and interrupted exports make them."""
+
+import pytest
+
+from sapiens_server import RepositoryError, ServerOptions, serve
+
+FOREIGN = ("lost+found", ".git", ".models-export-abcdefgh", ".snapshot/1", "notes")
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """Two models that need no network, among folders that are none."""
+    models = tmp_path / "models"
+    for name in ("one", "two"):
+        (models / name / "1").mkdir(parents=True)
+        config = 'backend: "python" instance_group { kind: KIND_CPU } max_batch_size: 0'
+        (models / name / "config.pbtxt").write_text(f'name: "{name}" {config}')
+        code = "class TritonPythonModel:\n    def execute(self, requests):\n        return []\n"
+        (models / name / "1" / "model.py").write_text(code)
+    for name in FOREIGN:
+        (models / name).mkdir(parents=True)
+    return models
+
+
+def test_models_are_served_whatever_lies_among_them_and_that_is_named(repository):
+    lines = []
+    with serve(repository, grpc_port=0, on_log=lines.append) as server:
+        assert server.models == ("one", "two")
+    (warning,) = [line for line in lines if line.startswith("warning: left out of ")]
+    for name in FOREIGN:
+        assert name.partition("/")[0] in warning
+
+
+def test_models_are_loaded_on_demand_whatever_lies_among_them(repository):
+    with serve(repository, grpc_port=0, options=ServerOptions("explicit")) as server:
+        assert server.models == ()
+
+
+def test_a_folder_that_cannot_be_followed_is_refused_with_what_is_in_the_way(repository):
+    with pytest.raises(RepositoryError, match=r"models alone, but .*\.git, .*lost\+found, notes; remove"):
+        serve(repository, grpc_port=0, options=ServerOptions("poll"))
+
+
+def test_what_looks_like_a_model_is_missed(repository):
+    (repository / "old" / "1").mkdir(parents=True)
+    with pytest.raises(RepositoryError, match=r"must have a config\.pbtxt, in .*models old have none"):
+        serve(repository, grpc_port=0)
