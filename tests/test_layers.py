@@ -58,6 +58,7 @@ ALLOWED = {
         "transformers",
     },
     "export/sapiens_export/cli_weights.py": {"sapiens_export", "sapiens_core", *COMMAND_LINE},
+    "export/sapiens_export/disk.py": {"sapiens_export", "sapiens_core", "rich", "numpy"},
     "export/sapiens_export/plan.py": {"sapiens_export", "sapiens_core", "rich"},
     "export/sapiens_export/cli_ends.py": COMMAND_LINE,
     "export/sapiens_export/cli_verify.py": {"sapiens_export", "sapiens_core", *COMMAND_LINE},

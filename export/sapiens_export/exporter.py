@@ -22,6 +22,7 @@ from sapiens_core.tasks import (
 from sapiens_core.tolerances import limits
 from sapiens_export.build import build_engine, check_buildable, default_precision
 from sapiens_export.checkpoints import file_sha256
+from sapiens_export.disk import check_room, needed_bytes, told_if_full
 from sapiens_export.engines import default_device, device_name, engine_from_file, engine_from_network
 from sapiens_export.manifest import InstalledEngine
 from sapiens_export.networks.config import CUSTOM_SIZE, NANODET
@@ -118,6 +119,7 @@ def export_engine(
         ValueError: The options do not fit the network, or the repository cannot take it.
         EngineUnavailableError: This machine cannot build the engine.
         ParityError: The engine differs from the network by more than the registry allows.
+        DiskFullError: There is not enough room in the repository.
     """
     config, sha256 = source.config, source.checkpoint_sha256
     check_options(options)
@@ -225,8 +227,11 @@ class _Candidate:
 def _install(candidate: _Candidate, repository: Path, on_step: Callable[[str], None]) -> Export:
     new, info = candidate.new, candidate.new.info
     allowed = limits(new.config.task, info.precision, untrained=info.untrained)
-    with staging_folder(repository) as folder:
+    num_parameters = sum(parameter.numel() for parameter in candidate.float32.parameters())
+    needed = needed_bytes(num_parameters, new.config, info)
+    with told_if_full(repository, needed), staging_folder(repository) as folder:
         check_models(repository, new)
+        check_room(folder, needed)
         engine, beside = folder / "engine", folder / "beside"
         engine.mkdir()
         beside.mkdir()

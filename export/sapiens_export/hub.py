@@ -6,7 +6,6 @@ of `huggingface_hub`; this adds a check of every file's hash, and says what went
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
@@ -33,6 +32,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from sapiens_export.disk import DiskFullError, told_if_full
 from sapiens_export.zoo import HubFile
 
 # The root of what the HTTP library beneath raises; which library that is has changed between releases.
@@ -130,14 +130,15 @@ def _cached(file: HubFile, hub: Hub) -> Path | None:
 def _fetched(file: HubFile, hub: Hub) -> Path:
     # Asked first, because the download retries for half a minute where there is no way to the hub at all.
     url = hf_hub_url(file.repository, file.path, endpoint=hub.endpoint)
-    get_hf_file_metadata(url, token=hub.token, endpoint=hub.endpoint)
+    metadata = get_hf_file_metadata(url, token=hub.token, endpoint=hub.endpoint)
     if _XET_SWITCH not in os.environ:
         constants.HF_HUB_DISABLE_XET = True  # its client retries in silence for minutes where a way is barred
-    return Path(
-        hf_hub_download(
+    cache = Path(hub.cache or constants.HF_HUB_CACHE)
+    with told_if_full(cache, metadata.size or 0, "set HF_HOME to another disk"):
+        path = hf_hub_download(
             file.repository, file.path, cache_dir=hub.cache, token=hub.token, endpoint=hub.endpoint
         )
-    )
+    return Path(path)
 
 
 def _verify(path: Path, file: HubFile) -> None:
@@ -188,10 +189,8 @@ def _explanation(error: BaseException, file: HubFile, hub: Hub) -> str:
         return (
             f"{endpoint} must be a Hugging Face hub, it answers otherwise; check HF_ENDPOINT and your proxy"
         )
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return (
-            f"the disk must have room for {file.name}, it is full; free some, or set HF_HOME to another disk"
-        )
+    if isinstance(error, DiskFullError):
+        return str(error)
     if isinstance(error, OSError) and error.errno is not None:
         return (
             f"{file.name} must be written to the cache: {error}; check it, or set HF_HOME to another folder"

@@ -9,6 +9,7 @@ from rich.filesize import decimal
 
 from sapiens_export.build import check_buildable
 from sapiens_export.cost import network_cost
+from sapiens_export.disk import DiskFullError, check_room, existing, needed_bytes, room
 from sapiens_export.engines import EngineUnavailableError
 from sapiens_export.manifest import InstalledEngine
 from sapiens_export.repository import check_models, notes_about, planned_models
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from sapiens_core.model_info import ModelInfo
     from sapiens_core.tasks import Runtime
+    from sapiens_export.cost import NetworkCost
     from sapiens_export.networks.config import EngineConfig
     from sapiens_export.serving import Serving
 
@@ -52,8 +54,11 @@ def export_plan(
     check_models(repository, new)
     models = planned_models(repository, new)
     replaced = {model for model in models if (repository / model).is_dir()}
+    cost = network_cost(config, batch_size=_largest_batch(info, serving), precision=info.precision)
+    needed = needed_bytes(cost.num_parameters, config, info)
     plan = {
-        **_costs(config, info, serving),
+        **_costs(cost, config, info, serving),
+        "disk": room(repository, needed),
         "licence": info.licence,
         "repository": str(repository),
         "new models": ", ".join(sorted(models - replaced)) or "none",
@@ -63,24 +68,27 @@ def export_plan(
         plan["beside these"] = "; ".join(notes)
     try:
         check_buildable(info.runtime, info.precision)
-        _check_writable(repository)
-    except (ValueError, EngineUnavailableError) as error:
+        _check_writable(existing(repository))
+        check_room(repository, needed)
+    except (ValueError, EngineUnavailableError, DiskFullError) as error:
         plan[IN_THE_WAY] = str(error)
     return plan
 
 
-def _check_writable(repository: Path) -> None:
-    """Refuse a folder that cannot be made or written to, as far as that shows without making it."""
-    place = next(path for path in (repository.absolute(), *repository.absolute().parents) if path.exists())
+def _check_writable(place: Path) -> None:
+    """Refuse a folder that cannot be written to, as far as that shows without writing."""
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise ValueError(
             f"repository must be a folder that can be written to, {place} is not; give another one"
         )
 
 
-def _costs(config: EngineConfig, info: ModelInfo, serving: Serving) -> dict[str, str]:
-    images = serving.max_batch_size * (2 if info.flip_test else 1)
-    cost = network_cost(config, batch_size=images, precision=info.precision)
+def _largest_batch(info: ModelInfo, serving: Serving) -> int:
+    return serving.max_batch_size * (2 if info.flip_test else 1)
+
+
+def _costs(cost: NetworkCost, config: EngineConfig, info: ModelInfo, serving: Serving) -> dict[str, str]:
+    images = _largest_batch(info, serving)
     weights, activations = decimal(cost.weight_bytes), decimal(cost.activation_bytes)
     loaded = cost.num_parameters * DTYPES["float32"].itemsize
     copies = _COPIES[info.runtime]

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 import warnings
+import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import nn
+
+_SOURCES = ".debug_pkl"  # entries that tell which lines of which files on this machine the code is from
+# Copies a pipe to a file. If the file cannot be written, the rest is read all the same.
+_DRAIN = """
+import shutil, sys
+with open(sys.argv[1], "rb") as pipe:
+    try:
+        with open(sys.argv[2], "wb") as file:
+            shutil.copyfileobj(pipe, file)
+    except OSError as error:
+        print(error.errno)
+        while pipe.read(2**20):
+            pass
+"""
 
 
 def torchscript_from_network(network: nn.Module, input_hw: tuple[int, int], path: Path) -> None:
@@ -20,6 +38,9 @@ def torchscript_from_network(network: nn.Module, input_hw: tuple[int, int], path
         network: Uint8 pixels to an engine's outputs; in evaluation mode.
         input_hw: Height and width of its input.
         path: File to write.
+
+    Raises:
+        OSError: It cannot be written.
     """
     pixels = torch.zeros(1, *input_hw, 3, dtype=torch.uint8)
     with torch.no_grad(), warnings.catch_warnings():
@@ -30,7 +51,38 @@ def torchscript_from_network(network: nn.Module, input_hw: tuple[int, int], path
         traced = torch.jit.trace(network, pixels, check_trace=False)
         frozen = torch.jit.freeze(traced)
     _follow_input(frozen.graph)
-    frozen.save(path)
+    _save(frozen, path)
+    _without_sources(path)
+
+
+def _save(module: torch.jit.ScriptModule, path: Path) -> None:
+    """Save through a pipe: where a disk is full, torch's own writer would end this process."""
+    with tempfile.TemporaryDirectory() as folder:
+        pipe = Path(folder, path.name)
+        os.mkfifo(pipe)
+        command = [sys.executable, "-I", "-S", "-c", _DRAIN, str(pipe), str(path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as drain:
+            module.save(str(pipe))
+            failure, _ = drain.communicate()
+    if failure:
+        raise OSError(int(failure), os.strerror(int(failure)), str(path))
+
+
+def _without_sources(path: Path) -> None:
+    with zipfile.ZipFile(path, "a") as archive:
+        for entry in [entry for entry in archive.infolist() if entry.filename.endswith(_SOURCES)]:
+            archive.infolist().remove(entry)
+            _erase(path, entry)
+        archive.comment = archive.comment  # has the list of entries written anew
+
+
+def _erase(path: Path, entry: zipfile.ZipInfo) -> None:
+    """Overwrite the content of an entry, which stands behind a header of 30 bytes, its name and extras."""
+    with path.open("r+b") as file:
+        file.seek(entry.header_offset + 26)
+        name_bytes, extra_bytes = (int.from_bytes(file.read(2), "little") for _ in range(2))
+        file.seek(name_bytes + extra_bytes, os.SEEK_CUR)
+        file.write(bytes(entry.compress_size))
 
 
 def _follow_input(graph: torch.Graph) -> None:

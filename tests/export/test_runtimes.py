@@ -1,6 +1,8 @@
 """The engine files of every runtime, from networks of every task."""
 
 import json
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -8,6 +10,7 @@ import onnxruntime
 import pytest
 import torch
 
+import sapiens_export
 from sapiens_core.labels import keypoint_set
 from sapiens_core.tasks import ENGINE_FILES, ONNX_OPSET, TASKS, Task
 from sapiens_core.tolerances import limits
@@ -102,6 +105,19 @@ def test_an_onnx_file_has_the_contract_of_its_engine(task, build, tiny_weights):
             assert onnx.TensorProto.DataType.Name(kind.elem_type) == ONNX_TYPES[spec.dtype]
             assert kind.shape.dim[0].dim_param
             assert all(dim.dim_value > 0 for dim in kind.shape.dim[1:])
+
+
+@pytest.mark.parametrize("runtime", ["python", "onnx"])
+def test_an_engine_tells_nothing_of_the_machine_that_made_it(runtime, build, tiny_weights):
+    file, _ = build(tiny_weights(Task.DEPTH), runtime, "float32")
+    entries = [file.read_bytes()]
+    if runtime == "python":
+        with zipfile.ZipFile(file) as archive:
+            assert archive.testzip() is None
+            entries += [archive.read(name) for name in archive.namelist()]
+    for path in (sapiens_export.__file__, torch.__file__, __file__, file):
+        assert not any(str(Path(path).parent).encode() in entry for entry in entries)
+    assert not any(b".py(" in entry or b'.py"' in entry for entry in entries)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
