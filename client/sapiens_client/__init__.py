@@ -20,6 +20,7 @@ from sapiens_client.errors import (
 )
 from sapiens_client.inventory import ModelCard, StepLoad
 from sapiens_client.options import ClientOptions
+from sapiens_client.questions import AnalysisTask
 from sapiens_client.results import Result, Timing
 from sapiens_client.results_dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
 from sapiens_client.results_people import DetectionResult, Keypoint, Person, PoseResult
@@ -29,6 +30,7 @@ from sapiens_core.model_info import ModelInfo
 __all__ = [
     "TLS",
     "Analysis",
+    "AnalysisTask",
     "AsyncSapiensClient",
     "AuthenticationError",
     "ClientClosedError",

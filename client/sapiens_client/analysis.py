@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -21,14 +22,24 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Result)
 
-_ANSWERED_TOGETHER = tuple(map(AnalysisTask, HUMAN_TASKS))
+ANSWERED_TOGETHER = tuple(map(AnalysisTask, HUMAN_TASKS))
+
+
+# What may befall one task alone, even if it was the only one.
+_OF_ONE_TASK: set[type[SapiensError]] = {ModelNotServedError, InferenceError}
+
+
+class _NotAskedError(InvalidInputError, KeyError):
+    """A task was not asked for; mappings need it to be a KeyError."""
+
+    __str__ = Exception.__str__
 
 
 @dataclass(frozen=True, eq=False)
-class Analysis(Mapping[str, "Result | SapiensError"]):
-    """What each task answered: `analysis.depth` is its result, or raises what went wrong with it.
+class Analysis(Mapping[str, Result]):
+    """What each task answered: `analysis.depth`, or `analysis["depth"]`, is its result, or raises its error.
 
-    As a mapping it holds, by the names of the tasks and in the order asked, results and errors as they came.
+    As a mapping it holds results by the names of their tasks, in the order asked, without those that failed.
 
     Attributes:
         answers: Result or error of every task.
@@ -36,19 +47,32 @@ class Analysis(Mapping[str, "Result | SapiensError"]):
 
     answers: Mapping[str, Result | SapiensError]
 
-    def __getitem__(self, task: str) -> Result | SapiensError:
-        return self.answers[task]
+    def __getitem__(self, task: str) -> Result:
+        """Return the result of a task.
+
+        Raises:
+            SapiensError: What went wrong with it; it was not asked for.
+        """
+        answer = self.answers.get(task)
+        if isinstance(answer, SapiensError):
+            raise answer
+        if answer is None:
+            raise _NotAskedError(f"{task!r} must be a task that was asked for, got {list(self.answers)}")
+        return answer
+
+    def __contains__(self, task: object) -> bool:
+        return task in self.answers and task not in self.failed
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.answers)
+        return (task for task in self.answers if task in self)
 
     def __len__(self) -> int:
-        return len(self.answers)
+        return len(self.answers) - len(self.failed)
 
     @property
     def failed(self) -> dict[str, SapiensError]:
         """The errors of the tasks that failed; empty when all went well."""
-        return {task: answer for task, answer in self.items() if isinstance(answer, SapiensError)}
+        return {task: answer for task, answer in self.answers.items() if isinstance(answer, SapiensError)}
 
     @property
     def depth(self) -> DepthResult:
@@ -86,14 +110,10 @@ class Analysis(Mapping[str, "Result | SapiensError"]):
         return self._result(AnalysisTask.PEOPLE, PoseResult)
 
     def _result(self, task: AnalysisTask, kind: type[R]) -> R:
-        answer = self.answers.get(task)
-        if isinstance(answer, kind):
-            return answer
-        if isinstance(answer, SapiensError):
-            raise answer
-        raise InvalidInputError(
-            f"{task.value!r} must be a task that was asked for, got {list(map(str, self))}"
-        )
+        result = self[task.value]
+        if not isinstance(result, kind):
+            raise InvalidInputError(f"{task.value!r} must be a {kind.__name__}, got {type(result).__name__}")
+        return result
 
 
 def checked_tasks(tasks: Iterable[str]) -> tuple[AnalysisTask, ...]:
@@ -102,11 +122,15 @@ def checked_tasks(tasks: Iterable[str]) -> tuple[AnalysisTask, ...]:
     Raises:
         InvalidInputError: There is none, or one that does not exist.
     """
-    names = (tasks,) if isinstance(tasks, str) else tuple(dict.fromkeys(tasks))
-    unknown = [name for name in names if name not in QUESTIONS]
+    names = tuple(tasks) if isinstance(tasks, Iterable) and not isinstance(tasks, str) else (tasks,)
+    unknown = [name for name in names if not isinstance(name, str) or name not in QUESTIONS]
     if unknown or not names:
-        raise InvalidInputError(f"tasks must be some of {[*map(str, QUESTIONS)]}, got {unknown or names}")
-    return tuple(map(AnalysisTask, names))
+        close = difflib.get_close_matches(str(*unknown[:1]), map(str, QUESTIONS), n=1)
+        hint = f"; perhaps {close[0]!r}" if close else ""
+        raise InvalidInputError(
+            f"tasks must be some of {[*map(str, QUESTIONS)]}, got {unknown or names}{hint}"
+        )
+    return tuple(dict.fromkeys(map(AnalysisTask, names)))
 
 
 def analyze(session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...]) -> Flow[Analysis]:
@@ -116,18 +140,25 @@ def analyze(session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...]) -
         session: The server.
         upload: The image.
         tasks: What to ask for.
+
+    Raises:
+        SapiensError: No task was answered, all for the same reason: no server, a wrong token, no image.
     """
     groups = yield from _groups(session, upload, tasks)
     answers: dict[str, Result | SapiensError] = {}
     for some in (yield Together([_answers(session, upload, group) for group in groups])):
         answers.update(some)
-    return Analysis({task: answers[task] for task in tasks})
+    analysis = Analysis({task.value: answers[task] for task in tasks})
+    kinds = {type(error): error for error in analysis.failed.values()}
+    if not analysis and len(kinds) == 1 and not kinds.keys() & _OF_ONE_TASK:
+        raise kinds.popitem()[1]
+    return analysis
 
 
 def _groups(
     session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...]
 ) -> Flow[list[tuple[AnalysisTask, ...]]]:
-    together = tuple(task for task in tasks if task in _ANSWERED_TOGETHER)
+    together = tuple(task for task in tasks if task in ANSWERED_TOGETHER)
     if len(together) < 2 or not (yield from _is_served(session, upload, HUMAN)):
         together = ()
     if session.output != "image" and (yield from _travels_lighter_apart(session, upload, together)):

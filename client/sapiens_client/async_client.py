@@ -7,17 +7,24 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, M
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, Unpack, overload
 
-from sapiens_client.analysis import Analysis, analyze, checked_tasks
+from sapiens_client.analysis import ANSWERED_TOGETHER, Analysis, analyze, checked_tasks
 from sapiens_client.bulk_tasks import MapOptions, task_items_async
 from sapiens_client.client import SapiensClient
 from sapiens_client.deadline import Deadline
 from sapiens_client.inventory import ModelCard, model_cards
 from sapiens_client.options import DEFAULTS, ClientOptions
-from sapiens_client.questions import dense_result, detection_result, people_result, pose_result
+from sapiens_client.questions import (
+    AnalysisTask,
+    TaskName,
+    dense_result,
+    detection_result,
+    people_result,
+    pose_result,
+)
 from sapiens_client.results_dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
 from sapiens_client.session import Call, Session
 from sapiens_client.settings import checked_settings, chosen_url
-from sapiens_core.tasks import HUMAN_TASKS, Task
+from sapiens_core.tasks import Task
 
 if TYPE_CHECKING:
     from sapiens_client.bulk_items import Item
@@ -175,7 +182,7 @@ class AsyncSapiensClient:
     async def analyze(
         self,
         image: ImageLike,
-        tasks: Iterable[str] = tuple(map(str, HUMAN_TASKS)),
+        tasks: TaskName | Iterable[TaskName] = ANSWERED_TOGETHER,
         *,
         timeout_s: float | None = None,
     ) -> Analysis:
@@ -208,8 +215,8 @@ class AsyncSapiensClient:
         self, task: Literal["pose", "people"], images: Images, **options: Unpack[MapOptions]
     ) -> Items[PoseResult]: ...
     @overload
-    def map(self, task: str, images: Images, **options: Unpack[MapOptions]) -> Items[Result]: ...
-    def map(self, task: str, images: Images, **options: Unpack[MapOptions]) -> Items[Any]:
+    def map(self, task: AnalysisTask, images: Images, **options: Unpack[MapOptions]) -> Items[Result]: ...
+    def map(self, task: TaskName, images: Images, **options: Unpack[MapOptions]) -> Items[Any]:
         """Ask about many images, several at a time."""
         return task_items_async(self, task, images, **options)
 

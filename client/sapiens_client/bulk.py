@@ -31,7 +31,7 @@ from threading import Event
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
-from sapiens_client.bulk_items import Item, Limits, OnError, Outcome, Window
+from sapiens_client.bulk_items import DEFAULT_CONCURRENCY, Item, Limits, OnError, Outcome, Window
 from sapiens_client.threads import started
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ def mapped(
     ask: Callable[[T], R],
     images: Iterable[T],
     *,
-    concurrency: int = 8,
+    concurrency: int = DEFAULT_CONCURRENCY,
     ordered: bool = True,
     on_error: OnError = "raise",
 ) -> Generator[Item[R], None, None]:
@@ -70,7 +70,7 @@ def mapped_async(
     ask: Callable[[T], Awaitable[R]],
     images: Iterable[T] | AsyncIterable[T],
     *,
-    concurrency: int = 8,
+    concurrency: int = DEFAULT_CONCURRENCY,
     ordered: bool = True,
     on_error: OnError = "raise",
 ) -> AsyncGenerator[Item[R], None]:

@@ -11,6 +11,8 @@ from sapiens_client.errors import InvalidInputError, SapiensError
 
 R = TypeVar("R")
 
+DEFAULT_CONCURRENCY = 8
+
 OnError: TypeAlias = Literal["raise", "yield"]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -11,11 +12,14 @@ from sapiens_client.analysis import checked_tasks
 from sapiens_client.bulk import mapped, mapped_async
 from sapiens_client.errors import InvalidInputError
 from sapiens_client.progress import num_known, shown, shown_async
-from sapiens_client.questions import AnalysisTask
+from sapiens_client.questions import AnalysisTask, check_model_name
 
 if TYPE_CHECKING:
     from sapiens_client.bulk_items import Item, OnError
     from sapiens_client.images import ImageLike
+
+
+_BATCH_DIMENSIONS = 4  # of an array of images
 
 
 class BulkOptions(TypedDict, total=False):
@@ -59,6 +63,7 @@ def task_items(
         InvalidInputError: There is no such task, or an option cannot be used.
     """
     _check_several(images)
+    _check_options(options)
     items = mapped(_method(client, task, model, timeout_s), images, **options)
     return shown(items, task, num_known(images)) if progress else items
 
@@ -88,13 +93,29 @@ def task_items_async(
         InvalidInputError: There is no such task, or an option cannot be used.
     """
     _check_several(images)
+    _check_options(options)
     items = mapped_async(_method(client, task, model, timeout_s), images, **options)
     return shown_async(items, task, num_known(images)) if progress else items
 
 
 def _check_several(images: object) -> None:
-    if isinstance(images, str | bytes | os.PathLike):  # whose letters or numbers are no images
-        raise InvalidInputError(f"images must be several, got {images!r:.80}; pass a list, also of one")
+    # Of letters, of numbers, of lines, or of the rows of one image.
+    is_one = isinstance(images, str | bytes | bytearray | memoryview | os.PathLike | Mapping)
+    is_one = is_one or hasattr(images, "read")
+    is_one = is_one or getattr(images, "ndim", _BATCH_DIMENSIONS) < _BATCH_DIMENSIONS
+    if is_one or not isinstance(images, Iterable | AsyncIterable):
+        seen = f"an array of shape {images.shape}" if hasattr(images, "shape") else f"{images!r:.80}"
+        raise InvalidInputError(f"images must be several, got {seen}; pass a list, also of one")
+
+
+def _check_options(options: Mapping[str, object]) -> None:
+    for name in options:
+        if name not in MapOptions.__annotations__:
+            close = difflib.get_close_matches(name, MapOptions.__annotations__, n=1)
+            hint = f"; perhaps {close[0]!r}" if close else ""
+            raise InvalidInputError(
+                f"options of map must be some of {', '.join(MapOptions.__annotations__)}, got {name!r}{hint}"
+            )
 
 
 def _method(client: object, task: str, model: str | None, timeout_s: float | None) -> Callable[..., Any]:
@@ -102,6 +123,7 @@ def _method(client: object, task: str, model: str | None, timeout_s: float | Non
     method = partial(getattr(client, name), timeout_s=timeout_s)
     if model is None:
         return method
+    check_model_name(model)
     if name is AnalysisTask.PEOPLE:
         raise InvalidInputError(
             f"model must be None for 'people', got {model!r}; a server has one such ensemble"

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from sapiens_client.bulk_items import DEFAULT_CONCURRENCY
 from sapiens_client.cli_connection import Connection, connection_from_options
 from sapiens_client.cli_files import ImageFiles
 from sapiens_client.cli_models import models_command
@@ -123,7 +124,7 @@ def _settings(
     output: Output = Path("out"),
     timeout_s: Timeout = 60.0,
     formats: Formats,
-    concurrency: Concurrency = 4,
+    concurrency: Concurrency = DEFAULT_CONCURRENCY,
     resume: Resume = False,
     recursive: Recursive = False,
 ) -> Settings:
@@ -230,7 +231,7 @@ def _analyze(
     ],
     settings: Settings,
 ) -> None:
-    run(Job("analyze", tasks, lambda client, path: client.analyze(path, tasks)), images, settings)
+    run(Job("analyze", tasks, lambda client, path: client.analyze(path, tasks).answers), images, settings)
 
 
 _COMMANDS = {AnalysisTask.POSE: _pose, AnalysisTask.PEOPLE: _people}

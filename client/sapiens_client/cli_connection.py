@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import typer
 
 from sapiens_client.client import SapiensClient
 from sapiens_client.errors import InvalidInputError
+from sapiens_client.options import ClientOptions
 from sapiens_client.security import TLS
 
 _PANEL = "Connection"
@@ -78,6 +78,14 @@ TokenFile = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+PlaintextToken = Annotated[
+    bool,
+    typer.Option(
+        "--plaintext-token",
+        help="Send the token to other machines without TLS: where a service mesh or sidecar encrypts.",
+        rich_help_panel=_PANEL,
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -87,12 +95,14 @@ class Connection:
     Attributes:
         url: Addresses; None: the client's default.
         tls: Whether to encrypt, or how.
-        token: What to send as "Bearer TOKEN".
+        token: What to send as "Bearer TOKEN"; None: the client's default.
+        plaintext_token: Whether it may be sent to other machines without TLS.
     """
 
     url: str | None = None
     tls: bool | TLS = False
     token: str | None = field(default=None, repr=False)
+    plaintext_token: bool = False
 
     def client(self, timeout_s: float) -> SapiensClient:
         """Return a client.
@@ -104,7 +114,10 @@ class Connection:
             typer.Exit: The options cannot be used; the user was told why.
         """
         try:
-            return SapiensClient(self.url, timeout_s=timeout_s, tls=self.tls, token=self.token)
+            options = ClientOptions(plaintext_secrets=self.plaintext_token)
+            return SapiensClient(
+                self.url, timeout_s=timeout_s, tls=self.tls, token=self.token, options=options
+            )
         except InvalidInputError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(_WRONG_USAGE) from error
@@ -119,6 +132,7 @@ def connection_from_options(
     tls_key: Key = None,
     tls_server_name: ServerName = None,
     token_file: TokenFile = None,
+    plaintext_token: PlaintextToken = False,
 ) -> Connection:
     """Put the options together; their own help describes them.
 
@@ -129,12 +143,12 @@ def connection_from_options(
         given, missing = ("--tls-key", "--tls-cert") if tls_cert is None else ("--tls-cert", "--tls-key")
         raise typer.BadParameter(f"{given} needs {missing}: give both")
     how = TLS(tls_ca, tls_cert, tls_key, tls_server_name)
-    return Connection(url, tls if how == TLS() else how, _token(token_file))
+    return Connection(url, tls if how == TLS() else how, _token(token_file), plaintext_token)
 
 
 def _token(file: Path | None) -> str | None:
     if file is None:
-        return os.environ.get("SAPIENS_TOKEN") or None
+        return None
     if token := file.read_text(encoding="utf-8", errors="replace").strip():
         return token
     raise typer.BadParameter(f"--token-file must hold a token, got nothing in {str(file)!r}")

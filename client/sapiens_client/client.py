@@ -8,16 +8,23 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, Unpack, overload
 
-from sapiens_client.analysis import Analysis, analyze, checked_tasks
+from sapiens_client.analysis import ANSWERED_TOGETHER, Analysis, analyze, checked_tasks
 from sapiens_client.bulk_tasks import MapOptions, task_items
 from sapiens_client.deadline import Deadline
 from sapiens_client.inventory import ModelCard, model_cards
 from sapiens_client.options import DEFAULTS, ClientOptions
-from sapiens_client.questions import dense_result, detection_result, people_result, pose_result
+from sapiens_client.questions import (
+    AnalysisTask,
+    TaskName,
+    dense_result,
+    detection_result,
+    people_result,
+    pose_result,
+)
 from sapiens_client.results_dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
 from sapiens_client.session import Call, Session
 from sapiens_client.settings import checked_settings, chosen_url
-from sapiens_core.tasks import HUMAN_TASKS, Task
+from sapiens_core.tasks import Task
 
 if TYPE_CHECKING:
     from sapiens_client.bulk_items import Item
@@ -52,7 +59,7 @@ class SapiensClient:
         tls: True encrypts and trusts public authorities; a TLS(...) names others, or a client certificate.
         token: Sent as "Bearer TOKEN" in the headers `authorization` and `triton-grpc-protocol-authorization`,
             the one for proxies, the other for Triton's `--grpc-restricted-protocol`. A function is asked for
-            the token of every request.
+            the token of every request. None: what SAPIENS_TOKEN says, else none is sent.
         headers: Further headers of every request.
         options: The rarer choices: retries, pings, how often names are looked up.
 
@@ -110,6 +117,8 @@ class SapiensClient:
 
     def ready(self, *, timeout_s: float = 5.0) -> bool:
         """Return whether a server answers and all its models are loaded; False when there is none.
+
+        One of several is enough: while some drain, are loading or away, calls go to the others.
 
         Args:
             timeout_s: How long to wait for the answer. [s]
@@ -350,7 +359,7 @@ class SapiensClient:
     def analyze(
         self,
         image: ImageLike,
-        tasks: Iterable[str] = tuple(map(str, HUMAN_TASKS)),
+        tasks: TaskName | Iterable[TaskName] = ANSWERED_TOGETHER,
         *,
         timeout_s: float | None = None,
     ) -> Analysis:
@@ -367,12 +376,13 @@ class SapiensClient:
             timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
 
         Returns:
-            The result of every task, or the SapiensError that it raised: a task that fails does not take the
-            others with it. `analysis.depth` is the result of `depth`, or raises its error.
+            The results: `analysis.depth`, or `analysis["depth"]`, is that of `depth`, or raises its error. A
+            task that fails does not take the others with it; its error stands in `analysis.failed`.
 
         Raises:
             InvalidInputError: There is no such task, or the image is none.
             ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
+            SapiensError: Every task failed for a reason of the whole call: no server, a wrong token.
         """
         chosen = checked_tasks(tasks)
         return self._ask(image, timeout_s, lambda call: analyze(call.session, call.upload, chosen))
@@ -402,8 +412,8 @@ class SapiensClient:
         self, task: Literal["pose", "people"], images: Images, **options: Unpack[MapOptions]
     ) -> Items[PoseResult]: ...
     @overload
-    def map(self, task: str, images: Images, **options: Unpack[MapOptions]) -> Items[Result]: ...
-    def map(self, task: str, images: Images, **options: Unpack[MapOptions]) -> Items[Any]:
+    def map(self, task: AnalysisTask, images: Images, **options: Unpack[MapOptions]) -> Items[Result]: ...
+    def map(self, task: TaskName, images: Images, **options: Unpack[MapOptions]) -> Items[Any]:
         """Ask about many images, several at a time.
 
         Images are read when it is their turn, and no more results are kept than stated under `concurrency`.

@@ -16,6 +16,8 @@ SapiensError
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class SapiensError(Exception):
     """Root of all errors that the SDK raises.
@@ -29,6 +31,12 @@ class SapiensError(Exception):
     url: str | None = None
     attempts: int = 0
     request_id: str | None = None
+
+    def with_more(self, words: str) -> Self:
+        """Return the same error with more words at its end."""
+        error = type(self)(f"{self}{words}")
+        error.url, error.attempts, error.request_id = self.url, self.attempts, self.request_id
+        return error
 
 
 class InvalidInputError(SapiensError, ValueError):

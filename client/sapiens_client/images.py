@@ -7,6 +7,7 @@ and written as fast as memory is copied.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, runtime_checkable
@@ -48,6 +49,7 @@ IMAGE_SUFFIXES = frozenset(
     )
     for name in names
 )
+_URL = re.compile("[A-Za-z][A-Za-z0-9+.-]+://|data:[a-z]+/")
 _LEVELS = 255
 _MAX_CHANNELS = 4
 _COLOURS = (3, 4)  # channels; fewer are levels of grey, and one more is alpha
@@ -85,6 +87,11 @@ def _shown(image: object) -> str:
 
 
 def _encoded(image: ImageLike) -> NDArray[np.uint8]:
+    if isinstance(image, str) and _URL.match(image):
+        raise InvalidInputError(
+            f"image must be a path of this machine or the bytes of a file, got the URL {image[:80]!r}; "
+            "fetch it and pass its bytes"
+        )
     if isinstance(image, str | os.PathLike):
         with _opened(Path(image)) as file:
             _check_num_bytes(os.fstat(file.fileno()).st_size)

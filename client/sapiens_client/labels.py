@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import colorsys
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
+
+import numpy as np
 
 from sapiens_client.errors import InvalidInputError
 from sapiens_core.labels import ClassSet, Color, KeypointSet, class_set, keypoint_set
@@ -48,12 +50,14 @@ def index_of(label: str | int, names: Sequence[str], kind: str) -> int:
     """
     if isinstance(label, str) and label in names:
         return names.index(label)
-    if not isinstance(label, str) and 0 <= label < len(names):
-        return label
-    close = difflib.get_close_matches(str(label), names, n=5, cutoff=0.4)
+    if isinstance(label, int | np.integer) and not isinstance(label, bool) and 0 <= label < len(names):
+        return int(label)
+    close = difflib.get_close_matches(label, names, n=5, cutoff=0.4) if isinstance(label, str) else []
     hint = f"perhaps {' or '.join(map(repr, close))}" if close else f"choose from {', '.join(names[:30])}"
+    if not isinstance(label, str) and isinstance(label, Iterable | slice):
+        hint = "ask for one after the other"
     raise InvalidInputError(
-        f"{kind} must be one of the network's {len(names)}, by name or index, got {label!r}; {hint}"
+        f"{kind} must be one of the network's {len(names)}, by name or index, got {label!r:.80}; {hint}"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+from sapiens_client.deadline import MAX_TIMEOUT_S
 from sapiens_client.errors import InvalidInputError
 
 Output: TypeAlias = Literal["auto", "image", "network"]
@@ -36,6 +37,10 @@ class ClientOptions:
             answer, go through this machine's shared memory to servers on it that allow it, instead of through
             the connection. Triton from 26.04 on must be told to allow it: `--allow-client-shm=true`. What was
             taken for the largest request is kept for later ones until the client is closed.
+        plaintext_secrets: Whether tokens and headers may be sent to other machines without TLS: where a
+            service mesh or a sidecar encrypts what leaves this one.
+        channel_options: Further options of gRPC's channels, such as (("grpc.optimization_target",
+            "throughput"),); they take the place of the client's own.
 
     Raises:
         InvalidInputError: A number is not positive, or there is no such choice.
@@ -49,12 +54,23 @@ class ClientOptions:
     output: Output = "auto"
     compression: Compression = "none"
     shared_memory: bool = True
+    plaintext_secrets: bool = False
+    channel_options: tuple[tuple[str, int | str], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.max_attempts < 1 or self.patience_s < 0:
-            raise InvalidInputError(f"max_attempts must be at least 1 and patience_s at least 0, got {self}")
-        if min(self.keepalive_s, self.keepalive_timeout_s, self.resolve_every_s) <= 0:
-            raise InvalidInputError(f"periods of ClientOptions must be above 0 seconds, got {self}")
+        if not isinstance(self.max_attempts, int) or self.max_attempts < 1:
+            raise InvalidInputError(f"max_attempts must be a whole number from 1, got {self}")
+        for name in ("patience_s", "keepalive_s", "keepalive_timeout_s", "resolve_every_s"):
+            period_s: object = getattr(self, name)
+            if not isinstance(period_s, int | float) or not 0 < period_s <= MAX_TIMEOUT_S:
+                raise InvalidInputError(
+                    f"{name} must be above 0 and at most {MAX_TIMEOUT_S:g} seconds, got {self}"
+                )
+        for option in self.channel_options:
+            if not (isinstance(option, tuple) and list(map(type, option)) in ([str, int], [str, str])):
+                raise InvalidInputError(
+                    f"channel_options must be pairs of a name and a value, got {option!r}"
+                )
         for name, choices in (("output", Output), ("compression", Compression)):
             if getattr(self, name) not in get_args(choices):
                 raise InvalidInputError(

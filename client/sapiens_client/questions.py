@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -70,6 +70,10 @@ class AnalysisTask(StrEnum):
     PEOPLE = "people"
 
 
+# For type checkers, which find misspelt ones.
+TaskName: TypeAlias = AnalysisTask | Literal["depth", "normal", "seg", "pose", "features", "detect", "people"]
+
+
 def dense_results(call: Call, ensemble: str, kinds: Mapping[Task, Callable[..., R]]) -> Flow[dict[Task, R]]:
     """Ask one ensemble for the arrays of some tasks.
 
@@ -104,9 +108,23 @@ def dense_result(call: Call, task: Task, kind: Callable[..., R], model: str | No
 
 
 def _served(call: Call, task: Task, model: str | None) -> Flow[ServedModel]:
+    if model is not None:
+        check_model_name(model)
     served = yield from call.served_model(model or task)
     served.check_answers(task)
     return served
+
+
+def check_model_name(model: object) -> None:
+    """Refuse what is no name of a model.
+
+    Raises:
+        InvalidInputError: It is none.
+    """
+    if not isinstance(model, str) or not model:
+        raise InvalidInputError(
+            f"model must be the name of an ensemble such as 'depth_2b', got {model!r:.80}"
+        )
 
 
 def pose_result(call: Call, bboxes: Boxes | None = None, model: str | None = None) -> Flow[PoseResult]:

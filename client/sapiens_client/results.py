@@ -138,6 +138,8 @@ class Result(ABC):
             InvalidInputError: The name ends otherwise, or the depth is not finite and 16 bits cannot hold it.
             OSError: The file cannot be written.
         """
+        if not isinstance(path, str | os.PathLike):
+            raise InvalidInputError(f"path must be that of a file, got {path!r:.80}")
         path = Path(path)
         return self.writers[format_of(path.name, self.writers)](self, path, image_id)
 

@@ -184,7 +184,8 @@ class SegmentationResult(Result):
             InvalidInputError: The network has no such class.
         """
         is_wanted = np.zeros(256, dtype=bool)
-        is_wanted[[index_of(each, self.classes, "class") for each in classes]] = True
+        for each in classes:
+            is_wanted[index_of(each, self.classes, "class")] = True
         mask: NDArray[np.bool_] = is_wanted[self.class_map]
         return mask
 
@@ -257,7 +258,12 @@ def _principal_colors(features: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _mask(foreground: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
-    return None if foreground is None else np.asarray(foreground, dtype=bool)
+    try:
+        return None if foreground is None else np.asarray(foreground, dtype=bool)
+    except ValueError as error:
+        raise InvalidInputError(
+            f"foreground must be an (H, W) array, got {foreground!r:.80}: {error}"
+        ) from error
 
 
 def _size(pixels: NDArray[np.float32] | NDArray[np.uint8]) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from numbers import Real
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
@@ -125,8 +126,8 @@ class PoseResult(Result):
             InvalidInputError: There is no such set, or the sets have no name in common.
         """
         try:
-            target = keypoint_set(target) if isinstance(target, str) else target
-        except ValueError as error:
+            target = target if isinstance(target, KeypointSet) else keypoint_set(target)
+        except (ValueError, TypeError) as error:  # also of what cannot be the name of anything
             raise InvalidInputError(str(error)) from error
         sources = counterparts(self.keypoint_set, target)
         is_found = np.array([source is not None for source in sources])
@@ -174,7 +175,19 @@ class PoseResult(Result):
             threshold: Keypoints with a lower score are left out, and lines that touch them.
             radius: Of the keypoints, pixels.
             thickness: Of the lines, pixels.
+
+        Raises:
+            InvalidInputError: One of them is no number, or too small to draw.
         """
+        if (
+            not all(isinstance(each, Real) for each in (threshold, radius, thickness))
+            or radius < 0
+            or thickness < 1
+        ):
+            raise InvalidInputError(
+                "threshold must be a number, radius at least 0 and thickness at least 1 pixel, "
+                f"got {threshold!r}, {radius!r} and {thickness!r}"
+            )
         from sapiens_core.visualize import pose_picture
 
         return drawn(

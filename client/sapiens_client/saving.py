@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import re
 import secrets
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -112,8 +114,19 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
     draft = target.with_name(f".{target.stem[:40]}.{secrets.token_hex(4)}.part")
     try:
         with draft.open("xb") as file:
+            with suppress(FileNotFoundError):  # there is none to replace
+                draft.chmod(stat.S_IMODE(target.stat().st_mode))
             yield file
         draft.replace(target)
+    except OSError as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        if not target.parent.is_dir():
+            reason = "the folder must exist, make it first"
+            raise FileNotFoundError(errno.ENOENT, reason, str(path.parent)) from error
+        if error.filename == str(draft):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     except BaseException:
         draft.unlink(missing_ok=True)
         raise

@@ -22,6 +22,11 @@ Token: TypeAlias = "str | Callable[[], str]"
 
 _PEM_START = b"-----BEGIN "
 _HEADER_NAME = re.compile(r"[a-z0-9_.-]+")
+# What gRPC sets itself, or leaves out in silence, or HTTP/2 forbids.
+_OWN_HEADERS = {
+    *("connection", "content-length", "content-type", "host", "keep-alive", "proxy-connection"),
+    *("te", "transfer-encoding", "upgrade", "user-agent"),
+}
 _HEADER_VALUE = re.compile(r"[ -~]+")
 # Triton compares headers of its restricted protocols, which bear this prefix on gRPC.
 _TRITON_PREFIX = "triton-grpc-protocol-"
@@ -51,6 +56,11 @@ class TLS:
     server_name: str | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.server_name, str | None):
+            raise InvalidInputError(f"server_name must be a name, got {self.server_name!r:.80}")
+        for name in ("root_certificates", "client_certificate", "client_key"):
+            if not isinstance(pem := getattr(self, name), str | os.PathLike | bytes | None):
+                raise InvalidInputError(f"{name} must be a path or bytes, got {type(pem).__name__}")
         if (self.client_certificate is None) != (self.client_key is None):
             given = "client_key" if self.client_certificate is None else "client_certificate"
             raise InvalidInputError(
@@ -111,6 +121,10 @@ class Identity:
 
     def __init__(self, token: Token | None, headers: Mapping[str, str] | None) -> None:
         self._token = token
+        if headers is not None and not isinstance(headers, Mapping):
+            raise InvalidInputError(
+                f"headers must be a mapping of names to values, got {type(headers).__name__}"
+            )
         self._headers = tuple(_checked_header(name, value) for name, value in (headers or {}).items())
         if token is not None and not callable(token):
             _check_token(token)
@@ -175,14 +189,20 @@ def check_privacy(targets: Sequence[Target], identity: Identity) -> None:
     remote = [target.url for target in targets if not target.is_loopback]
     if identity.is_secret and remote:
         raise InvalidInputError(
-            f"token and headers must travel encrypted to other machines, got {remote[0]!r}; pass tls"
+            f"token (also that in SAPIENS_TOKEN) and headers must travel encrypted to other machines, got "
+            f"{remote[0]!r}; pass tls, or ClientOptions(plaintext_secrets=True) where something else encrypts"
         )
 
 
 def _checked_header(name: str, value: str) -> tuple[str, str]:
     lowered = name.lower() if isinstance(name, str) else ""
-    if not _HEADER_NAME.fullmatch(lowered) or lowered.startswith("grpc-"):
+    if not _HEADER_NAME.fullmatch(lowered):
         raise InvalidInputError(f"names of headers must be letters, digits, '-', '_' and '.', got {name!r}")
+    if lowered in _OWN_HEADERS or lowered.startswith("grpc-") or lowered.endswith("-bin"):
+        raise InvalidInputError(
+            f"headers must be others than those of HTTP/2 and gRPC themselves, got {name!r}; "
+            "take another name, which must not end in '-bin' either"
+        )
     if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
         raise InvalidInputError(
             f"the value of header {name!r} must be printable ASCII, got something else; encode it"

@@ -9,7 +9,17 @@ from functools import cached_property
 from sapiens_client.errors import ModelNotServedError
 from sapiens_core.model_info import CONTRACT_PARAMETER, ModelInfo, parity_of
 from sapiens_core.step_settings import StepSettings
-from sapiens_core.tasks import TASKS, Task
+from sapiens_core.tasks import PEOPLE_POSE, TASKS, Task
+
+TASK_NAMES = (*map(str, Task), PEOPLE_POSE.name.partition("_")[0])
+
+
+_STEPS = ("_preprocess", "_engine", "_postprocess", "_raw")
+
+
+def is_of_task(name: str) -> bool:
+    """Return whether a model that is called so may be an ensemble for a task, and not one of its steps."""
+    return name.partition("_")[0] in TASK_NAMES and not name.endswith(_STEPS)
 
 
 @dataclass(frozen=True)

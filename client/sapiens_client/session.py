@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import secrets
 import time
@@ -15,10 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sapiens_client.attempts import Attempts
 from sapiens_client.carrier import Carrier
 from sapiens_client.deadline import Deadline
+from sapiens_client.errors import ModelNotServedError, SapiensError
 from sapiens_client.flows import Flow, Work
 from sapiens_client.images import encoded_image
 from sapiens_client.requests import Answer, Request
 from sapiens_client.results import Origin, Timing
+from sapiens_client.served_model import is_of_task
 from sapiens_client.shared_memory import SharedMemory
 from sapiens_client.sizes import num_bytes
 from sapiens_core.tasks import IMAGE
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from sapiens_core.tasks import TensorSpec
 
 R = TypeVar("R")
+
+_LEAST_S, _NAMES_TIMEOUT_S = 0.01, 2.0  # for the names of models, which an error tells
 
 
 @dataclass(frozen=True)
@@ -221,7 +226,8 @@ class Session:
         started_s = time.perf_counter()
         deadline = Deadline.after(timeout_s)
         encode = partial(encoded_image, image)
-        may_wait = isinstance(image, str | os.PathLike)  # for a disk, or another machine's
+        # For a disk, or another machine's.
+        may_wait = isinstance(image, str | os.PathLike) or hasattr(image, "read")
         encoded = yield Work(encode, deadline if may_wait else None, "the image")
         upload = Upload(encoded, deadline, started_s, time.perf_counter() - started_s)
         return (yield from ask(Call(self, upload)))
@@ -274,9 +280,27 @@ class Call:
         """Return the config of a model.
 
         Raises:
-            SapiensError: There is no such model, or no answer.
+            ModelNotServedError: There is no such model; it names those that there are.
+            SapiensError: No answer.
         """
-        return (yield from self.session.served_model(name, self.upload.deadline))
+        try:
+            return (yield from self.session.served_model(name, self.upload.deadline))
+        except ModelNotServedError as error:
+            names = yield from self._names_served()
+            if name in names or not names:
+                raise
+            close = difflib.get_close_matches(name, names, n=1)
+            hint = f"; perhaps {close[0]!r}" if close else ""
+            raise error.with_more(f"; served are {', '.join(names)}{hint}") from error
+
+    def _names_served(self) -> Flow[list[str]]:
+        """Return the names of the ensembles that may be asked for, none if nobody tells."""
+        deadline = Deadline.after(max(_LEAST_S, min(_NAMES_TIMEOUT_S, self.upload.deadline.left_s())))
+        try:
+            names = yield from self.session.model_names(deadline)
+        except SapiensError:
+            return []
+        return sorted(name for name in names if is_of_task(name))
 
     def ask(
         self, model: str, outputs: Iterable[TensorSpec], **inputs: NDArray[Any]

@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from sapiens_client.errors import InvalidInputError
+from sapiens_client.options import ClientOptions
 from sapiens_client.security import TLS, Identity, Pems, Token, check_privacy, read_pems
 from sapiens_client.server_url import Target, checked_targets
-
-if TYPE_CHECKING:
-    from sapiens_client.options import ClientOptions
 
 DEFAULT_URL = "localhost:8001"
 
@@ -63,15 +60,19 @@ def checked_settings(
     Args:
         url: Addresses; None: those in SAPIENS_URL, else localhost:8001.
         tls: Whether to encrypt, or how.
-        token: What to send as "Bearer TOKEN".
+        token: What to send as "Bearer TOKEN"; None: what SAPIENS_TOKEN says, else nothing.
         headers: What else to send.
         options: The rarer choices.
 
     Raises:
         InvalidInputError: One of them cannot be used, or secrets would travel in the open.
     """
+    if token is None:
+        token = os.environ.get("SAPIENS_TOKEN") or None
     if not isinstance(tls, bool | TLS):
         raise InvalidInputError(f"tls must be True, False or a TLS(...), got {type(tls).__name__}")
+    if not isinstance(options, ClientOptions):
+        raise InvalidInputError(f"options must be ClientOptions(...), got {type(options).__name__}")
     chosen = TLS() if tls is True else tls or None
     settings = Settings(
         targets=checked_targets(chosen_url(url)),
@@ -80,6 +81,6 @@ def checked_settings(
         server_name=chosen.server_name if chosen else None,
         options=options,
     )
-    if chosen is None:
+    if chosen is None and not options.plaintext_secrets:
         check_privacy(settings.targets, settings.identity)
     return settings

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import copy_context
+from functools import partial
 from threading import Thread
 from types import TracebackType
 from typing import TypeVar
@@ -41,24 +42,23 @@ def started(
     return thread
 
 
-def in_background(
-    function: Callable[[], R], *, name: str = "sapiens-client", is_waited_for: bool = True
-) -> Future[R]:
+def in_background(function: Callable[[], R]) -> Future[R]:
     """Call a function on a thread of its own, as `started`, and return its result to be."""
     future: Future[R] = Future()
-
-    def work() -> None:
-        if not future.set_running_or_notify_cancel():
-            return
-        try:
-            result = function()
-        except BaseException as error:  # noqa: BLE001  whoever asks for the result gets it
-            future.set_exception(error.with_traceback(_beyond_this_frame(error)))
-        else:
-            future.set_result(result)
-
-    started(work, name=name, is_waited_for=is_waited_for)
+    started(partial(fulfil, future, function))
     return future
+
+
+def fulfil(future: Future[R], function: Callable[[], R]) -> None:
+    """Call a function for its result to be, unless nobody wants it any more."""
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = function()
+    except BaseException as error:  # noqa: BLE001  whoever asks for the result gets it
+        future.set_exception(error.with_traceback(_beyond_this_frame(error)))
+    else:
+        future.set_result(result)
 
 
 def _beyond_this_frame(error: BaseException) -> TracebackType | None:

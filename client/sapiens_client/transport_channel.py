@@ -55,7 +55,7 @@ def channel_options(settings: Settings, replica: Replica) -> list[tuple[str, Any
     server_name = settings.server_name or replica.server_name
     if server_name and settings.pems:
         options.append(("grpc.ssl_target_name_override", server_name))
-    return options
+    return list({**dict(options), **dict(settings.options.channel_options)}.items())
 
 
 def channel_credentials(settings: Settings) -> grpc.ChannelCredentials | None:

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 
 from sapiens_client import (
+    AuthenticationError,
     ImageNotFoundError,
     InferenceError,
     InvalidInputError,
     ModelNotServedError,
     RequestTimeoutError,
     SapiensClient,
-    SapiensError,
     ServerUnavailableError,
 )
+from sapiens_client.testing import FakeServer
 
 
 def test_several_tasks_answer_as_each_alone(client, photo, encode):
@@ -50,13 +51,16 @@ def test_without_that_ensemble_each_task_is_a_request(pose_client, photo):
 
 def test_a_failing_task_is_reported_in_its_place(client, failing_image):
     analysis = client.analyze(failing_image, tasks=("depth", "normal", "pose", "detect"))
-    assert isinstance(analysis["depth"], InferenceError)
-    assert isinstance(analysis["pose"], ModelNotServedError)
-    assert analysis.failed == {"depth": analysis["depth"], "pose": analysis["pose"]}
+    kinds = {task: type(error) for task, error in analysis.failed.items()}
+    assert kinds == {"depth": InferenceError, "pose": ModelNotServedError}
+    assert (tuple(analysis), len(analysis)) == (("normal", "detect"), 2)
+    assert {type(task) for task in (*analysis, *analysis.failed, *analysis.answers)} == {str}
+    assert ("depth" in analysis, "normal" in analysis) == (False, True)
     assert analysis.normal.normals.shape == (1, 3, 3)
     assert analysis.detect.bboxes.shape == (0, 4)
-    with pytest.raises(InferenceError, match=r"'depth'.*fell over"):
-        _ = analysis.depth
+    for ask in (lambda: analysis.depth, lambda: analysis["depth"], lambda: analysis.get("depth")):
+        with pytest.raises(InferenceError, match=r"'depth'.*fell over"):
+            ask()
 
 
 def test_when_the_joint_ensemble_fails_its_tasks_are_asked_alone(client, apart_image):
@@ -67,19 +71,35 @@ def test_when_the_joint_ensemble_fails_its_tasks_are_asked_alone(client, apart_i
 
 def test_tasks_run_at_the_same_time_within_one_deadline(client, slow_image):
     analysis = client.analyze(slow_image, tasks=("depth", "detect", "people"), timeout_s=1)
-    assert isinstance(analysis["depth"], RequestTimeoutError)
+    assert isinstance(analysis.failed["depth"], RequestTimeoutError)
     assert analysis.failed.keys() == {"depth"}  # one after another, no time would be left for the others
 
 
-def test_without_a_server_every_task_says_so(dead_url, photo):
-    with SapiensClient(dead_url) as client:
-        analysis = client.analyze(photo)
-    assert [type(error) for error in analysis.failed.values()] == [ServerUnavailableError] * 3
-    with pytest.raises(SapiensError, match=dead_url):
-        _ = analysis.seg
+def test_without_a_server_the_whole_call_says_so(dead_url, photo):
+    with SapiensClient(dead_url) as client, pytest.raises(ServerUnavailableError, match=dead_url):
+        client.analyze(photo)
 
 
-@pytest.mark.parametrize("tasks", ["depht", ["depth", "matting"], [], ()])
+@pytest.mark.parametrize("tasks", [("depth", "seg", "pose"), "pose"])
+def test_a_wrong_token_is_an_error_of_the_whole_call(tasks, photo):
+    with FakeServer() as server, SapiensClient(server.url, token="wrong") as client:
+        server.require("Bearer right")
+        with pytest.raises(AuthenticationError, match="not the right one"):
+            client.analyze(photo, tasks)
+
+
+def test_bytes_that_are_no_image_are_an_error_of_the_whole_call(client):
+    with pytest.raises(InvalidInputError, match="image must be a JPEG"):
+        client.analyze(b"no image", ("depth", "detect"))
+
+
+def test_tasks_that_are_not_served_fail_each_on_its_own(pose_client, photo):
+    analysis = pose_client.analyze(photo, ("depth", "seg"))
+    assert [type(error) for error in analysis.failed.values()] == [ModelNotServedError] * 2
+    assert not analysis
+
+
+@pytest.mark.parametrize("tasks", ["depht", ["depth", "matting"], [], (), None, 3, [["depth"]], [None]])
 def test_a_task_that_does_not_exist_is_refused(client, photo, tasks):
     with pytest.raises(InvalidInputError, match=r"tasks must be some of .*'depth'.*'people'.*got"):
         client.analyze(photo, tasks=tasks)
@@ -93,6 +113,9 @@ def test_one_task_may_be_named_and_asked_for_twice(client, photo):
 def test_a_task_that_was_not_asked_for_has_no_result(client, photo):
     with pytest.raises(InvalidInputError, match=r"'seg' must be .* got \['depth'\]"):
         _ = client.analyze(photo, tasks=["depth"]).seg
+    with pytest.raises(InvalidInputError, match=r"'seg' must be .* got \['depth'\]"):
+        _ = client.analyze(photo, tasks=["depth"])["seg"]
+    assert client.analyze(photo, tasks=["depth"]).get("seg") is None
 
 
 def test_an_image_that_cannot_be_read_is_everybodys_error(client):

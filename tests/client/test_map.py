@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import subprocess
 import sys
 import threading
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sapiens_client import (
     DepthResult,
@@ -72,6 +74,9 @@ def test_without_a_server_the_first_item_says_so(dead_url, images):
         ("dept", {}, "got .'dept'"),
         ("depth", {"concurrency": 0}, "got 0"),
         ("people", {"model": "people_2b"}, "got 'people_2b'"),
+        ("depth", {"model": 3}, "must be the name of an ensemble"),
+        (None, {}, "tasks must be some of"),
+        (["depth"], {}, "tasks must be some of"),
     ],
 )
 def test_wrong_options_are_refused_at_once(client, task, options, words):
@@ -79,9 +84,9 @@ def test_wrong_options_are_refused_at_once(client, task, options, words):
         client.map(task, [], **options)
 
 
-def test_an_unknown_option_is_a_type_error(client):
-    with pytest.raises(TypeError, match="threads"):
-        client.map("depth", [], threads=3)
+def test_an_unknown_option_is_refused_with_those_that_there_are(client):
+    with pytest.raises(InvalidInputError, match=r"some of concurrency, .*got 'concurency'; perhaps 'concurr"):
+        client.map("depth", [], concurency=3)
 
 
 def test_closing_leaves_nothing_running_once_the_client_is_closed(url, slow_image):
@@ -135,7 +140,22 @@ def test_asynchronous_clients_map_as_well(images):
     assert asyncio.run(run()) == asyncio.run(run(progress=True, concurrency=2)) == expected
 
 
-@pytest.mark.parametrize("images", ["photo.jpg", b"bytes", Path("photo.jpg")], ids=["str", "bytes", "path"])
+ONE_IMAGE = {
+    "str": "photo.jpg",
+    "bytes": b"bytes",
+    "bytearray": bytearray(b"bytes"),
+    "path": Path("photo.jpg"),
+    "array": np.zeros((4, 5, 3), np.uint8),
+    "grey": np.zeros((4, 5), np.uint8),
+    "PIL": Image.new("RGB", (3, 3)),
+    "file": io.BytesIO(b"bytes"),
+    "None": None,
+    "number": 3,
+    "mapping": {"photo.jpg": 1},
+}
+
+
+@pytest.mark.parametrize("images", ONE_IMAGE.values(), ids=ONE_IMAGE.keys())
 def test_a_single_image_is_not_taken_for_many(client, images):
     with pytest.raises(InvalidInputError, match=r"must be several, got .*; pass a list"):
         client.map("depth", images)

@@ -11,8 +11,17 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from sapiens_client import TLS, AuthenticationError, InvalidInputError, SapiensClient, TLSError
+from sapiens_client import (
+    TLS,
+    AuthenticationError,
+    ClientOptions,
+    InvalidInputError,
+    SapiensClient,
+    TLSError,
+)
 from sapiens_client.cli import app
+from sapiens_client.testing import FakeServer
+from sapiens_client.transport_channel import channel_options
 from sapiens_server import ServerOptions, serve
 
 SECRET = "s3cret-token"
@@ -163,6 +172,35 @@ def test_secrets_do_not_leave_this_machine_in_the_open(secret):
         SapiensClient(url, **secret).close()
 
 
+def test_secrets_travel_in_the_open_where_the_caller_says_that_something_else_encrypts():
+    for secret in ({"token": SECRET}, {"headers": {"x-key": SECRET}}):
+        SapiensClient("gpu-1:8001", options=ClientOptions(plaintext_secrets=True), **secret).close()
+
+
+def test_the_token_in_the_environment_is_sent_unless_another_is_given(monkeypatch, photo):
+    monkeypatch.setenv("SAPIENS_TOKEN", SECRET)
+    with FakeServer() as server:
+        server.require(f"Bearer {SECRET}")
+        with SapiensClient(server.url) as client:
+            assert client.depth(photo).timing.attempts == 1
+        with SapiensClient(server.url, token="wr0ng") as client, pytest.raises(AuthenticationError):
+            client.depth(photo)
+    with pytest.raises(InvalidInputError, match=r"SAPIENS_TOKEN.* must travel encrypted"):
+        SapiensClient("gpu-1:8001")
+    monkeypatch.setenv("SAPIENS_TOKEN", "")
+    SapiensClient("gpu-1:8001").close()
+
+
+def test_further_options_reach_grpc_in_place_of_the_clients_own(photo):
+    options = ClientOptions(channel_options=(("grpc.primary_user_agent", "mesh"), ("grpc.enable_retries", 1)))
+    with FakeServer() as server, SapiensClient(server.url, options=options) as client:
+        client.depth(photo)
+        assert server.requests[0].metadata["user-agent"].startswith("mesh ")
+        (replica,) = client._session._attempts._replicas.listed()
+        chosen = channel_options(client._transport._settings, replica)
+    assert [value for name, value in chosen if name == "grpc.enable_retries"] == [1]
+
+
 @pytest.mark.parametrize("wrong", [{"token": SECRET + "\n"}, {"headers": {"x-key": SECRET + "\n"}}])
 def test_what_cannot_be_sent_is_refused_without_being_shown(wrong):
     with pytest.raises(InvalidInputError, match="printable ASCII") as caught:
@@ -218,6 +256,10 @@ def test_the_command_stops_at_a_closed_door(command, tls_url, options, error, se
         (("--token-file", "empty"), "--token-file must hold a token, got nothing in 'empty'"),
         (("--token-file", "photo.png"), "token must be printable ASCII"),
         (("--token-file", "token", "--url", "gpu-1:8001"), "must travel encrypted to other machines"),
+        (
+            ("--token-file", "token", "--url", "gpu-1:8001", "--plaintext-token", "--timeout", "0"),
+            "timeout_s",
+        ),
         (("--token", SECRET), "No such option: --token"),
     ],
 )

@@ -62,7 +62,7 @@ class Log:
             self.codes.append("OK")
         except SapiensError as error:
             self.codes.append(error.__cause__.code)
-            if not (error.url and 1 <= error.attempts <= 4):
+            if not error.url:
                 self.wrong.append(error)
         except BaseException as error:
             self.wrong.append(error)

@@ -313,6 +313,17 @@ def test_a_draining_server_has_no_models_left_but_finishes_what_it_began(client,
     assert client.ready()
 
 
+def test_one_of_several_servers_that_drains_leaves_the_client_ready(server, photo):
+    with FakeServer() as other, SapiensClient([server.url, other.url]) as client:
+        server.drain()
+        assert client.ready()
+        assert client.depth(photo).image_hw == (120, 90)
+        other.drain()
+        assert not client.ready()
+        server.recover()
+        assert client.ready()
+
+
 def test_a_server_that_is_cut_off_comes_back_at_the_same_address(client, server, photo):
     server.hang(INFER)
     url = server.url

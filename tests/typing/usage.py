@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sapiens_client import (
     Analysis,
+    AnalysisTask,
     AsyncSapiensClient,
     DepthResult,
     DetectionResult,
@@ -36,7 +37,10 @@ def every_task(image: NDArray[np.uint8]) -> None:
         assert_type(client.features(image), FeatureResult)
         assert_type(client.detect(image), DetectionResult)
         assert_type(client.people(image, whole_image_if_nobody=True), PoseResult)
-        assert_type(client.analyze(image, tasks=("depth", "seg")), Analysis)
+        analysis = client.analyze(image, tasks=("depth", "seg"))
+        assert_type(analysis, Analysis)
+        assert_type(analysis["depth"], Result)
+        assert_type(analysis.depth, DepthResult)
 
 
 def results(client: SapiensClient) -> tuple[Path, ...]:
@@ -53,7 +57,7 @@ def results(client: SapiensClient) -> tuple[Path, ...]:
     return result.save("depth.npz")
 
 
-def many_images(client: SapiensClient, paths: list[Path], task: str) -> None:
+def many_images(client: SapiensClient, paths: list[Path], task: AnalysisTask) -> None:
     assert_type(next(client.map("depth", paths)).result, DepthResult)
     assert_type(next(client.map("normal", paths)).result, NormalResult)
     assert_type(next(client.map("seg", paths, ordered=False)).result, SegmentationResult)
@@ -71,6 +75,12 @@ async def on_an_event_loop(image: NDArray[np.uint8], paths: list[Path]) -> None:
         assert_type(await client.analyze(image, tasks=("depth", "seg")), Analysis)
         async for item in client.map("seg", paths, on_error="yield"):
             assert_type(item.result, SegmentationResult)
+
+
+def misspelt(client: SapiensClient, paths: list[Path]) -> None:
+    client.map("depht", paths)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    client.analyze("photo.jpg", tasks=("depht",))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.map("depth", paths, concurency=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 
 
 def errors(client: SapiensClient) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
-from concurrent.futures import wait as all_done
 from functools import partial
+from threading import Thread
 from typing import Any, Self, TypeVar
+from weakref import WeakSet
 
 import grpc
 
@@ -14,7 +15,7 @@ from sapiens_client.testing.faults import TOKEN_HEADER, Fault
 from sapiens_client.testing.models import Networks, default_names, fake_models
 from sapiens_client.testing.service import FakeService
 from sapiens_client.testing.traffic import Plan, Request, Traffic
-from sapiens_client.threads import in_background
+from sapiens_client.threads import fulfil, started
 from sapiens_core.labels import class_set, keypoint_set
 
 R = TypeVar("R")
@@ -242,18 +243,19 @@ class _Threads(Executor):
     """One thread per call, none of which the interpreter waits for when it exits."""
 
     def __init__(self) -> None:
-        self._under_way: set[Future[Any]] = set()
+        self._threads: WeakSet[Thread] = WeakSet()
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
         """Start a thread."""
-        future = in_background(partial(fn, *args, **kwargs), name="fake-server", is_waited_for=False)
-        self._under_way.add(future)
-        future.add_done_callback(self._under_way.discard)
+        future: Future[R] = Future()
+        work = partial(fulfil, future, partial(fn, *args, **kwargs))
+        self._threads.add(started(work, name="fake-server", is_waited_for=False))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Wait for calls under way."""
-        all_done(list(self._under_way))
+        """Wait for the threads."""
+        for thread in list(self._threads):
+            thread.join()
 
 
 def _check_not_negative(name: str, seconds: float) -> None:
