@@ -15,15 +15,15 @@ MIN_KEYPOINT_SCORE = 0.2
 
 
 class Rle(TypedDict):
-    """A mask as COCO's uncompressed run lengths.
+    """A mask as COCO's compressed run lengths, which `pycocotools.mask` decodes.
 
     Attributes:
         size: Height and width.
-        counts: Pixels outside, inside, outside the mask and so on, column by column; the first may be 0.
+        counts: Pixels outside, inside, outside the mask and so on, column by column, as printable ASCII.
     """
 
     size: list[int]
-    counts: list[int]
+    counts: str
 
 
 class CocoKeypoints(TypedDict):
@@ -71,9 +71,36 @@ def class_rles(class_map: NDArray[np.uint8]) -> dict[int, Rle]:
     for class_id in np.unique(ids_of_runs).tolist():
         is_mine = ids_of_runs == class_id
         bounds = np.stack([starts[is_mine], ends[is_mine]], axis=1).ravel()
-        counts = np.diff(bounds, prepend=0, append=pixels.size).tolist()
-        rles[class_id] = Rle(size=[height, width], counts=counts if counts[-1] else counts[:-1])
+        counts = np.diff(bounds, prepend=0, append=pixels.size)
+        runs = counts if counts[-1] else counts[:-1]
+        rles[class_id] = Rle(size=[height, width], counts=compressed_counts(runs))
     return rles
+
+
+def compressed_counts(counts: NDArray[np.int64]) -> str:
+    """Write run lengths as COCO does: differences to the run before the last, 5 bits a character.
+
+    Args:
+        counts: (N,) run lengths, of which the first may be 0.
+
+    Source: `rleToString` of pycocotools; a character is 48 + 5 bits + 32 where more of the number follow, the
+    lowest bits first, and the fifth of the last ones is the sign.
+    """
+    values = counts.astype(np.int64)
+    values[3:] -= counts[1:-2]
+    characters, is_used = [], []
+    is_open = np.ones(len(values), dtype=bool)
+    while is_open.any():
+        is_used.append(is_open)
+        low = values & 31
+        values = values >> 5
+        has_more = is_open & (values != np.where(low & 16, -1, 0))
+        characters.append(48 + low + 32 * has_more)
+        is_open = has_more
+    if not characters:
+        return ""
+    used: NDArray[np.int64] = np.stack(characters, axis=1)[np.stack(is_used, axis=1)]
+    return used.astype(np.uint8).tobytes().decode("ascii")
 
 
 def keypoint_triples(xy: NDArray[np.float32], scores: NDArray[np.float32]) -> list[float]:

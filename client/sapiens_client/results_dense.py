@@ -190,7 +190,7 @@ class SegmentationResult(Result):
         return mask
 
     def to_rle(self) -> dict[int, Rle]:
-        """Encode the masks as COCO's uncompressed run lengths.
+        """Encode the masks as COCO's compressed run lengths.
 
         Returns:
             Ids of the classes in the image, the background's too, each to the run lengths of its pixels.

@@ -8,14 +8,8 @@ import pytest
 from pycocotools import coco, cocoeval, mask
 
 from sapiens_client import InvalidInputError
-from sapiens_client.coco import class_rles
+from sapiens_client.coco import class_rles, compressed_counts
 from sapiens_core.labels import keypoint_set
-
-
-def decoded(rle) -> np.ndarray:
-    """Read uncompressed run lengths as COCO's documentation tells."""
-    values = np.arange(len(rle["counts"])) % 2 == 1
-    return np.repeat(values, rle["counts"]).reshape(rle["size"], order="F")
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (5, 8), (64, 48)])
@@ -25,14 +19,22 @@ def test_run_lengths_decode_to_the_masks(shape, num_classes):
     rles = class_rles(class_map)
     assert [*rles] == np.unique(class_map).tolist()
     for class_id, rle in rles.items():
-        np.testing.assert_array_equal(decoded(rle), class_map == class_id)
+        np.testing.assert_array_equal(mask.decode(rle), class_map == class_id)
+
+
+def test_run_lengths_are_those_of_cocos_tools():
+    rng = np.random.default_rng(0)
+    for scale in (2, 40, 3000, 2_000_000):  # one to five characters a number, up and down
+        runs = rng.integers(0, scale, 60)
+        theirs = mask.frPyObjects({"size": [1, int(runs.sum())], "counts": runs.tolist()}, 1, int(runs.sum()))
+        assert compressed_counts(runs) == theirs["counts"].decode()
 
 
 def test_run_lengths_go_down_the_columns_and_begin_outside():
     class_map = np.array([[5, 0, 0], [5, 0, 5]], np.uint8)
     assert class_rles(class_map) == {
-        0: {"size": [2, 3], "counts": [2, 3, 1]},
-        5: {"size": [2, 3], "counts": [0, 2, 3, 1]},
+        0: {"size": [2, 3], "counts": compressed_counts(np.array([2, 3, 1]))},
+        5: {"size": [2, 3], "counts": compressed_counts(np.array([0, 2, 3, 1]))},
     }
 
 
@@ -57,10 +59,38 @@ def test_other_ids_of_images_are_refused_with_what_was_seen(seg_result, pose, de
             result.to_coco(image_id=image_id)
 
 
-def test_cocos_tools_read_the_run_lengths(seg_result):
-    for class_id, rle in seg_result.to_rle().items():
-        compressed = mask.frPyObjects(rle, *rle["size"])
-        np.testing.assert_array_equal(mask.decode(compressed), seg_result.class_map == class_id)
+def test_a_file_of_masks_is_small_and_evaluated_by_cocos_tools(seg_result, tmp_path):
+    (path,) = seg_result.save(tmp_path / "a.json", image_id=139)
+    masks = json.loads(path.read_text())
+    truth = coco.COCO()
+    truth.dataset = {
+        "info": {},
+        "images": [{"id": 139, "height": 120, "width": 90}],
+        "categories": [{"id": each["category_id"]} for each in masks],
+        "annotations": [
+            {
+                "id": index,
+                "image_id": 139,
+                "category_id": each["category_id"],
+                "iscrowd": 0,
+                "area": int((seg_result.class_map == each["category_id"]).sum()),
+                "bbox": [0, 0, 90, 120],
+                "segmentation": mask.encode(
+                    np.asfortranarray(seg_result.class_map == each["category_id"], dtype=np.uint8)
+                ),
+            }
+            for index, each in enumerate(masks, start=1)
+        ],
+    }
+    truth.createIndex()
+    found = truth.loadRes(str(path))
+    for each in found.loadAnns(found.getAnnIds()):
+        np.testing.assert_array_equal(found.annToMask(each), seg_result.class_map == each["category_id"])
+    evaluation = cocoeval.COCOeval(truth, found, "segm")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1)
 
 
 def test_cocos_tools_evaluate_the_keypoints(make_pose):

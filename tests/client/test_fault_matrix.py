@@ -138,7 +138,8 @@ def test_every_status_of_an_inference_is_told(after_s, status, server, ask, phot
     error = ask(server.url, photo, patience_s(STATUSES[status]))
     sent = [each.request_id for each in server.requests[num_before:] if each.method == "ModelInfer"]
     assert_tells(error, STATUSES[status], sent[0])
-    assert (sent, error.url) == ([error.request_id] * error.attempts, server.url)
+    assert ({*sent}, error.url) == ({error.request_id}, server.url)
+    assert len(sent) in (error.attempts, error.attempts - 1)  # the last may have been too late to be heard of
     assert "some reason" in str(error)
 
 
@@ -160,7 +161,9 @@ def test_every_status_before_an_inference_is_told_without_a_request_id(status, s
     num_before = len(server.requests)
     server.fail(grpc.StatusCode[status], "some reason", times=None, method="ModelConfig")
     assert_tells(ask(server.url, photo, patience_s(STATUSES[status])), STATUSES[status], None)
-    assert {each.method for each in server.requests[num_before:]} <= {"ModelConfig", "ServerReady"}
+    assert {each.method for each in server.requests[num_before:]} <= {
+        *("ModelConfig", "ServerReady", "RepositoryIndex")
+    }
 
 
 @pytest.mark.parametrize("what", TRANSFERS)
