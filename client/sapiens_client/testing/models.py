@@ -178,10 +178,8 @@ def _spec(name: str) -> TaskSpec:
 
 def _models(spec: TaskSpec, networks: Networks) -> Iterator[FakeModel]:
     sizes, info = networks.sizes(spec.task), networks.info(spec)
-    parameters = info.to_parameters()
-    if spec.task is not Task.DETECT:  # which is no network: nothing was compared
-        exact = dict.fromkeys(limits(spec.task, info.precision, untrained=info.untrained), 0.0)
-        parameters |= parity_parameters(exact)
+    exact = dict.fromkeys(limits(spec.task, info.precision, untrained=info.untrained), 0.0)
+    parameters = info.to_parameters() | parity_parameters(exact)
     lean_steps = (spec.preprocess, spec.engine)
     steps = (*lean_steps, spec.postprocess) if spec.postprocess else lean_steps
     whole = FakeModel(spec.name, spec.preprocess.inputs, spec.outputs, sizes, parameters, (spec.task,), steps)
