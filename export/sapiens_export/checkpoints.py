@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import tarfile
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -18,18 +19,20 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sapiens_core.families import FAMILIES
-from sapiens_core.tasks import PATCH_SIZE, TASKS, Task, VariantSpec
+from sapiens_core.tasks import TASKS, Task, VariantSpec
 from sapiens_export import inert_pickle
 from sapiens_export.networks.config import NetworkConfig, released_network
-from sapiens_export.networks.sapiens import SapiensNetwork, resized_positions
+from sapiens_export.networks.sapiens import SapiensNetwork
+from sapiens_export.positions import POSITIONS, fitted_positions
+from sapiens_export.wrappings import state_in, without_wrapper
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_POSITIONS = "backbone.pos_embed"
 _MAX_NAMES_SHOWN = 3
 _MAX_BYTES_SHOWN = 16
+_SIZE_BYTES = 8  # of the header of a safetensors file, in front of it
 
 # What torch, pickle and safetensors raise for files that are damaged, or made to confuse them.
 _DAMAGE = (
@@ -54,7 +57,8 @@ def load_state_dict(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a checkpoint.
 
     Understands the official layouts: `{"state_dict": ..., "meta": ...}`, a bare dictionary, safetensors, and
-    TorchScript archives. Objects inside "meta" that are neither tensors nor plain data become inert stubs.
+    TorchScript archives, whatever the suffix; and what training programs make of them, see `wrappings`.
+    Objects beside the weights that are neither tensors nor plain data become inert stubs.
 
     Args:
         path: The file.
@@ -70,7 +74,9 @@ def load_state_dict(path: Path) -> dict[str, Tensor]:
         raise ValueError(
             f"checkpoint must be a file, {path} is not; give the path of a downloaded weight file"
         )
-    weights = _unwrapped(_read(path), path)
+    weights = _checked_state(state_in(_read(path), path), path)
+    if not is_torchscript(path):  # a program, which may do more than the modules that it has names of
+        weights = without_wrapper(weights, path)
     odd = [name for name, tensor in weights.items() if not _is_plain(tensor)]
     if odd:
         raise ValueError(
@@ -109,9 +115,10 @@ def network_from_weights(config: NetworkConfig, weights: Mapping[str, Tensor], s
     Raises:
         ValueError: Names or shapes differ from the architecture's.
     """
-    network = SapiensNetwork(config)
+    with torch.device("meta"):  # lest weights be made at random that are replaced at once
+        network = SapiensNetwork(config)
     weights = official_names(config.task, weights)
-    weights.update(_fitted_positions(config, weights))
+    weights.update(fitted_positions(config, weights, source))
     wanted = network.state_dict()
     missing, unknown = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
     if missing or unknown:
@@ -125,7 +132,7 @@ def network_from_weights(config: NetworkConfig, weights: Mapping[str, Tensor], s
                 f"{name} must be {tuple(tensor.shape)}, got {tuple(weights[name].shape)} in {source}; "
                 "is it of another size? Describe the network with --size or --network"
             )
-    network.load_state_dict(weights)
+    network.load_state_dict(weights, assign=True)
     return network.eval()
 
 
@@ -203,7 +210,7 @@ def recognised_network(
         ValueError: None of the released sizes has this width.
     """
     weights = official_names(task, weights)
-    positions = weights.get(_POSITIONS)
+    positions = weights.get(POSITIONS)
     widths = {spec.embed_dim: size for size, spec in FAMILIES["sapiens"].sizes.items()}
     if positions is None or positions.ndim != 3 or positions.shape[2] not in widths:
         seen = (
@@ -253,24 +260,11 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _fitted_positions(config: NetworkConfig, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    positions = weights.get(_POSITIONS)
-    height, width = TASKS[config.task].network_hw
-    trained_grid_hw = (height // PATCH_SIZE, width // PATCH_SIZE)
-    if (
-        positions is None
-        or positions.ndim != 3
-        or positions.shape[1] != trained_grid_hw[0] * trained_grid_hw[1]
-    ):
-        return {}
-    return {_POSITIONS: resized_positions(positions, trained_grid_hw, config.grid_hw)}
-
-
 def _read(path: Path) -> object:
     try:
         if is_torchscript(path):
             return torch.jit.load(path, map_location="cpu").state_dict()
-        if path.suffix == ".safetensors":
+        if _is_safetensors(path):
             return load_file(path)
         return _read_pickle(path)
     except _DAMAGE as error:
@@ -282,18 +276,30 @@ def _read(path: Path) -> object:
         ) from error
 
 
+def _is_safetensors(path: Path) -> bool:
+    """Tell a file that begins with the size of its JSON header, and the header."""
+    with path.open("rb") as file:
+        start = file.read(_SIZE_BYTES + 1)
+    return start[_SIZE_BYTES:] == b"{" and int.from_bytes(start[:_SIZE_BYTES], "little") < path.stat().st_size
+
+
 def _read_pickle(path: Path) -> object:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        if not zipfile.is_zipfile(path):
-            raise
-        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=inert_pickle)
+    with path.open("rb") as file:  # not the path, whose suffix torch goes by
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            if tarfile.is_tarfile(path):  # of a torch before 1.0, which would unpack it into files
+                raise
+            file.seek(0)
+            return torch.load(file, map_location="cpu", weights_only=False, pickle_module=inert_pickle)
 
 
-def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:
-    if isinstance(content, dict) and "state_dict" in content:
-        content = content["state_dict"]
+def _checked_state(content: object, path: Path) -> dict[str, Tensor]:
+    if isinstance(content, inert_pickle.Inert):
+        raise ValueError(
+            f"{path} must hold a dictionary of weights, got an object of a class of its own; save its "
+            "state_dict() alone"
+        )
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{path} must hold a dictionary of weights, got {type(content).__name__}")
     unnamed = [repr(name) for name in content if not isinstance(name, str)]

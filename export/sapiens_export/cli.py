@@ -46,7 +46,9 @@ _CLOUD = re.compile(r"(\w+)://")
 
 
 def _folder(text: str | Path) -> Path:
-    """Refuse addresses of object storage, which would become folders of odd names."""
+    """Refuse addresses of object storage, which would become folders of odd names, and no name at all."""
+    if not str(text).strip():
+        raise typer.BadParameter("must name a folder, got an empty text; is a variable not set?")
     if _CLOUD.match(str(text)):
         raise typer.BadParameter(
             f"must be a folder, got {text}; export into a folder and copy it there with your cloud's own "

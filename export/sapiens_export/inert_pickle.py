@@ -6,24 +6,27 @@ import pickle
 from typing import Any
 
 
-class _Inert:
+class Inert:
     """Stands for any object that a checkpoint names beside its tensors; accepts everything, does nothing."""
 
-    def __new__(cls, *_args: Any, **_kwargs: Any) -> _Inert:
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Inert:
+        """Take whatever the object was made of."""
         return super().__new__(cls)
 
-    def __call__(self, *_args: Any, **_kwargs: Any) -> _Inert:
+    def __call__(self, *_args: Any, **_kwargs: Any) -> Inert:
+        """Return itself."""
         return self
 
     def __setstate__(self, _state: Any) -> None: ...
 
     def __setitem__(self, _key: Any, _value: Any) -> None: ...
 
-    def append(self, _value: Any) -> None: ...
+    def append(self, _value: Any) -> None:
+        """Do nothing."""
 
 
 class Unpickler(pickle.Unpickler):
-    """Finds what rebuilds tensors, and `_Inert` for every other name."""
+    """Finds what rebuilds tensors, and `Inert` for every other name."""
 
     _ALLOWED = frozenset(
         {
@@ -35,4 +38,9 @@ class Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what a name in the file stands for."""
-        return super().find_class(module, name) if (module, name) in self._ALLOWED else _Inert
+        return super().find_class(module, name) if (module, name) in self._ALLOWED else Inert
+
+
+def load(file: Any, **options: Any) -> Any:
+    """Read one pickle of a file, as torch's older format has several; options are those of `pickle`."""
+    return Unpickler(file, **options).load()

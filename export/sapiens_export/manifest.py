@@ -75,14 +75,17 @@ def installed_engine(folder: Path) -> InstalledEngine:
     facts = read_manifest(folder)
     try:
         task = Task(facts["task"])
-        network = {**facts["network"], "input_hw": tuple(facts["network"]["input_hw"])}
+        network = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in facts["network"].items()
+        }
         return InstalledEngine(
             DetectorConfig(**network) if task is Task.DETECT else NetworkConfig(**{**network, "task": task}),
             ModelInfo(**{field.name: facts[field.name] for field in fields(ModelInfo)}),
             Serving(**serving_values(facts["serving"], str(folder / MANIFEST_FILE))),
             facts.get("name"),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _foreign_manifest(folder, error) from error
 
 

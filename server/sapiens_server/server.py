@@ -17,7 +17,7 @@ from typing import Self
 
 from sapiens_core.model_folders import ModelFolders
 from sapiens_server.addresses import Addresses, free_addresses, is_loopback
-from sapiens_server.errors import AddressError, ServerDiedError, ServerStartError
+from sapiens_server.errors import AddressError, RepositoryError, ServerDiedError, ServerStartError
 from sapiens_server.installation import CONTAINER, find_tritonserver
 from sapiens_server.launch import launch, shell_safe
 from sapiens_server.leftovers import Claim, claimed_name, remove_when_dead, sweep
@@ -277,6 +277,8 @@ def _found(
     """Return where the models are, and what is there, unless only the server can read it."""
     if isinstance(repository, str) and _STORAGE.match(repository):
         return repository, ModelFolders((), (), ())
+    if not str(repository).strip():  # which pathlib takes for the working directory
+        raise RepositoryError("a model repository must have a name, got an empty one; is a variable not set?")
     folder = Path(repository).absolute()
     return folder, checked_folders(folder, model_control)
 

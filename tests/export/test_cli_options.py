@@ -228,3 +228,12 @@ def test_where_nobody_looks_at_a_terminal_every_step_is_a_line(run, network_file
     result = run("depth", "--random-weights", "--network", network_file)
     assert "asking the float32 network about the fixed images\n" in result.output
     assert "building the python engine in float32\n" in result.output
+
+
+@pytest.mark.parametrize("text", ["", " "])
+def test_no_folder_is_not_the_working_directory(text, run, network_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("depth", "--random-weights", "--network", network_file, "--repository", text)
+    assert result.exit_code == 2
+    assert "must name a folder, got an empty text" in " ".join(result.output.split())
+    assert list(tmp_path.iterdir()) == [network_file]

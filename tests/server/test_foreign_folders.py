@@ -45,3 +45,10 @@ def test_what_looks_like_a_model_is_missed(repository):
     (repository / "old" / "1").mkdir(parents=True)
     with pytest.raises(RepositoryError, match=r"must have a config\.pbtxt, in .*models old have none"):
         serve(repository, grpc_port=0)
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_no_name_is_not_the_working_directory(name, repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    with pytest.raises(RepositoryError, match="must have a name, got an empty one"):
+        serve(name, grpc_port=0)

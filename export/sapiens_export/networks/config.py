@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from sapiens_core.families import FAMILIES
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CUSTOM_SIZE = "custom"
 
 _MAX_INPUT_SIDE = 8192
+_OPTIONAL = {"labels", "position_hw"}  # keys of a description
 _MAX_SIZES = {
     "embed_dim": 16384,
     "num_layers": 256,
@@ -52,6 +53,8 @@ class NetworkConfig:
         head_channels: Width of the decode head; unused where there is none.
         num_outputs: Output channels; the features have as many as tokens are wide.
         labels: Name of the set of keypoints or classes that the channels stand for; empty: none.
+        position_hw: Height and width of the input that a checkpoint's position table is for. None: it is this
+            network's where it fits, else a released one's.
     """
 
     family: str
@@ -64,6 +67,7 @@ class NetworkConfig:
     head_channels: int
     num_outputs: int
     labels: str = ""
+    position_hw: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
@@ -92,11 +96,11 @@ class NetworkConfig:
             raise ValueError(
                 f"embed_dim must be a multiple of num_heads, got {self.embed_dim} and {self.num_heads}"
             )
-        if any(side not in range(PATCH_SIZE, _MAX_INPUT_SIDE + 1, PATCH_SIZE) for side in self.input_hw):
-            raise ValueError(
-                f"input_hw must be positive multiples of {PATCH_SIZE} up to {_MAX_INPUT_SIDE}, "
-                f"got {self.input_hw}"
-            )
+        for name, sides in (("input_hw", self.input_hw), ("position_hw", self.position_hw or ())):
+            if any(side not in range(PATCH_SIZE, _MAX_INPUT_SIDE + 1, PATCH_SIZE) for side in sides):
+                raise ValueError(
+                    f"{name} must be positive multiples of {PATCH_SIZE} up to {_MAX_INPUT_SIDE}, got {sides}"
+                )
 
     @property
     def grid_hw(self) -> tuple[int, int]:
@@ -117,7 +121,8 @@ class NetworkConfig:
             name
             for name in sizes
             for variant in TASKS[self.task].variants
-            if self == released_network(self.task, name, self.family, variant=variant)
+            if replace(self, position_hw=None)
+            == released_network(self.task, name, self.family, variant=variant)
         )
         return next(matching, CUSTOM_SIZE)
 
@@ -215,7 +220,7 @@ def read_network(path: Path, task: Task) -> NetworkConfig:
     """Read an architecture from a JSON file whose keys are the attributes of `NetworkConfig`.
 
     "labels" may be left out: then the task's first released set with this number of outputs is meant, if
-    there is one.
+    there is one. So may "position_hw".
 
     Raises:
         ValueError: The file is not such a description, or describes another task than `task`.
@@ -234,22 +239,20 @@ def read_network(path: Path, task: Task) -> NetworkConfig:
 
 def _network_from_facts(facts: Mapping[str, Any], path: Path) -> NetworkConfig:
     names = {field.name for field in fields(NetworkConfig)}
-    if set(facts) | {"labels"} != names:
+    if set(facts) | _OPTIONAL != names:
         raise ValueError(
             f"network description {path} must have the keys {sorted(names)}; "
-            f"missing {sorted(names - set(facts) - {'labels'})}, unknown {sorted(set(facts) - names)}"
+            f"missing {sorted(names - set(facts) - _OPTIONAL)}, unknown {sorted(set(facts) - names)}"
         )
     hints = get_type_hints(NetworkConfig)
     wrong = [name for name in facts if hints[name] is int and type(facts[name]) is not int]
     texts = ("family", "task", "labels")
     wrong += [name for name in texts if name in facts and type(facts[name]) is not str]
-    sides = facts["input_hw"]
-    if wrong or not (
-        isinstance(sides, list) and len(sides) == 2 and all(type(side) is int for side in sides)
-    ):
+    sizes = {name: facts[name] for name in ("input_hw", "position_hw") if facts.get(name) is not None}
+    if wrong or not all(map(_is_size, [facts["input_hw"], *sizes.values()])):
         raise ValueError(
             f"network description {path} must have integers, {', '.join(texts)} as texts, and input_hw as "
-            f"[height, width]; got {dict(facts)}"
+            f"[height, width], like position_hw; got {dict(facts)}"
         )
     if facts["task"] not in set(Task):
         raise ValueError(
@@ -257,4 +260,9 @@ def _network_from_facts(facts: Mapping[str, Any], path: Path) -> NetworkConfig:
         )
     task = Task(facts["task"])
     labels = facts.get("labels", default_labels(task, facts["num_outputs"]))
-    return NetworkConfig(**{**facts, "task": task, "input_hw": tuple(sides), "labels": labels})
+    sizes = {name: tuple(sides) for name, sides in sizes.items()}
+    return NetworkConfig(**{**facts, "task": task, "labels": labels, **sizes})
+
+
+def _is_size(sides: object) -> bool:
+    return isinstance(sides, list) and len(sides) == 2 and all(type(side) is int for side in sides)
