@@ -50,8 +50,8 @@ def fitted_positions(config: NetworkConfig, weights: Mapping[str, Tensor], sourc
     if num_patches != math.prod(grid_hw):
         own, trained = math.prod(config.grid_hw), math.prod(grid_hw)
         raise ValueError(
-            f"{POSITIONS} of {source} must be for the {trained} patches of an input of {trained_hw}, or for this "
-            f"network's {own}, got {num_patches}; describe the network with --network, and say as "
+            f"{POSITIONS} of {source} must be for the {trained} patches of an input of {trained_hw}, or for "
+            f"this network's {own}, got {num_patches}; describe the network with --network, and say as "
             '"position_hw" which input the table is for'
         )
     extra, patches = positions.tensor_split([num_extra], dim=1)
