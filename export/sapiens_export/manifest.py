@@ -75,7 +75,7 @@ def installed_engine(folder: Path) -> InstalledEngine:
     facts = read_manifest(folder)
     try:
         task = Task(facts["task"])
-        network = {
+        network: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in facts["network"].items()
         }
