@@ -185,8 +185,25 @@ def _engine(
         _add_parameters(message, _LIBTORCH_PARAMETERS)
     if runtime == "onnx" and serving.tensorrt_accelerator:
         accelerators = message.optimization.execution_accelerators.gpu_execution_accelerator
-        accelerators.add(name="tensorrt", parameters={"precision_mode": _PRECISION_MODES[precision]})
+        parameters = {"precision_mode": _PRECISION_MODES[precision], **_profile(message)}
+        accelerators.add(name="tensorrt", parameters=parameters)
     return message
+
+
+def _profile(engine: pb.ModelConfig) -> dict[str, str]:
+    """Return the shapes that TensorRT compiles for: without, it compiles again for the first larger batch."""
+
+    def shapes(batch_size: int) -> str:
+        return ",".join(
+            f"{tensor.name}:{'x'.join(map(str, (batch_size, *tensor.dims)))}" for tensor in engine.input
+        )
+
+    largest = shapes(engine.max_batch_size)  # for which it is tuned too, like a plan
+    return {
+        "trt_profile_min_shapes": shapes(1),
+        "trt_profile_opt_shapes": largest,
+        "trt_profile_max_shapes": largest,
+    }
 
 
 def _add_devices(message: pb.ModelConfig, serving: Serving) -> None:

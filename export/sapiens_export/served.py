@@ -77,7 +77,8 @@ class ServedNetwork(nn.Module):
         else:  # channels are moved while they are still bytes: half the time of moving them as floats
             images = pixels.permute(0, 3, 1, 2).contiguous().float()
         outputs = self.network(((images - self.mean) / self.std).to(self.compute_dtype))
-        return self.reduction(outputs.float()) if self.reduction else outputs.to(self.dtype)
+        # Contiguous: what is read out of a transposed map is copied by whoever passes it on, on a GPU too.
+        return self.reduction(outputs.float()) if self.reduction else outputs.to(self.dtype).contiguous()
 
 
 def _reduction(task: Task) -> nn.Module | None:

@@ -18,6 +18,8 @@ _REASON = re.compile(r"\[libprotobuf ERROR [^]]*\] |Failed to preinitialize Pyth
 _LAST_WORDS = re.compile(r"error: creating server: (?:[\w ]+ - )?")
 _TOLD_AGAIN = "ERROR: Failed to create instance"  # a later line says the same and names the model
 _CONSEQUENCE = " which has no loaded version"  # of another model's failure
+# The text behind the last frame is the reason, of Python and of TorchScript, which has two kinds of frames.
+_TRACEBACK = re.compile(r"Traceback(?: of TorchScript)?(?:, [a-z]+ code)? \(most recent call last\)")
 _STATUS = re.compile(r"\b(?:Internal|Invalid argument): ")
 
 
@@ -88,8 +90,7 @@ def _reason(line: str) -> str | None:
 def _readable(message: str) -> str:
     """Make one line of a message with escaped line breaks: the error and the innermost place in the code."""
     error, _, places = message.replace("\\n", "\n").replace('\\"', '"').partition("\n\nAt:\n")
-    head, traceback, frames = error.partition("Traceback (most recent call last)")
-    if traceback:
-        error = head + frames.strip().splitlines()[-1]
+    if traceback := _TRACEBACK.search(error):
+        error = error[: traceback.start()] + error.strip().splitlines()[-1]
     place = "".join(f" (at {line})" for line in places.strip().splitlines()[:1])
     return " ".join(_STATUS.sub("", error, count=1).split()) + place

@@ -116,6 +116,13 @@ def test_onnx_runtime_may_compile_with_tensorrt_in_the_precision_of_the_engine(p
     (accelerator,) = engine.optimization.execution_accelerators.gpu_execution_accelerator
     assert accelerator.name == "tensorrt"
     assert accelerator.parameters["precision_mode"] == mode
+    # Else a larger batch than the first one would be compiled for while its request waits.
+    profile = {name: accelerator.parameters[f"trt_profile_{name}_shapes"] for name in ("min", "opt", "max")}
+    assert profile == {
+        "min": "pixels:1x1024x768x3",
+        "opt": "pixels:4x1024x768x3",
+        "max": "pixels:4x1024x768x3",
+    }
     # A cache of engines would take networks of one shape for one network.
     assert "trt_engine_cache_enable" not in accelerator.parameters
 

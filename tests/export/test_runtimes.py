@@ -107,6 +107,15 @@ def test_an_onnx_file_has_the_contract_of_its_engine(task, build, tiny_weights):
             assert all(dim.dim_value > 0 for dim in kind.shape.dim[1:])
 
 
+@pytest.mark.parametrize("task", NETWORKS)
+def test_outputs_are_contiguous_so_that_nobody_copies_them(task, build, tiny_weights):
+    file, _ = build(tiny_weights(task), "torchscript", "float32")
+    height, width = tiny_weights(task).config.input_hw
+    with torch.inference_mode():
+        outputs = torch.jit.load(file)(torch.zeros(2, height, width, 3, dtype=torch.uint8))
+    assert all(output.is_contiguous() for output in (outputs if isinstance(outputs, tuple) else [outputs]))
+
+
 @pytest.mark.parametrize("runtime", ["python", "onnx"])
 def test_an_engine_tells_nothing_of_the_machine_that_made_it(runtime, build, tiny_weights):
     file, _ = build(tiny_weights(Task.DEPTH), runtime, "float32")
