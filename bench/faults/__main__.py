@@ -1,6 +1,6 @@
 """What the SDK does when real servers fail: acceptance checks with their required figures.
 
-    python bench/faults [kill hang stop rolling stub dns refusals large bulk] [--seconds 15] [--at 3]
+    python bench/faults [CHECK ...] [--seconds 15] [--at 3]
 
 Callers in a closed loop send bodies of 300 KB to two servers on this machine. A stand-in for a network waits
 for 80 ms on four instances per server, and tells which server had which image. Exit status 1: a figure is
@@ -15,6 +15,9 @@ missed.
   refusals   wrong token, no token, wrong authority, no TLS
   large      60 MB there and 60 MB back
   bulk       the command line with many images: SIGKILL for a server, then for the command
+  crowd      one server with room for 64 waiting requests, 200 images at a time
+  full       one server whose queue is full for 5 s
+  restart    SIGKILL and restart of the only server
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+import crowds
 import replicas
 from bulk import bulk
 from large import large
@@ -38,6 +42,9 @@ CHECKS = {
     "refusals": refusals,
     "large": large,
     "bulk": bulk,
+    "crowd": crowds.crowd,
+    "full": crowds.full,
+    "restart": crowds.restart,
 }
 
 
@@ -51,7 +58,7 @@ def main() -> int:
     parser.add_argument("--at", type=float, default=Sizes.event_s, help="when the event happens [s]")
     parser.add_argument("--callers", type=int, default=Sizes.num_callers)
     parser.add_argument("--resolve-every", type=float, default=Sizes.resolve_every_s, help="for dns [s]")
-    parser.add_argument("--images", type=int, default=Sizes.num_images, help="for bulk")
+    parser.add_argument("--images", type=int, default=Sizes.num_images, help="for bulk and crowd")
     options = parser.parse_args()
     sizes = Sizes(options.seconds, options.at, options.callers, options.resolve_every, options.images)
     num_missed = 0

@@ -27,9 +27,11 @@ class Fleet:
 
     Args:
         arguments: Of tritonserver, beyond those of `serve`.
+        repository: What they serve.
     """
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, repository: Path = STAND_IN) -> None:
+        self._repository = repository
         self._options = ServerOptions(arguments=arguments)
         self._servers: list[RunningServer] = []
 
@@ -42,7 +44,7 @@ class Fleet:
 
     def start(self, host: str = "127.0.0.1", port: int = 0) -> RunningServer:
         """Start one more and return once it is ready."""
-        server = serve(STAND_IN, host=host, grpc_port=port, options=self._options)
+        server = serve(self._repository, host=host, grpc_port=port, options=self._options)
         self._servers.append(server)
         return server
 

@@ -14,6 +14,7 @@ JOURNAL = os.environ.get("STAND_IN_JOURNAL")
 class TritonPythonModel:
     """image (B,) uint8 -> depth (H, W) float32: the server's process id, the image's number, its sum, zeros.
 
+    image_hw (2,) int32 is H, W.
     The image begins with four uint32: milliseconds to wait, its number, H and W. Of its sum the last 24 bits
     count, which are exact as a float32.
     """
@@ -32,4 +33,4 @@ def _depth(image):
     if JOURNAL:
         with Path(JOURNAL).open("a") as journal:
             journal.write(f"{time.monotonic()} {number}\n")
-    return {"depth": depth}
+    return {"depth": depth, "image_hw": np.array([height, width], np.int32)}
