@@ -34,7 +34,7 @@ def kill(sizes: Sizes) -> list[Figure]:
             load.until(sizes.event_s + (sizes.seconds - sizes.event_s) / 4)
             back = fleet.start(port=port_of(one))
             ready_s = load.now_s()
-            load.until(sizes.seconds)
+            load.until(max(sizes.seconds, ready_s + 2))
     return [
         exactly("the killed server's port is open", was_listening, False),
         *load.figures(slowest_s=0.5 + WAIT_S),

@@ -277,6 +277,8 @@ class Attempts:
             self._on_gone(replica)
         if meaning.remedy is Remedy.AGAIN:
             self._on_forgotten(replica)
+        if meaning.remedy is Remedy.LATER:
+            replica.has_answered = True  # that it is full
         if meaning.remedy is Remedy.WITHOUT_PINGS:
             replica.takes_pings = False
         return meaning

@@ -125,22 +125,23 @@ def test_paths_go_to_standard_output_also_when_a_bar_is_on_the_terminal(sapiens,
 
 
 def test_ctrl_c_ends_cleanly(url, photos, slow_image):
-    Image.fromarray(slow_image).save(photos / "slow.png")
-    command = [*SAPIENS, "depth", "photos", "--url", url]
+    for number in range(20):  # half a minute
+        Image.fromarray(slow_image).save(photos / f"slow{number}.png")
+    command = [*SAPIENS, "depth", "photos", "--url", url, "--concurrency", "1"]
     with subprocess.Popen(
         command, cwd=photos.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         for _ in range(2):
             process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, words = process.communicate(timeout=10)
+        _, words = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"Traceback" not in words
-    assert words.endswith(
-        b"2 done, 0 skipped, 0 failed; interrupted, the same command with --resume goes on\n"
-    )
     written = sorted(path.name for path in (photos.parent / "out").iterdir())
-    assert written == ["a.JPG_depth.png", "b.png_depth.png"]
+    assert written[:2] == ["a.JPG_depth.png", "b.png_depth.png"]
+    assert words.decode().endswith(
+        f"{len(written)} done, 0 skipped, 0 failed; interrupted, the same command with --resume goes on\n"
+    )
 
 
 @pytest.mark.parametrize("task", ["normal", "seg", "features", "detect", "people"])

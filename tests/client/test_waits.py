@@ -166,6 +166,12 @@ def test_an_address_that_never_answered_is_given_up_soon(several, dead_url, phot
         client.depth(photo)
 
 
+def test_a_server_that_is_full_from_the_start_has_answered(server, photo):
+    server.fail(Fault.QUEUE_FULL, times=8, method="ModelConfig")
+    with SapiensClient(server.url, options=ClientOptions(patience_s=0.1)) as client:
+        assert client.depth(photo).image_hw == (120, 90)
+
+
 def test_a_server_that_is_just_being_started_is_waited_for(server, photo):
     with away_for(server, 1.0), SapiensClient(server.url, options=ClientOptions(patience_s=60)) as client:
         assert client.depth(photo).image_hw == (120, 90)
