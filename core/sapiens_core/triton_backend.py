@@ -43,16 +43,22 @@ class EngineError(Exception):
 
 
 def respond(
-    requests: Sequence[Any], inputs: Sequence[str], compute: Compute, *, engines: Sequence[StepSpec] = ()
+    requests: Sequence[Any],
+    inputs: Sequence[str],
+    compute: Compute,
+    *,
+    optional: Sequence[str] = (),
+    engines: Sequence[StepSpec] = (),
 ) -> list[Any]:
     """Answer each request by one call of a pure function; no request can spoil another one.
 
     Args:
         requests: What Triton passes to `execute`.
-        inputs: Names of the input tensors, in the order of the parameters of `compute`. An optional one that
-            the caller left out is passed as None.
+        inputs: Names of the input tensors, in the order of the parameters of `compute`.
         compute: Arrays to named output arrays. Its ValueErrors are the caller's fault (INVALID_ARGUMENT with
             the sentence), everything else is ours (INTERNAL, the stack goes to the server's log).
+        optional: Those of the inputs that a caller may leave out, which are passed as None. A caller without
+            another one is told so: Triton only counts inputs, and takes one for another.
         engines: Models that `compute` calls: it gets them as functions on arrays, before its own arrays. What
             such a model answers instead of a result (that its queue is full, say) becomes the caller's
             answer, with its status.
@@ -60,18 +66,30 @@ def respond(
     Returns:
         One response per request. For a client that has left, nothing is computed and no engine called.
     """
-    return [_answer(request, inputs, compute, engines) for request in requests]
+    needed = [name for name in inputs if name not in optional]
+    return [_answer(request, inputs, needed, compute, engines) for request in requests]
 
 
-def _answer(request: Any, inputs: Sequence[str], compute: Compute, engines: Sequence[StepSpec]) -> Any:
+def _answer(
+    request: Any, inputs: Sequence[str], needed: Sequence[str], compute: Compute, engines: Sequence[StepSpec]
+) -> Any:
     try:
         _refuse_if_cancelled(request)
-        tensors = [pb_utils.get_input_tensor_by_name(request, name) for name in inputs]
-        arrays = (None if tensor is None else tensor.as_numpy() for tensor in tensors)
+        tensors = {name: pb_utils.get_input_tensor_by_name(request, name) for name in inputs}
+        _check_needed(tensors, needed)
+        arrays = (None if tensor is None else tensor.as_numpy() for tensor in tensors.values())
         outputs = compute(*(partial(_called, request, engine) for engine in engines), *arrays)
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in outputs.items()])
     except Exception as error:  # noqa: BLE001 - each failure is answered, see `failure`
         return failure(error)
+
+
+def _check_needed(tensors: Mapping[str, Any], needed: Sequence[str]) -> None:
+    if missing := [name for name in needed if tensors[name] is None]:
+        sent = ", ".join(name for name, tensor in tensors.items() if tensor is not None)
+        raise ValueError(
+            f"{' and '.join(missing)} must be sent, got only {sent or 'nothing'}; add it to the request"
+        )
 
 
 def failure(error: Exception) -> Any:

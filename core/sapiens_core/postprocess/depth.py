@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from sapiens_core.limits import check_size
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -25,7 +27,7 @@ def image_depth(depth_map: NDArray[np.float32], image_hw: tuple[int, int]) -> ND
         (H, W) float32, same scale as `depth_map`.
 
     Raises:
-        ValueError: `depth_map` is not (h, w) float32.
+        ValueError: `depth_map` is not (h, w) float32, or there are no images of that size.
 
     Source: Sapiens `postprocess_result`: bilinear, half-pixel centres, no antialiasing.
     """
@@ -35,6 +37,7 @@ def image_depth(depth_map: NDArray[np.float32], image_hw: tuple[int, int]) -> ND
             "pass one image at a time"
         )
     height, width = image_hw
+    check_size(width, height)
     return cv2.resize(depth_map, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 

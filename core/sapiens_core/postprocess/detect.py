@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sapiens_core.geometry import MIN_BBOX_SIDE, fitted_hw
+from sapiens_core.limits import check_size
 from sapiens_core.tasks import MAX_PERSON_OVERLAP
 
 if TYPE_CHECKING:
@@ -34,13 +35,14 @@ def detected_persons(
         scores: (N,) float32, the best first, all above the least score.
 
     Raises:
-        ValueError: The shapes do not fit together.
+        ValueError: The shapes do not fit together, or there are no images of that size.
 
     Source: Sapiens pose demos: score above 0.3, unless a detector needs another one, then non-maximum
     suppression at 0.3. A box of which less than a pixel lies in the image is dropped here, because nothing
     can be cropped by it.
     """
     _check_candidates(candidate_bboxes, candidate_scores)
+    check_size(image_hw[1], image_hw[0])
     (height, width), fitted = image_hw, fitted_hw(image_hw, settings.network_hw, settings.fit)
     zoom = np.array([width / fitted[1], height / fitted[0]] * 2, dtype=np.float32)
     bboxes = (candidate_bboxes * zoom).clip(0, np.array([width, height] * 2, dtype=np.float32))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from sapiens_core.limits import check_size
 from sapiens_core.postprocess.bilinear import axis_sizes, interpolated, strips
 from sapiens_core.postprocess.depth import LENGTH_EPSILON
 
@@ -34,7 +35,7 @@ def unit_normals(
         green and blue. It need not be the frame of `normals_from_depth`.
 
     Raises:
-        ValueError: `normal_map` is not (3, h, w) float32.
+        ValueError: `normal_map` is not (3, h, w) float32, or there are no images of that size.
 
     Source: Sapiens `predict_by_feat`, `postprocess_result` and `vis_normal`: bilinear, half-pixel centres, no
     antialiasing, then n / (|n| + 1e-5).
@@ -44,6 +45,7 @@ def unit_normals(
             f"normal_map must be (3, h, w) float32, got {normal_map.shape} {normal_map.dtype}; "
             "pass one image at a time"
         )
+    check_size(image_hw[1], image_hw[0])
     heights, widths = axis_sizes(normal_map.shape[1:], network_hw, image_hw)
     columns = strips(widths, COLUMN_WIDTH)
     normals = np.empty((*image_hw, 3), dtype=np.float32)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sapiens_core.limits import check_size
 from sapiens_core.postprocess.bilinear import Strip, axis_sizes, float32_planes, interpolated, strips
 
 if TYPE_CHECKING:
@@ -39,12 +40,13 @@ def class_map(
         (H, W) uint8 class ids; 0 is the background.
 
     Raises:
-        ValueError: `logits` has another shape or type.
+        ValueError: `logits` has another shape or type, or there are no images of that size.
 
     Source: Sapiens `predict_by_feat` and `postprocess_result`: bilinear, half-pixel centres, no antialiasing,
     float32. The classes differ only where the two best logits are equal up to float32 rounding.
     """
     _check_logits(logits)
+    check_size(image_hw[1], image_hw[0])
     heights, widths = axis_sizes(logits.shape[1:], network_hw, image_hw)
     rows, columns = strips(heights, TILE), strips(widths, TILE)
     lowest, highest = _extreme_classes(_leaders(map(float32_planes, logits)), rows, columns)

@@ -18,11 +18,9 @@ class TritonPythonModel:
         self.settings = PeopleSettings.from_args(args)
 
     def execute(self, requests):
-        return respond(requests, INPUTS, self._people, engines=ENGINES)
+        return respond(requests, INPUTS, self._people, optional=INPUTS[1:], engines=ENGINES)
 
     def _people(self, detect, pose, encoded, whole_image_if_nobody):
-        if encoded is None:  # Triton counts the inputs that come; an optional one stands in for this
-            raise ValueError("image must be sent, got only whole_image_if_nobody; add the bytes of a file")
         use_whole_image = whole_image_if_nobody is not None and bool(whole_image_if_nobody[0])
         image = decode_bgr(encoded)
         return vars(people_pose(image, detect, pose, self.settings, whole_image_if_nobody=use_whole_image))
