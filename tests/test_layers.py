@@ -38,7 +38,7 @@ ALLOWED = {
     "client/sapiens_client/testing": {"sapiens_client", "sapiens_core", "numpy"},
     "client/sapiens_client/testing/checks.py": {"sapiens_client", "sapiens_core", "numpy", "tritonclient"},
     "client/sapiens_client/testing/faults.py": {"sapiens_core", "grpc"},
-    "client/sapiens_client/testing/messages.py": {"sapiens_client", "numpy", "tritonclient"},
+    "client/sapiens_client/testing/messages.py": {"sapiens_client", "sapiens_core", "numpy", "tritonclient"},
     "client/sapiens_client/testing/models.py": {"sapiens_core"},
     "client/sapiens_client/testing/server.py": {"sapiens_client", "sapiens_core", "grpc"},
     "client/sapiens_client/testing/service.py": {"sapiens_client", "grpc", "tritonclient"},

@@ -96,7 +96,11 @@ class TensorSpec:
 
 
 IMAGE = TensorSpec("image", "UINT8", (-1,))
+# Beside an optional input: Triton counts the inputs that come, and an ensemble without its image would never
+# end. So it is left to the step to refuse that in words.
+CHECKED_IMAGE = replace(IMAGE, is_optional=True)
 IMAGE_HW = TensorSpec("image_hw", "INT32", (2,))
+FINISH_HW = TensorSpec("finish_hw", "INT32", (2,))  # the same once more, see `StepSpec`
 PIXELS = TensorSpec("pixels", "UINT8", ("H", "W", 3), is_batched=True)
 DEPTH_MAP = TensorSpec("depth_map", "FP32", ("C", "h", "w"), is_batched=True)
 DEPTH = TensorSpec("depth", "FP32", (-1, -1))
@@ -125,6 +129,9 @@ WHOLE_IMAGE_IF_NOBODY = TensorSpec("whole_image_if_nobody", "BOOL", (1,), is_opt
 class StepSpec:
     """One model of an ensemble.
 
+    No tensor both feeds a later step and is what the ensemble returns: Triton forgets it where the later step
+    is not needed for what a caller asks. Such facts are returned twice, or once more by the later step.
+
     Attributes:
         name: The model's name in the repository.
         inputs: Tensors it takes, by the names they have in the ensemble.
@@ -136,7 +143,7 @@ class StepSpec:
     outputs: tuple[TensorSpec, ...]
 
 
-DENSE_PREPROCESS = StepSpec("dense_preprocess", inputs=(IMAGE,), outputs=(PIXELS, IMAGE_HW))
+DENSE_PREPROCESS = StepSpec("dense_preprocess", inputs=(IMAGE,), outputs=(PIXELS, IMAGE_HW, FINISH_HW))
 
 
 @dataclass(frozen=True)
@@ -248,7 +255,7 @@ def _dense_task(
         preprocess=DENSE_PREPROCESS,
         engine=StepSpec(f"{task.value}_engine", inputs=(PIXELS,), outputs=(engine_output,)),
         postprocess=StepSpec(
-            f"{task.value}_postprocess", inputs=(engine_output, IMAGE_HW), outputs=(result,)
+            f"{task.value}_postprocess", inputs=(engine_output, FINISH_HW), outputs=(result,)
         ),
         outputs=(result, IMAGE_HW),
         network_hw=(1024, 768),
@@ -285,10 +292,14 @@ TASKS: Mapping[Task, TaskSpec] = MappingProxyType(
         Task.POSE: TaskSpec(
             task=Task.POSE,
             preprocess=StepSpec(
-                "pose_preprocess", inputs=(IMAGE, BBOXES), outputs=(PIXELS, CROPS, PERSON_BBOXES, IMAGE_HW)
+                "pose_preprocess",
+                inputs=(CHECKED_IMAGE, BBOXES),
+                outputs=(PIXELS, CROPS, PERSON_BBOXES, IMAGE_HW),
             ),
             engine=StepSpec("pose_engine", inputs=(PIXELS,), outputs=_PEAK_TENSORS),
-            postprocess=StepSpec("pose_postprocess", inputs=(*_PEAK_TENSORS, CROPS), outputs=(KEYPOINTS,)),
+            postprocess=StepSpec(
+                "pose_postprocess", inputs=(*_PEAK_TENSORS, CROPS), outputs=(KEYPOINTS, SCORES)
+            ),
             outputs=(KEYPOINTS, SCORES, PERSON_BBOXES, IMAGE_HW),
             network_hw=(1024, 768),
             head=HeadSpec("head", "final_layer", channels=768, num_deconvs=2, num_convs=2),
@@ -310,11 +321,11 @@ TASKS: Mapping[Task, TaskSpec] = MappingProxyType(
         ),
         Task.DETECT: TaskSpec(
             task=Task.DETECT,
-            preprocess=StepSpec("detect_preprocess", inputs=(IMAGE,), outputs=(PIXELS, IMAGE_HW)),
+            preprocess=StepSpec("detect_preprocess", inputs=(IMAGE,), outputs=(PIXELS, IMAGE_HW, FINISH_HW)),
             engine=StepSpec("detect_engine", inputs=(PIXELS,), outputs=(CANDIDATE_BBOXES, CANDIDATE_SCORES)),
             postprocess=StepSpec(
                 "detect_postprocess",
-                inputs=(CANDIDATE_BBOXES, CANDIDATE_SCORES, IMAGE_HW),
+                inputs=(CANDIDATE_BBOXES, CANDIDATE_SCORES, FINISH_HW),
                 outputs=(DETECTED_BBOXES, DETECTED_SCORES),
             ),
             outputs=(DETECTED_BBOXES, DETECTED_SCORES, IMAGE_HW),
@@ -332,6 +343,6 @@ HUMAN_TASKS = (Task.DEPTH, Task.NORMAL, Task.SEG)
 # The one model that calls others: how many persons there are, an ensemble cannot know.
 PEOPLE_POSE = StepSpec(
     "people_pose",
-    inputs=(IMAGE, WHOLE_IMAGE_IF_NOBODY),
+    inputs=(CHECKED_IMAGE, WHOLE_IMAGE_IF_NOBODY),
     outputs=(KEYPOINTS, SCORES, PERSON_BBOXES, BBOX_SCORES, IMAGE_HW),
 )

@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from sapiens_core.tasks import IMAGE, PEOPLE_POSE, TASKS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 # Texts of the server where a model takes no request now; a client may try again.
 _NOT_LET_IN = ("Exceeds maximum queue size", "is not ready")
+
+_STEPS = (*(spec.preprocess for spec in TASKS.values()), PEOPLE_POSE)
+_OPTIONAL = {tensor.name for step in _STEPS for tensor in step.inputs if tensor.is_optional} - {IMAGE.name}
 
 cv2.setNumThreads(1)
 
@@ -43,22 +48,16 @@ class EngineError(Exception):
 
 
 def respond(
-    requests: Sequence[Any],
-    inputs: Sequence[str],
-    compute: Compute,
-    *,
-    optional: Sequence[str] = (),
-    engines: Sequence[StepSpec] = (),
+    requests: Sequence[Any], inputs: Sequence[str], compute: Compute, *, engines: Sequence[StepSpec] = ()
 ) -> list[Any]:
     """Answer each request by one call of a pure function; no request can spoil another one.
 
     Args:
         requests: What Triton passes to `execute`.
-        inputs: Names of the input tensors, in the order of the parameters of `compute`.
+        inputs: Names of the input tensors, in the order of the parameters of `compute`. One that the registry
+            lets callers leave out is passed as None; without another one nothing is computed.
         compute: Arrays to named output arrays. Its ValueErrors are the caller's fault (INVALID_ARGUMENT with
             the sentence), everything else is ours (INTERNAL, the stack goes to the server's log).
-        optional: Those of the inputs that a caller may leave out, which are passed as None. A caller without
-            another one is told so: Triton only counts inputs, and takes one for another.
         engines: Models that `compute` calls: it gets them as functions on arrays, before its own arrays. What
             such a model answers instead of a result (that its queue is full, say) becomes the caller's
             answer, with its status.
@@ -66,17 +65,14 @@ def respond(
     Returns:
         One response per request. For a client that has left, nothing is computed and no engine called.
     """
-    needed = [name for name in inputs if name not in optional]
-    return [_answer(request, inputs, needed, compute, engines) for request in requests]
+    return [_answer(request, inputs, compute, engines) for request in requests]
 
 
-def _answer(
-    request: Any, inputs: Sequence[str], needed: Sequence[str], compute: Compute, engines: Sequence[StepSpec]
-) -> Any:
+def _answer(request: Any, inputs: Sequence[str], compute: Compute, engines: Sequence[StepSpec]) -> Any:
     try:
         _refuse_if_cancelled(request)
         tensors = {name: pb_utils.get_input_tensor_by_name(request, name) for name in inputs}
-        _check_needed(tensors, needed)
+        _check_needed(tensors)
         arrays = (None if tensor is None else tensor.as_numpy() for tensor in tensors.values())
         outputs = compute(*(partial(_called, request, engine) for engine in engines), *arrays)
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in outputs.items()])
@@ -84,11 +80,12 @@ def _answer(
         return failure(error)
 
 
-def _check_needed(tensors: Mapping[str, Any], needed: Sequence[str]) -> None:
-    if missing := [name for name in needed if tensors[name] is None]:
+def _check_needed(tensors: Mapping[str, Any]) -> None:
+    """Triton only counts the inputs that come, and takes an optional one for another."""
+    if missing := [name for name, tensor in tensors.items() if tensor is None and name not in _OPTIONAL]:
         sent = ", ".join(name for name, tensor in tensors.items() if tensor is not None)
         raise ValueError(
-            f"{' and '.join(missing)} must be sent, got only {sent or 'nothing'}; add it to the request"
+            f"{' and '.join(missing)} must be sent, got {f'only {sent}' if sent else 'nothing'}; add it"
         )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+from sapiens_core.ensembles import step_maps
 from sapiens_core.step_settings import PeopleSettings, StepSettings, warmup_parameters
 from sapiens_core.tasks import ENGINE_FILES, HUMAN, HUMAN_TASKS, IMAGE_HW, PEOPLE_POSE, TASKS
 from sapiens_export.networks.config import DetectorConfig
@@ -251,16 +252,16 @@ def _step(
 def _ensemble(
     name: str,
     steps: Sequence[StepSpec],
-    outputs: Iterable[TensorSpec],
+    outputs: Sequence[TensorSpec],
     config: EngineConfig | None,
     parameters: Mapping[str, str],
 ) -> pb.ModelConfig:
     message = pb.ModelConfig(name=name, platform="ensemble")
     _add_tensors(message, steps[0].inputs, outputs, config, shows_batch=True)
-    for step in steps:
+    for step, maps in zip(steps, step_maps(steps, outputs), strict=True):
         scheduled = message.ensemble_scheduling.step.add(model_name=step.name, model_version=-1)
-        scheduled.input_map.update({tensor.name: tensor.name for tensor in step.inputs})
-        scheduled.output_map.update({tensor.name: tensor.name for tensor in step.outputs})
+        scheduled.input_map.update(maps.inputs)
+        scheduled.output_map.update(maps.outputs)
     _add_parameters(message, parameters)
     return message
 

@@ -39,7 +39,9 @@ def serve_command(
         ModelControl,
         typer.Option(help="Load all models now (none), when told (explicit), or as files change (poll)."),
     ] = "none",
-    startup_timeout: Annotated[float, typer.Option(help="Seconds that loading may take.", min=0)] = 120.0,
+    startup_timeout: Annotated[
+        float, typer.Option(help="Seconds that loading may stand still.", min=0)
+    ] = 120.0,
     expose_bundled: Annotated[
         bool,
         typer.Option(

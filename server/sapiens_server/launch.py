@@ -53,16 +53,17 @@ def launch(installation: Installation, arguments: list[str], claim: Claim) -> su
         ServerNotFoundError: The wheel's Python backend cannot run in this interpreter or this folder.
     """
     environment = {**ENVIRONMENT, **os.environ}
-    command = [str(installation.binary), *arguments]
+    own_arguments: list[str] = []
     if installation.wheel is not None:
         _check_shell_safe(claim.folder)
         environment = _with_wheel(environment, installation.wheel)
         backends = claim.folder / "backends"
         _check_stub(_copy_python_backend(installation.wheel, backends), environment)
         # The wheel has only a part of DCGM, so it cannot read GPU metrics.
-        command += [f"--backend-directory={backends}", "--allow-gpu-metrics=false"]
+        own_arguments = [f"--backend-directory={backends}", "--allow-gpu-metrics=false"]
     working_folder = claim.folder / "cwd"  # the first place where models' imports look, so it must stay empty
     working_folder.mkdir()
+    command = [str(installation.binary), *own_arguments, *arguments]  # of a flag the last one counts
     return subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _BECOME_SERVER, str(os.getpid()), *command],
         stdin=subprocess.DEVNULL,

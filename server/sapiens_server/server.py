@@ -21,6 +21,7 @@ from sapiens_server.errors import AddressError, RepositoryError, ServerDiedError
 from sapiens_server.installation import CONTAINER, find_tritonserver
 from sapiens_server.launch import launch, shell_safe
 from sapiens_server.leftovers import Claim, claimed_name, remove_when_dead, sweep
+from sapiens_server.loading import Loading
 from sapiens_server.repository import ModelControl, checked_folders, left_out, models_alone
 from sapiens_server.server_log import ServerLog, failure_reasons
 from sapiens_server.stubs import StubWatch
@@ -54,7 +55,7 @@ class ServerOptions:
     Attributes:
         model_control: Load every model at start ("none"), only when a client asks ("explicit"), or follow the
             folder's changes ("poll"). Clients that may load models may run code on the server.
-        startup_timeout_s: How long loading may take.
+        startup_timeout_s: How long loading may go on without a sign of work: large engines take minutes.
         expose_bundled: Let the bundled server listen beyond loopback, although one request can crash it.
         arguments: More of tritonserver's command line, e.g. ("--grpc-use-ssl=true", ...); of a flag that is
             given twice the later one counts. Whoever may list processes can read it.
@@ -151,7 +152,7 @@ class RunningServer:
 
     def _wait_until_ready(self, addresses: Addresses, options: ServerOptions) -> None:
         timeout_s = options.startup_timeout_s
-        deadline = time.monotonic() + timeout_s
+        loading = Loading(self.pid, timeout_s)
         stubs = StubWatch(self.pid)
         while not self._is_ready(addresses, is_guarded=bool(options.arguments)):
             if self._has_ended():
@@ -159,9 +160,9 @@ class RunningServer:
                 raise self._start_error(f", but ended with {self._exit_status()}")
             if stubs.dead_models():
                 raise self._start_error(", but waits for the process of a model that has died")
-            if time.monotonic() > deadline:
+            if loading.has_stalled(self._log.num_lines):
                 raise self._start_error(
-                    f" within {timeout_s:g} s, but did not; allow more with --startup-timeout"
+                    f", but made no progress for {timeout_s:g} s; allow more with --startup-timeout"
                 )
             time.sleep(_POLL_S)
 
@@ -235,7 +236,7 @@ def serve(
         RepositoryError: The folder does not exist or holds no model.
         ServerNotFoundError: No tritonserver, or it cannot run here.
         AddressError: The address cannot or must not be served; for a taken port it is a PortInUseError.
-        ServerStartError: A model failed to load, or loading took too long.
+        ServerStartError: A model failed to load, or loading stood still for too long.
     """
     location, folders = _found(repository, options.model_control)
     installation = find_tritonserver()

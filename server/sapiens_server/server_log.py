@@ -29,9 +29,13 @@ class ServerLog:
     Args:
         stream: The server's output; closed at its end.
         on_line: Called with each line on that thread; should return soon. Once it raises, no more.
+
+    Attributes:
+        num_lines: How many lines there were, also those that are not kept.
     """
 
     def __init__(self, stream: IO[str], on_line: Callable[[str], object] | None) -> None:
+        self.num_lines = 0
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self._on_line = on_line
         self._thread = threading.Thread(
@@ -46,6 +50,7 @@ class ServerLog:
     def add(self, line: str) -> None:
         """Put a line of our own into the log."""
         self._lines.append(line)
+        self.num_lines += 1
         if self._on_line is not None:
             self._on_line(line)
 

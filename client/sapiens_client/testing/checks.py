@@ -11,6 +11,7 @@ import numpy as np
 from tritonclient.utils import triton_to_np_dtype
 
 from sapiens_client.testing.faults import UNKNOWN_ID, Fault, RefusedError, invalid
+from sapiens_core.tasks import IMAGE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from sapiens_core.tasks import TensorSpec
 
 VERSION = "1"
-
-# What `people_pose` says.
-_WITHOUT_IMAGE = "image must be sent, got only whole_image_if_nobody; add the bytes of a file"
 
 
 def found_model(models: Mapping[str, FakeModel], name: str, version: str) -> FakeModel:
@@ -74,38 +72,17 @@ def checked_inputs(request: Any, model: FakeModel) -> dict[str, NDArray[Any]]:
         arrays[tensor.name] = np.frombuffer(content, triton_to_np_dtype(tensor.datatype)).reshape(
             tensor.shape
         )
-    if any(tensor.name not in arrays for tensor in model.inputs if not tensor.is_optional):
-        # Optional ones made up for their number.
-        raise _deadlock(request, model) if model.steps else invalid(_WITHOUT_IMAGE)
+    if IMAGE.name not in arrays:  # optional for Triton, not for the step that it is for
+        where = f"in ensemble '{model.name}', " if model.steps else ""
+        sent = f"only {', '.join(arrays)}" if arrays else "nothing"
+        raise invalid(f"{where}image must be sent, got {sent}; add it")
     return arrays
 
 
 def wanted_outputs(request: Any, model: FakeModel) -> list[str]:
-    """Return the names of the outputs that a request asks for; without any, all are meant.
-
-    Raises:
-        RefusedError: Triton's scheduler would wait for ever: it leaves out steps that nothing was asked of,
-            but not the tensors between them.
-    """
+    """Return the names of the outputs that a request asks for; without any, all are meant."""
     every = [tensor.name for tensor in model.outputs]
-    wanted = list(dict.fromkeys(tensor.name for tensor in request.outputs)) or every
-    for name in wanted:
-        takers = [step for step in model.steps if name in {tensor.name for tensor in step.inputs}]
-        if takers and not any(_contributes(step.outputs, wanted, every) for step in takers):
-            raise _deadlock(request, model)
-    return wanted
-
-
-def _deadlock(request: Any, model: FakeModel) -> RefusedError:
-    return invalid(
-        f"in ensemble '{model.name}', [request id: {request.id or UNKNOWN_ID}] unexpected deadlock, at least "
-        "one output is not set while no more ensemble steps can be made"
-    )
-
-
-def _contributes(tensors: Iterable[TensorSpec], wanted: Collection[str], every: Collection[str]) -> bool:
-    names = {tensor.name for tensor in tensors}
-    return not names.isdisjoint(wanted) or names.isdisjoint(every)
+    return list(dict.fromkeys(tensor.name for tensor in request.outputs)) or every
 
 
 def _check_outputs(names: Iterable[str], model: FakeModel) -> None:

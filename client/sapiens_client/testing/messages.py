@@ -11,6 +11,7 @@ from tritonclient.grpc import model_config_pb2, service_pb2
 from tritonclient.utils import np_to_triton_dtype
 
 from sapiens_client.testing.checks import VERSION
+from sapiens_core.ensembles import step_maps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,12 +85,9 @@ def model_config(model: FakeModel) -> Any:
         config.output.add(name=tensor.name, data_type=f"TYPE_{tensor.dtype}", dims=model.shape(tensor))
     for name, value in model.parameters.items():
         config.parameters[name].string_value = value
-    for step in model.steps:
+    for step, maps in zip(model.steps, step_maps(model.steps, model.outputs), strict=True):
         config.ensemble_scheduling.step.add(
-            model_name=step.name,
-            model_version=-1,
-            input_map={tensor.name: tensor.name for tensor in step.inputs},
-            output_map={tensor.name: tensor.name for tensor in step.outputs},
+            model_name=step.name, model_version=-1, input_map=maps.inputs, output_map=maps.outputs
         )
     return service_pb2.ModelConfigResponse(config=config)
 

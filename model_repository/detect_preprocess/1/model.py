@@ -7,7 +7,10 @@ from sapiens_core.triton_backend import respond
 
 
 class TritonPythonModel:
-    """image (B,) uint8 encoded -> pixels (1, H', W', 3) uint8 RGB at network size, image_hw (2,) int32."""
+    """image (B,) uint8 encoded -> pixels (1, H', W', 3) uint8 RGB at network size, image_hw (2,) int32.
+
+    The size is returned twice, see `StepSpec`: finish_hw is for the postprocessor.
+    """
 
     def initialize(self, args):
         self.settings = StepSettings.from_args(args)
@@ -18,4 +21,5 @@ class TritonPythonModel:
     def _preprocess(self, encoded):
         image = decode_bgr(encoded)
         pixels = detector_pixels(image, self.settings)
-        return {"pixels": pixels, "image_hw": np.array(image.shape[:2], dtype=np.int32)}
+        image_hw = np.array(image.shape[:2], dtype=np.int32)
+        return {"pixels": pixels, "image_hw": image_hw, "finish_hw": image_hw}

@@ -18,7 +18,7 @@ class TritonPythonModel:
         self.settings = PeopleSettings.from_args(args)
 
     def execute(self, requests):
-        return respond(requests, INPUTS, self._people, optional=INPUTS[1:], engines=ENGINES)
+        return respond(requests, INPUTS, self._people, engines=ENGINES)
 
     def _people(self, detect, pose, encoded, whole_image_if_nobody):
         use_whole_image = whole_image_if_nobody is not None and bool(whole_image_if_nobody[0])

@@ -7,7 +7,10 @@ INPUTS = tuple(tensor.name for tensor in TASKS[Task.POSE].postprocess.inputs)
 
 
 class TritonPythonModel:
-    """What `pose_engine` returns for N persons, crops (N, 4) -> keypoints (N, K, 2) float32, image pixels."""
+    """What `pose_engine` returns for N persons, crops (N, 4) -> keypoints (N, K, 2) float32, image pixels.
+
+    It hands on the scores (N, K) float32.
+    """
 
     def initialize(self, args):
         height, width = StepSettings.from_args(args).network_hw
@@ -17,5 +20,5 @@ class TritonPythonModel:
     def execute(self, requests):
         return respond(requests, INPUTS, self._keypoints)
 
-    def _keypoints(self, *arrays):
-        return {"keypoints": image_keypoints(*arrays, self.heatmap_hw)}
+    def _keypoints(self, peaks, scores, *arrays):
+        return {"keypoints": image_keypoints(peaks, scores, *arrays, self.heatmap_hw), "scores": scores}

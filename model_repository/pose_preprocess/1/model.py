@@ -15,7 +15,7 @@ class TritonPythonModel:
         self.settings = StepSettings.from_args(args)
 
     def execute(self, requests):
-        return respond(requests, ("image", "bboxes"), self._preprocess, optional=("bboxes",))
+        return respond(requests, ("image", "bboxes"), self._preprocess)
 
     def _preprocess(self, encoded, bboxes):
         return vars(person_inputs(decode_bgr(encoded), bboxes, self.settings))

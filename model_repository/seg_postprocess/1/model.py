@@ -4,13 +4,13 @@ from sapiens_core.triton_backend import respond
 
 
 class TritonPythonModel:
-    """logits (1, C, h, w) float16, image_hw (2,) int32 -> class_map (H, W) uint8."""
+    """logits (1, C, h, w) float16, finish_hw (2,) int32 -> class_map (H, W) uint8."""
 
     def initialize(self, args):
         self.settings = StepSettings.from_args(args)
 
     def execute(self, requests):
-        return respond(requests, ("logits", "image_hw"), self._class_map)
+        return respond(requests, ("logits", "finish_hw"), self._class_map)
 
-    def _class_map(self, logits, image_hw):
-        return {"class_map": class_map(logits[0], self.settings.between_hw, tuple(image_hw.tolist()))}
+    def _class_map(self, logits, finish_hw):
+        return {"class_map": class_map(logits[0], self.settings.between_hw, tuple(finish_hw.tolist()))}
