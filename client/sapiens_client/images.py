@@ -183,7 +183,7 @@ def _rgb_pixels(image: Any) -> NDArray[np.uint8]:
         raise InvalidInputError(str(error)) from error
     except Exception as error:  # PIL raises anything about pixels that are gone
         raise InvalidInputError(
-            f"image must have readable pixels, got {image!r}: {error or type(error).__name__}; "
+            f"image must have readable pixels, got {image!r}: {str(error) or type(error).__name__}; "
             "use it inside its `with` block, or pass the path"
         ) from error
 
