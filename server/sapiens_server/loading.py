@@ -43,7 +43,7 @@ class Loading:
             if work_s - self._work_s > _WORKING_SHARE * elapsed_s:
                 self._moved_s = now
             self._work_s, self._looked_s = work_s, now
-        return now - self._moved_s > self._timeout_s
+        return now - self._moved_s >= self._timeout_s
 
 
 def _work_s(group: str) -> float:
