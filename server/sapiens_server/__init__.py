@@ -2,6 +2,7 @@
 
 from sapiens_server.errors import (
     AddressError,
+    EngineError,
     PortInUseError,
     RepositoryError,
     ServerDiedError,
@@ -14,6 +15,7 @@ from sapiens_server.server import RunningServer, ServerOptions, serve
 
 __all__ = [
     "AddressError",
+    "EngineError",
     "ModelControl",
     "PortInUseError",
     "RepositoryError",

@@ -13,6 +13,10 @@ class RepositoryError(ServerError):
     """The model repository does not exist or holds no model."""
 
 
+class EngineError(ServerError):
+    """The server at hand cannot run an engine of the repository."""
+
+
 class AddressError(ServerError):
     """The server cannot listen on this address, or must not."""
 

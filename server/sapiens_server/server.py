@@ -17,6 +17,7 @@ from typing import Self
 
 from sapiens_core.model_folders import ModelFolders
 from sapiens_server.addresses import Addresses, free_addresses, is_loopback
+from sapiens_server.engines import check_engines
 from sapiens_server.errors import AddressError, RepositoryError, ServerDiedError, ServerStartError
 from sapiens_server.installation import CONTAINER, find_tritonserver
 from sapiens_server.launch import launch, shell_safe
@@ -235,6 +236,7 @@ def serve(
     Raises:
         RepositoryError: The folder does not exist or holds no model.
         ServerNotFoundError: No tritonserver, or it cannot run here.
+        EngineError: The server at hand cannot run an engine of the repository.
         AddressError: The address cannot or must not be served; for a taken port it is a PortInUseError.
         ServerStartError: A model failed to load, or loading stood still for too long.
     """
@@ -245,6 +247,8 @@ def serve(
             f"the bundled tritonserver must listen on loopback, got host {host!r}: one request can crash it; "
             f"{CONTAINER} to serve other machines, or insist with --expose-bundled"
         )
+    if isinstance(location, Path) and options.model_control != "explicit":
+        check_engines(location, folders.models, installation, options.arguments)
     addresses = free_addresses(host, grpc_port, http_port, metrics_port)
     sweep()
     with claimed_name() as claim:

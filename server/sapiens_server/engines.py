@@ -1,0 +1,135 @@
+"""Whether the server at hand can run the engines of a repository, as far as their manifests tell."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from sapiens_core.tasks import ENGINE_FILES, MIN_ONNXRUNTIME
+from sapiens_server.errors import EngineError
+from sapiens_server.installation import CONTAINER, Installation
+
+_MANIFEST_FILE = "manifest.json"
+_BACKENDS = {"torchscript": "pytorch", "onnx": "onnxruntime", "tensorrt": "tensorrt"}  # by runtime
+_DIRECTORY_FLAG = "--backend-directory="
+_DEFAULT_DIRECTORY = Path("/opt/tritonserver/backends")
+_ONNXRUNTIME_VERSION = re.compile(rb"VERS_(\d+)\.(\d+)\.\d+")  # by which the library's symbols are bound
+_LIBRARY_FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/local/tensorrt/lib")
+_TENSORRT_FILE = re.compile(r"libnvinfer\.so\.(\d+\.\d+\.\d+)")
+
+Facts = Mapping[str, object]
+
+
+def check_engines(
+    repository: Path, models: Sequence[str], installation: Installation, arguments: Sequence[str]
+) -> None:
+    """Refuse what tritonserver would refuse in words of its own, after it has loaded all before.
+
+    Args:
+        repository: Folder of models.
+        models: Those that are to be loaded.
+        installation: The server at hand.
+        arguments: What else is on its command line.
+
+    Raises:
+        EngineError: An engine cannot run.
+    """
+    backends = _backend_directory(installation, arguments)
+    for name in models:
+        facts = _facts(repository / name)
+        runtime = facts.get("runtime")
+        if runtime == "python":
+            _check_torch(repository / name, installation)
+        elif isinstance(runtime, str) and runtime in _BACKENDS:
+            _check_backend(name, runtime, backends)
+            check = _CHECKS.get(runtime)
+            if check and backends:
+                check(name, facts, backends)
+
+
+def _facts(folder: Path) -> Facts:
+    """Return what an engine's manifest says; nothing for other models, and where it cannot be read."""
+    try:
+        facts = json.loads((folder / _MANIFEST_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _backend_directory(installation: Installation, arguments: Sequence[str]) -> Path | None:
+    """Return where the server's backends are; None: it is the bundled one, which has Python's alone."""
+    given = [word.removeprefix(_DIRECTORY_FLAG) for word in arguments if word.startswith(_DIRECTORY_FLAG)]
+    if given:
+        return Path(given[-1])
+    return None if installation.wheel else _DEFAULT_DIRECTORY
+
+
+def _check_torch(folder: Path, installation: Installation) -> None:
+    """Look for torch where the bundled server's Python models run, which is here; of others nobody knows."""
+    is_run_by_torch = any(folder.glob(f"*/{ENGINE_FILES['python']}"))
+    if is_run_by_torch and installation.wheel and importlib.util.find_spec("torch") is None:
+        raise EngineError(
+            f"{folder.name} is run by torch, which must be installed in the Python of the server's models, "
+            f"and is not in {sys.executable}; pip install torch there"
+        )
+
+
+def _check_backend(name: str, runtime: str, backends: Path | None) -> None:
+    backend = _BACKENDS[runtime]
+    if backends is not None and (not backends.is_dir() or (backends / backend).is_dir()):
+        return
+    seen = "the bundled one has Python's alone" if backends is None else f"there is none in {backends}"
+    raise EngineError(
+        f"{name} is an engine for Triton's {backend} backend, which the server must have, and {seen}; "
+        f"{CONTAINER}, or export with --runtime python"
+    )
+
+
+def _check_onnxruntime(name: str, _facts: Facts, backends: Path) -> None:
+    for library in sorted((backends / "onnxruntime").glob("libonnxruntime.so*")):
+        found = _ONNXRUNTIME_VERSION.search(library.read_bytes())
+        if found is None:
+            continue
+        seen = tuple(int(number) for number in found.groups())
+        if seen < MIN_ONNXRUNTIME:
+            raise EngineError(
+                f"{name} needs ONNX Runtime {_dotted(MIN_ONNXRUNTIME)} or newer in the server, got "
+                f"{_dotted(seen)} in {library}; use a newer release of NVIDIA's Triton container, or export "
+                "with --runtime python"
+            )
+        return
+
+
+def _check_tensorrt(name: str, facts: Facts, _backends: Path) -> None:
+    plan = facts.get("plan")
+    wanted = str(plan.get("tensorrt", "")) if isinstance(plan, Mapping) else ""
+    present = set(_tensorrt_versions())
+    if wanted and present and ".".join(wanted.split(".")[:3]) not in present:
+        raise EngineError(
+            f"{name} is a plan of TensorRT {wanted}, which the server must have, got "
+            f"{', '.join(sorted(present))}; export it again in NVIDIA's TensorRT container of the release of "
+            "this Triton"
+        )
+
+
+def _tensorrt_versions() -> Iterator[str]:
+    folders = [*os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep), *_LIBRARY_FOLDERS]
+    for folder in filter(None, folders):
+        for library in Path(folder).glob("libnvinfer.so.*"):
+            if found := _TENSORRT_FILE.match(library.name):
+                yield found[1]
+
+
+def _dotted(version: Sequence[int]) -> str:
+    return ".".join(map(str, version))
+
+
+_CHECKS: Mapping[str, Callable[[str, Facts, Path], None]] = {
+    "onnx": _check_onnxruntime,
+    "tensorrt": _check_tensorrt,
+}

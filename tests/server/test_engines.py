@@ -1,0 +1,107 @@
+"""Engines that the server at hand cannot run, each refused in a sentence before the server starts."""
+
+import importlib.util
+import json
+
+import pytest
+
+from sapiens_server import EngineError, serve
+from sapiens_server.engines import check_engines
+from sapiens_server.installation import Installation, find_tritonserver
+
+BACKENDS = {"torchscript": "pytorch", "onnx": "onnxruntime", "tensorrt": "tensorrt"}
+
+
+@pytest.fixture
+def engine(tmp_path):
+    """A function (runtime, facts) -> a repository with such an engine."""
+
+    def make(runtime, **facts):
+        folder = tmp_path / "models" / "depth_engine"
+        (folder / "1").mkdir(parents=True)
+        (folder / "1" / "model.pt").write_text("")
+        (folder / "config.pbtxt").write_text('name: "depth_engine"')
+        (folder / "manifest.json").write_text(json.dumps({"runtime": runtime, **facts}))
+        return folder.parent
+
+    return make
+
+
+@pytest.fixture
+def container(tmp_path):
+    """A function (names of backends) -> a server as in NVIDIA's container, and its command line."""
+
+    def make(*names):
+        for name in names:
+            (tmp_path / "backends" / name).mkdir(parents=True)
+        binary = tmp_path / "bin" / "tritonserver"
+        return Installation(binary, wheel=None), [f"--backend-directory={tmp_path / 'backends'}"]
+
+    return make
+
+
+@pytest.mark.parametrize("runtime", BACKENDS)
+def test_the_bundled_server_has_no_other_backend_than_python(runtime, engine):
+    sentence = rf"depth_engine is an engine for Triton's {BACKENDS[runtime]} backend, .*the bundled one"
+    with pytest.raises(EngineError, match=sentence):
+        serve(engine(runtime), grpc_port=0)
+
+
+@pytest.mark.parametrize("runtime", BACKENDS)
+def test_a_backend_that_is_missing_is_named_and_one_that_is_there_is_taken(runtime, engine, container):
+    repository = engine(runtime)
+    server, arguments = container("python")
+    with pytest.raises(EngineError, match=rf"{BACKENDS[runtime]} backend, .* there is none in .*/backends"):
+        check_engines(repository, ["depth_engine"], server, arguments)
+    server, arguments = container(BACKENDS[runtime])
+    check_engines(repository, ["depth_engine"], server, arguments)
+
+
+def test_torch_is_missed_in_the_python_of_the_bundled_server(engine, container, monkeypatch):
+    repository, find_spec = engine("python"), importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "torch" else find_spec(name)
+    )
+    with pytest.raises(EngineError, match=r"depth_engine is run by torch, .* pip install torch"):
+        serve(repository, grpc_port=0)
+    check_engines(repository, ["depth_engine"], *container("python"))
+    (repository / "depth_engine" / "1" / "model.pt").unlink()
+    check_engines(repository, ["depth_engine"], find_tritonserver(), [])
+
+
+@pytest.mark.parametrize(
+    ("version", "is_taken"),
+    [("1.20.1", False), ("1.9.0", False), ("1.21.0", True), ("1.27.0", True), ("", True)],
+)
+def test_an_older_onnx_runtime_is_named(version, is_taken, engine, container, tmp_path):
+    repository = engine("onnx", onnx_opset=22)
+    server, arguments = container("onnxruntime")
+    library = tmp_path / "backends" / "onnxruntime" / "libonnxruntime.so"
+    library.write_bytes(b"\x7fELF...\0" + f"VERS_{version}\0".encode() + bytes(100))
+    if is_taken:
+        check_engines(repository, ["depth_engine"], server, arguments)
+        return
+    shown = version.rpartition(".")[0]
+    with pytest.raises(EngineError, match=rf"needs ONNX Runtime 1\.21 or newer .*, got {shown} in"):
+        check_engines(repository, ["depth_engine"], server, arguments)
+
+
+@pytest.mark.parametrize(("version", "is_taken"), [("10.3.0", True), ("10.9.0", False), ("8.6.1", False)])
+def test_a_plan_of_another_tensorrt_is_named(version, is_taken, engine, container, tmp_path, monkeypatch):
+    repository = engine("tensorrt", plan={"tensorrt": "10.3.0.26", "gpu": "x"})
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / f"libnvinfer.so.{version}").write_text("")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path / "lib"))
+    server, arguments = container("tensorrt")
+    if is_taken:
+        check_engines(repository, ["depth_engine"], server, arguments)
+        return
+    with pytest.raises(EngineError, match=rf"is a plan of TensorRT 10\.3\.0\.26, .* got {version}; export"):
+        check_engines(repository, ["depth_engine"], server, arguments)
+
+
+@pytest.mark.parametrize("manifest", ["", "[]", "{}", '{"runtime": 3}', '{"runtime": "tensorrt", "plan": 1}'])
+def test_a_manifest_that_says_nothing_is_in_nobody_s_way(manifest, engine, container):
+    repository = engine("python")
+    (repository / "depth_engine" / "manifest.json").write_text(manifest)
+    check_engines(repository, ["depth_engine"], *container("tensorrt"))
