@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import bad_peers as peers
+import grpc
 import pytest
 from PIL import Image
 from tritonclient.grpc import service_pb2
@@ -93,8 +94,10 @@ def test_what_is_no_fault_of_the_request_is_not_counted(fault, server, ask, phot
     assert ask(server.url, photo, 60).timing.attempts == 6
 
 
-def test_what_may_be_the_requests_own_fault_is_counted(ask, photo):
-    config = service_pb2.ModelConfigResponse().SerializeToString()
+def test_what_may_be_the_requests_own_fault_is_counted(server, ask, photo):
+    with grpc.insecure_channel(server.url) as channel:
+        ask_config = channel.unary_unary("/inference.GRPCInferenceService/ModelConfig", None, None)
+        config = ask_config(service_pb2.ModelConfigRequest(name="depth").SerializeToString())
     with peers.spoiling(peers.closed, config) as url:
         error = ask(url, photo, 60)
     assert isinstance(error, ServerUnavailableError)
