@@ -1,0 +1,70 @@
+"""The demo networks in training: one backbone of the Sapiens architecture under the decode heads of four tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from sapiens_core.tasks import NORMALIZATIONS, TASKS, Task
+from sapiens_export.networks.config import NetworkConfig
+from sapiens_export.networks.sapiens import Backbone, DecodeHead
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+INPUT_HW = (256, 192)
+_EMBED_DIM, _NUM_LAYERS, _NUM_HEADS = 160, 8, 5
+_OUTPUTS = {Task.SEG: (28, 32), Task.NORMAL: (3, 32), Task.DEPTH: (1, 16), Task.POSE: (17, 32)}
+
+
+def demo_config(task: Task) -> NetworkConfig:
+    """Return the architecture of the demo network of a task."""
+    num_outputs, head_channels = _OUTPUTS.get(task, (_EMBED_DIM, 0))
+    labels = next((variant.labels for variant in TASKS[task].variants if variant.num_outputs == num_outputs), "")
+    return NetworkConfig(
+        family="sapiens",
+        task=task,
+        embed_dim=_EMBED_DIM,
+        num_layers=_NUM_LAYERS,
+        num_heads=_NUM_HEADS,
+        patch_padding=0,
+        input_hw=INPUT_HW,
+        head_channels=head_channels,
+        num_outputs=num_outputs,
+        labels=labels,
+    )
+
+
+class DemoNetworks(nn.Module):
+    """All four tasks at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = Backbone(demo_config(Task.SEG), has_class_token=False)
+        self.heads = nn.ModuleDict(
+            {task.value: DecodeHead(TASKS[task].head, demo_config(task)) for task in _OUTPUTS if TASKS[task].head}
+        )
+        nn.init.trunc_normal_(self.backbone.pos_embed, std=0.02)
+        for layer in self.backbone.layers:  # a residual branch starts small
+            for last in (layer.attn.proj, layer.ffn.layers[1]):
+                nn.init.zeros_(last.bias)
+                last.weight.data.mul_(0.3)
+        statistics = NORMALIZATIONS["full"]
+        self.register_buffer("mean", torch.tensor(statistics.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(statistics.std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> dict[Task, Tensor]:
+        """Return every task's (B, C, h, w) output of (B, 3, H, W) float RGB images, 0..255."""
+        features = self.backbone((images - self.mean) / self.std)
+        return {Task(name): head(features) for name, head in self.heads.items()}
+
+    def task_weights(self, task: Task) -> dict[str, Tensor]:
+        """Return the weights of one task's network under the official names."""
+        weights = {f"backbone.{name}": value for name, value in self.backbone.state_dict().items()}
+        head = TASKS[task].head
+        if head:
+            state = self.heads[task.value].state_dict()
+            weights |= {f"{head.name}.{name}": value for name, value in state.items()}
+        return weights
