@@ -118,7 +118,7 @@ def _wear_upper(outfit: _Outfit, template: Template, rng: np.random.Generator) -
     sleeves = rng.choice(3, p=[0.12, 0.25, 0.63])
     for part in ("Upper_Arm", "Lower_Arm")[:sleeves]:
         where |= _both_sides(template, part)
-    thickness = rng.uniform(0.004, 0.012) if rng.random() < 0.6 else rng.uniform(0.012, 0.03)
+    thickness = rng.uniform(*rng.choice([(0.004, 0.012), (0.012, 0.03), (0.03, 0.06)], p=[0.5, 0.35, 0.15]))
     outfit.wear(where, "Upper_Clothing", Material.UPPER, thickness * (1 + 0.5 * _waves(template, 25, rng)))
 
 
@@ -182,10 +182,10 @@ def _things(
         brim = cylinder(size * rng.uniform(1.0, 1.7), 0.006)
         base = skull + (0, 0, rng.uniform(0.0, 0.035))
         things += [(crown.moved(base), "Apparel", Material.THING), (brim.moved(base), "Apparel", Material.THING)]
-    if rng.random() < 0.2:  # held before the chest
+    if rng.random() < 0.25:  # held before the chest
         held = _any_solid(rng, 0.08, 0.2)
         place = neck + (rng.uniform(-0.3, 0.3), rng.uniform(-0.5, -0.25), rng.uniform(-0.65, -0.25))
-        things.append((held.turned(rng.normal(0, 1, 3)).moved(place), "Background", Material.THING))
+        things.append((held.turned(rng.normal(0, 1, 3)).moved(place), "Apparel", Material.THING))
     if rng.random() < 0.4:  # furniture beside and behind
         for _ in range(rng.integers(1, 4)):
             side = rng.choice([-1, 1])
