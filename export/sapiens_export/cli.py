@@ -75,7 +75,8 @@ def export_command(
         str | None,
         typer.Option(
             help="Released size, e.g. 0.3b. Alone: fetch its published weights, which `sapiens zoo` lists; "
-            "with a checkpoint, default: what the weights fit."
+            "with a checkpoint, default: what the weights fit. demo: the small networks that come with this "
+            "project, trained on rendered people."
         ),
     ] = None,
     accept_licence: Annotated[
@@ -205,7 +206,7 @@ def export_command(
             given = {name: value for name, value in context.params.items() if _is_given(context, name)}
             serving = chosen_serving(given, serving_file)
             options = EngineOptions(
-                runtime, precision, preprocess, flip_test, licence or weights.published_licence, name
+                runtime, precision, preprocess, flip_test, licence or weights.known_licence, name
             )
             check_name(name)
             weights.config()

@@ -12,6 +12,8 @@ import typer
 from rich.filesize import decimal
 
 from sapiens_core.tasks import Task, VariantSpec
+from sapiens_export.licences import DEMO_LICENCE
+from sapiens_export.networks.config import DEMO_NETWORKS, DEMO_SIZE
 from sapiens_export.zoo import ZooEntry, zoo_entry
 
 if TYPE_CHECKING:
@@ -49,17 +51,32 @@ class WeightOptions:
         """Set of keypoints or classes; None: not said."""
         return self.variant.labels if self.variant else None
 
+    @property
+    def is_demo(self) -> bool:
+        """Whether the weights that come with this project are asked for."""
+        return self.size == DEMO_SIZE and self._is_size_alone
+
     @cached_property
     def published(self) -> ZooEntry | None:
         """The published weights that are asked for; None: others are."""
-        if self.task is Task.DETECT or self.size is None or self.checkpoint or self.seed is not None:
+        if self.size is None or self.is_demo or not self._is_size_alone:
             return None
         return zoo_entry(self.task, self.size, self.labels)
 
     @property
-    def published_licence(self) -> str | None:
-        """The licence of the published weights; None: others are asked for."""
+    def known_licence(self) -> str | None:
+        """The licence of the published weights or of the demo's; None: others are asked for."""
+        if self.is_demo:
+            return DEMO_LICENCE
         return self.published.licence if self.published else None
+
+    @property
+    def _is_size_alone(self) -> bool:
+        return self.task is not Task.DETECT and self.checkpoint is None and self.seed is None
+
+    @property
+    def _demo_file(self) -> Path:
+        return DEMO_NETWORKS / f"{self.task.value}.safetensors"
 
     def config(self) -> NetworkConfig | None:
         """Return the architecture, if it is said.
@@ -114,8 +131,9 @@ class WeightOptions:
         if fetched is not None:
             source = source_from_checkpoint(self.task, fetched.path, config, labels=self.labels)
             return replace(source, origin=fetched.origin)
-        if self.checkpoint is not None:
-            return source_from_checkpoint(self.task, self.checkpoint, config, labels=self.labels)
+        checkpoint = self._demo_file if self.is_demo else self.checkpoint
+        if checkpoint is not None:
+            return source_from_checkpoint(self.task, checkpoint, config, labels=self.labels)
         if config is None or self.seed is None:
             raise ValueError(f"weights of {self.task.value} must be given, got none; give --checkpoint")
         return source_from_seed(config, self.seed)
@@ -141,6 +159,8 @@ class WeightOptions:
             return config, f"{self.checkpoint}, {decimal(self.checkpoint.stat().st_size)}"
         if config is None:
             raise ValueError(f"weights of {self.task.value} must be given, got none; give --checkpoint")
+        if self.is_demo:
+            return config, f"{self._demo_file.name}, {decimal(self._demo_file.stat().st_size)}, part of this project"
         if self.published is None:
             return config, f"random, seed {self.seed}"
         file = self.published.file

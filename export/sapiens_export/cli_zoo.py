@@ -36,6 +36,10 @@ _DETECTORS = (
     "this package (Apache-2.0), or with `--detector NAME` one from the Hugging Face hub, such as "
     "PekingU/rtdetr_v2_r18vd."
 )
+_DEMO = (
+    "Built in, for a first look without a download: `sapiens export TASK --size demo`, small networks that this "
+    "project has trained on rendered people (Apache-2.0)."
+)
 _FILE_WIDTH = 180  # columns of a table that goes into a file or a pipe
 
 
@@ -53,6 +57,7 @@ def zoo_command(
         typer.echo(_DETECTORS, err=True)
     else:
         Console(width=None if sys.stdout.isatty() else _FILE_WIDTH).print(_table(entries))
+        typer.echo(_DEMO, err=True)
 
 
 def _facts(entry: ZooEntry) -> dict[str, object]:

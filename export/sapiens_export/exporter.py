@@ -25,7 +25,7 @@ from sapiens_export.checkpoints import file_sha256
 from sapiens_export.disk import check_room, needed_bytes, told_if_full
 from sapiens_export.engines import default_device, device_name, engine_from_file, engine_from_network
 from sapiens_export.manifest import InstalledEngine
-from sapiens_export.networks.config import CUSTOM_SIZE, NANODET
+from sapiens_export.networks.config import NANODET
 from sapiens_export.networks.nanodet import NanoDet
 from sapiens_export.networks.padding import padded_heads
 from sapiens_export.networks.sapiens import SapiensNetwork
@@ -316,4 +316,5 @@ def model_info(
 def _licence(config: EngineConfig) -> str:
     if config == NANODET:
         return NANODET_LICENCE
-    return UNKNOWN_LICENCE if config.size == CUSTOM_SIZE else FAMILIES[config.family].licence
+    is_released = config.size in FAMILIES[config.family].sizes
+    return FAMILIES[config.family].licence if is_released else UNKNOWN_LICENCE

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+DEMO_LICENCE = "Apache-2.0: trained on rendered people by this project; not Meta's weights"
 _FILE = Path("sapiens", "accepted_licences.json")
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from sapiens_core.families import FAMILIES
@@ -22,9 +25,10 @@ from sapiens_core.tasks import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 CUSTOM_SIZE = "custom"
+DEMO_SIZE = "demo"
+DEMO_NETWORKS = Path(str(files("sapiens_export") / "demo_networks"))
 
 _MAX_INPUT_SIDE = 8192
 _OPTIONAL = {"labels", "position_hw"}  # keys of a description
@@ -115,7 +119,9 @@ class NetworkConfig:
 
     @property
     def size(self) -> str:
-        """Name of the released size with this architecture, else "custom"."""
+        """Name of the released size with this architecture, "demo" for that of a demo network, or "custom"."""
+        if self == demo_network(self.task):
+            return DEMO_SIZE
         sizes = FAMILIES[self.family].sizes
         matching = (
             name
@@ -178,21 +184,23 @@ NANODET = DetectorConfig(
 def released_network(
     task: Task, size: str, family: str = "sapiens", *, variant: VariantSpec | None = None
 ) -> NetworkConfig:
-    """Return the architecture of a released network.
+    """Return the architecture of a released network, or of the demo network of this project.
 
     Args:
         task: What it predicts.
-        size: Name of the released size, e.g. "0.3b".
+        size: Name of the released size, e.g. "0.3b", or "demo".
         family: Generation.
         variant: What its outputs stand for; None: the task's default.
 
     Raises:
         ValueError: There is no such size.
     """
+    if size == DEMO_SIZE:
+        return _demo_network_for(task, variant)
     sizes = FAMILIES[family].sizes
     if size not in sizes:
         raise ValueError(
-            f"size must be one of {list(sizes)}, got {size!r}; describe other networks with --network"
+            f"size must be one of {[DEMO_SIZE, *sizes]}, got {size!r}; describe other networks with --network"
         )
     spec, backbone = TASKS[task], sizes[size]
     variant = variant or spec.variants[0]
@@ -208,6 +216,22 @@ def released_network(
         num_outputs=variant.num_outputs or backbone.embed_dim,
         labels=variant.labels,
     )
+
+
+@cache
+def demo_network(task: Task) -> NetworkConfig:
+    """Return the architecture of the small network that this project has trained for a task."""
+    return read_network(DEMO_NETWORKS / f"{task.value}.json", task)
+
+
+def _demo_network_for(task: Task, variant: VariantSpec | None) -> NetworkConfig:
+    config = demo_network(task)
+    if variant is not None and variant.labels != config.labels:
+        raise ValueError(
+            f"the demo network of {task.value} has the labels {config.labels!r}, got {variant.labels!r}; "
+            "choose a released size for others"
+        )
+    return config
 
 
 def default_labels(task: Task, num_outputs: int) -> str:

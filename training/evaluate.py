@@ -1,0 +1,130 @@
+"""Measure the demo networks: `python -m training.evaluate assets/demo_networks --held-out held_out`.
+
+On held-out renders against exact labels, and on a photograph against the opinion of independent networks
+(`training.judges`). The photograph goes the product's own way, from the bytes of its file to the results.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sapiens_core.labels import keypoint_set
+from sapiens_core.step_settings import StepSettings
+from sapiens_core.tasks import NORMALIZATIONS, Task
+from sapiens_export import pipeline
+from sapiens_export.engines import engine_from_network
+from sapiens_export.networks.config import read_network
+from sapiens_export.served import ServedNetwork
+from sapiens_export.sources import source_from_checkpoint
+from training.dataset import Shards, plain_batch
+from training.measures import Measures
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from sapiens_export.engines import Engine
+    from sapiens_export.sources import Source
+
+_TASKS = (Task.SEG, Task.NORMAL, Task.DEPTH, Task.POSE)
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far results on a photograph are those of the judges.
+
+    Attributes:
+        outline_iou: Intersection over union of the two outlines.
+        distances: Of every judged keypoint by its name, in shares of the image's height.
+    """
+
+    outline_iou: float
+    distances: Mapping[str, float]
+
+
+def agreement(
+    class_map: NDArray[np.uint8], keypoints: NDArray[np.float32], opinion: Mapping[str, NDArray[np.generic]]
+) -> Agreement:
+    """Compare results on a photograph with what `training.judges.judged` returned.
+
+    Args:
+        class_map: (H, W) uint8; 0 is the background.
+        keypoints: (17, 2) float32, x and y, pixels.
+        opinion: The judges'.
+    """
+    inside, outline = class_map > 0, opinion["outline"]
+    names = keypoint_set("coco").names
+    return Agreement(
+        float((inside & outline).sum() / (inside | outline).sum()),
+        {
+            str(name): float(np.linalg.norm(keypoints[names.index(name)] - point) / len(class_map))
+            for name, point in zip(opinion["names"], opinion["keypoints"], strict=True)
+        },
+    )
+
+
+def render_measures(folder: Path, held_out: Shards) -> Measures:
+    """Ask the networks in a folder about renders."""
+    sources = {task: _source(task, folder) for task in _TASKS}
+    input_hw = sources[Task.SEG].config.input_hw
+    statistics = NORMALIZATIONS["full"]
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (statistics.mean, statistics.std))
+    measures = Measures()
+    for start in range(0, len(held_out), _BATCH):
+        batch = plain_batch(held_out, range(start, min(start + _BATCH, len(held_out))), input_hw)
+        with torch.inference_mode():
+            images = (batch.images - mean) / std
+            measures.add({task: source.network(images) for task, source in sources.items()}, batch)
+    return measures
+
+
+def photograph_agreement(folder: Path, photograph: Path, opinion: Path) -> Agreement:
+    """Send a photograph the product's way through the networks in a folder, and compare with the judges."""
+    encoded = photograph.read_bytes()
+    seg, pose = (_source(task, folder) for task in (Task.SEG, Task.POSE))
+    class_map = pipeline.classes(encoded, _engine(seg), seg.config.input_hw)
+    keypoints, _ = pipeline.pose(encoded, _engine(pose), StepSettings(pose.config.input_hw, max_batch_size=1))
+    with np.load(opinion) as arrays:
+        return agreement(class_map, keypoints[0], dict(arrays))
+
+
+def _source(task: Task, folder: Path) -> Source:
+    config = read_network(folder / f"{task.value}.json", task)
+    return source_from_checkpoint(task, folder / f"{task.value}.safetensors", config)
+
+
+def _engine(source: Source) -> Engine:
+    served = ServedNetwork(source.network, NORMALIZATIONS["full"], source.config.task, precision="float32")
+    return engine_from_network(served.eval(), "cpu")
+
+
+def main() -> None:
+    """Print the figures as the README's table has them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("networks", type=Path)
+    parser.add_argument("--held-out", type=Path, help="folder of renders that no training has seen")
+    parser.add_argument("--photograph", type=Path, help="image file with one person")
+    parser.add_argument("--opinion", type=Path, help="what training.judges wrote about it")
+    options = parser.parse_args()
+    if options.held_out:
+        measures = render_measures(options.networks, Shards(options.held_out))
+        for name, value in measures.figures().items():
+            print(f"| {name} | {value:.3f} |")
+        print(", ".join(f"{name} {iou:.2f}" for name, iou in measures.class_iou().items()))
+    if options.photograph:
+        found = photograph_agreement(options.networks, options.photograph, options.opinion)
+        print(f"| outline IoU with the judge | {found.outline_iou:.3f} |")
+        for name, distance in found.distances.items():
+            print(f"| {name}, share of the height | {distance:.3f} |")
+
+
+if __name__ == "__main__":
+    main()
