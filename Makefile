@@ -20,7 +20,7 @@ help: ## show this list
 
 demo: .venv/installed ## export small networks, serve them, send them a photograph, leave pictures in out/
 	for task in depth normal seg pose features; do
-	$(BIN)/sapiens export $$task --random-weights --seed 3 --network assets/demo_networks/$$task.json --repository $(MODELS)
+	$(BIN)/sapiens export $$task --size demo --repository $(MODELS)
 	done
 	$(BIN)/sapiens export detect --repository $(MODELS)
 	$(BIN)/python examples/demo.py $(PHOTO) --repository $(MODELS) --output $(OUT)
@@ -43,6 +43,7 @@ clean: ## remove everything that the other commands made
 .venv/installed: pyproject.toml constraints.txt
 	@if [ -z "$(PYTHON)" ]; then echo "make: Python 3.11, 3.12 or 3.13 is needed, none is on PATH; or say make PYTHON=/path/to/python" >&2; exit 1; fi
 	$(PYTHON) scripts/preflight.py
+	@echo "making the environment in .venv: about 2 GB of packages with torch for CPUs, a minute or two where they are cached"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[server,export,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[server,export,dev]'
 	touch $@

@@ -86,14 +86,65 @@ def render_measures(folder: Path, held_out: Shards) -> Measures:
     return measures
 
 
-def photograph_agreement(folder: Path, photograph: Path, opinion: Path) -> Agreement:
-    """Send a photograph the product's way through the networks in a folder, and compare with the judges."""
-    encoded = photograph.read_bytes()
-    seg, pose = (_source(task, folder) for task in (Task.SEG, Task.POSE))
-    class_map = pipeline.classes(encoded, _engine(seg), seg.config.input_hw)
-    keypoints, _ = pipeline.pose(encoded, _engine(pose), StepSettings(pose.config.input_hw, max_batch_size=1))
-    with np.load(opinion) as arrays:
-        return agreement(class_map, keypoints[0], dict(arrays))
+@dataclass(frozen=True)
+class Results:
+    """What the networks make of a photograph.
+
+    Attributes:
+        class_map: (H, W) uint8.
+        normals: (H, W, 3) float32, unit x, y, z.
+        depth: (H, W) float32, larger is farther.
+        keypoints: (17, 2) float32, x and y, pixels; the whole image is the person.
+    """
+
+    class_map: NDArray[np.uint8]
+    normals: NDArray[np.float32]
+    depth: NDArray[np.float32]
+    keypoints: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Differences:
+    """How far results are from others of the same photograph; all zero where they are equal.
+
+    Attributes:
+        classes: Share of the pixels with another class.
+        normals: Mean angle on the person, degrees.
+        depth: Mean difference on the person, relative to the mean deviation from its median.
+        keypoints: Mean distance, pixels.
+    """
+
+    classes: float
+    normals: float
+    depth: float
+    keypoints: float
+
+
+def differences(results: Results, expected: Results) -> Differences:
+    """Compare two results of a photograph."""
+    inside = expected.class_map > 0
+    cosine = (results.normals[inside] * expected.normals[inside]).sum(axis=1)
+    depth = expected.depth[inside]
+    return Differences(
+        classes=float((results.class_map != expected.class_map).mean()),
+        normals=float(np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean()),
+        depth=float(np.abs(results.depth[inside] - depth).mean() / np.abs(depth - np.median(depth)).mean()),
+        keypoints=float(np.linalg.norm(results.keypoints - expected.keypoints, axis=1).mean()),
+    )
+
+
+def photograph_results(folder: Path, encoded: bytes) -> Results:
+    """Send a photograph the product's way through the networks in a folder."""
+    sources = {task: _source(task, folder) for task in _TASKS}
+    engines = {task: _engine(source) for task, source in sources.items()}
+    input_hw = sources[Task.SEG].config.input_hw
+    keypoints, _ = pipeline.pose(encoded, engines[Task.POSE], StepSettings(input_hw, max_batch_size=1))
+    return Results(
+        class_map=pipeline.classes(encoded, engines[Task.SEG], input_hw),
+        normals=pipeline.normals(encoded, engines[Task.NORMAL], input_hw),
+        depth=pipeline.depth(encoded, engines[Task.DEPTH], input_hw),
+        keypoints=keypoints[0],
+    )
 
 
 def _source(task: Task, folder: Path) -> Source:
@@ -120,7 +171,9 @@ def main() -> None:
             print(f"| {name} | {value:.3f} |")
         print(", ".join(f"{name} {iou:.2f}" for name, iou in measures.class_iou().items()))
     if options.photograph:
-        found = photograph_agreement(options.networks, options.photograph, options.opinion)
+        results = photograph_results(options.networks, options.photograph.read_bytes())
+        with np.load(options.opinion) as opinion:
+            found = agreement(results.class_map, results.keypoints, opinion)
         print(f"| outline IoU with the judge | {found.outline_iou:.3f} |")
         for name, distance in found.distances.items():
             print(f"| {name}, share of the height | {distance:.3f} |")

@@ -88,5 +88,6 @@ def aligned_depth_error(depth: Tensor, target: Tensor) -> Tensor:
     """
     centered = depth - depth.mean()
     scale = (centered * target).sum() / (centered**2).sum().clamp(min=1e-9)
+    scale = scale.clamp(min=0)  # near stays near
     error = (centered * scale + target.mean() - target).abs().mean()
     return error / (target - target.median()).abs().mean().clamp(min=1e-6)

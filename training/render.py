@@ -1,6 +1,6 @@
 """Render people with exact labels: `python -m training.render --output shards --images 4096 --seed 1`.
 
-Every image depends on the seed and its number alone, so an interrupted run goes on where it stopped.
+Every shard depends on the seed and its number alone, so an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -147,18 +147,18 @@ def render(
 
 
 def render_shard(
-    figures: Figures, photographs: Sequence[NDArray[np.uint8]], seed: int, number: int
+    figures: Figures, photographs: Sequence[NDArray[np.uint8]], *, seed: int, number: int, size: int
 ) -> dict[str, NDArray[np.generic]]:
-    """Return the arrays of `Sample`, each with a leading axis of `SHARD_SIZE`."""
+    """Return the arrays of `size` samples, stacked by their names in `Sample`."""
     rng = np.random.default_rng((seed, number))
     samples: list[Sample] = []
-    while len(samples) < SHARD_SIZE:
+    while len(samples) < size:
         for vertices in figures.sample(16, rng):
             sample = render(dress(figures.template, vertices, rng), figures, photographs, rng)
             if sample is not None:
                 samples.append(sample)
     return {
-        name: np.stack([getattr(sample, name) for sample in samples[:SHARD_SIZE]])
+        name: np.stack([getattr(sample, name) for sample in samples[:size]])
         for name in Sample.__dataclass_fields__
     }
 
@@ -199,16 +199,18 @@ def main() -> None:
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     figures, photographs = Figures(), read_photographs(options.photographs)
-    num_shards, started, done = -(-options.images // SHARD_SIZE), time.monotonic(), 0
+    started, done = time.monotonic(), 0
+    num_shards = -(-options.images // SHARD_SIZE)
     for number in range(num_shards):
         path = options.output / f"{options.seed}_{number:04}.npz"
         if path.exists():
             continue
+        size = min(SHARD_SIZE, options.images - number * SHARD_SIZE)
         draft = path.with_suffix(f".{os.getpid()}.draft")
         with draft.open("wb") as file:
-            np.savez(file, **render_shard(figures, photographs, options.seed, number))
+            np.savez(file, **render_shard(figures, photographs, seed=options.seed, number=number, size=size))
         draft.rename(path)
-        done += SHARD_SIZE
+        done += size
         rate = done / (time.monotonic() - started)
         print(f"{path.name}: shard {number + 1} of {num_shards}, {rate:.1f} images/s", flush=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from sapiens_client.dense import lean_way
@@ -148,11 +148,23 @@ def analyze(session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...]) -
     answers: dict[str, Result | SapiensError] = {}
     for some in (yield Together([_answers(session, upload, group) for group in groups])):
         answers.update(some)
-    analysis = Analysis({task.value: answers[task] for task in tasks})
+    analysis = Analysis(_with_foreground({task.value: answers[task] for task in tasks}))
     kinds = {type(error): error for error in analysis.failed.values()}
     if not analysis and len(kinds) == 1 and not kinds.keys() & _OF_ONE_TASK:
         raise kinds.popitem()[1]
     return analysis
+
+
+def _with_foreground(answers: Mapping[str, Result | SapiensError]) -> dict[str, Result | SapiensError]:
+    """Tell depth and normals where the person is, if the classes are among the answers."""
+    seg = answers.get(AnalysisTask.SEG)
+    if not isinstance(seg, SegmentationResult):
+        return dict(answers)
+    foreground = seg.foreground
+    return {
+        task: replace(answer, foreground=foreground) if isinstance(answer, DepthResult | NormalResult) else answer
+        for task, answer in answers.items()
+    }
 
 
 def _groups(

@@ -100,9 +100,9 @@ class Result(ABC):
         """Draw the result as the reference does."""
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of the result by the names of its attributes, without the image."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        del values["encoded_image"]
+        """Return the arrays of the result by the names of its attributes; what is not the network's is left out."""
+        foreign = {"encoded_image", "foreground"}
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in foreign}
         return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:

@@ -41,9 +41,12 @@ class DepthResult(Result):
 
     Attributes:
         depth: (H, W) float32, relative; larger is farther.
+        foreground: (H, W) bool, where a person is; None: not known. `analyze` tells it where it was asked for
+            classes too.
     """
 
     depth: NDArray[np.float32] = field(repr=False)
+    foreground: NDArray[np.bool_] | None = field(default=None, repr=False)
 
     writers: ClassVar[Mapping[Format, Writer]] = MappingProxyType(
         {
@@ -62,14 +65,15 @@ class DepthResult(Result):
         """Draw the depth in the colours of the reference: inferno, near is bright.
 
         Args:
-            foreground: (H, W) bool; the colours span the depths inside it, the rest is grey. None: all.
+            foreground: (H, W) bool; the colours span the depths inside it, the rest is grey. None: that of the
+                result, or all.
 
         Raises:
             InvalidInputError: `foreground` has another shape than the depth.
         """
         from sapiens_core.visualize import depth_picture
 
-        return drawn(depth_picture, self.depth, _mask(foreground))
+        return drawn(depth_picture, self.depth, _mask(foreground, self.foreground))
 
     def normal_from_depth(self, foreground: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
         """Estimate the surface's normals from the slope of the depth.
@@ -77,7 +81,8 @@ class DepthResult(Result):
         Depth is relative: in which direction a surface leans is meaningful, by how much is not.
 
         Args:
-            foreground: (H, W) bool; the rest of the image, whose depth means nothing, is left out. None: all.
+            foreground: (H, W) bool; the rest of the image, whose depth means nothing, is left out. None: that of
+                the result, or all.
 
         Returns:
             (H, W, 3) float32, unit vectors x (right), y (down), z (away from the camera), which point towards
@@ -89,7 +94,7 @@ class DepthResult(Result):
         from sapiens_core.postprocess.depth import normals_from_depth
 
         try:
-            return normals_from_depth(self.depth, _mask(foreground))
+            return normals_from_depth(self.depth, _mask(foreground, self.foreground))
         except ValueError as error:
             raise InvalidInputError(str(error)) from error
 
@@ -103,9 +108,12 @@ class NormalResult(Result):
     Attributes:
         normals: (H, W, 3) float32, unit vectors x, y, z in the frame of the network's training data, which
             need not be that of `DepthResult.normal_from_depth`.
+        foreground: (H, W) bool, where a person is; None: not known. `analyze` tells it where it was asked for
+            classes too.
     """
 
     normals: NDArray[np.float32] = field(repr=False)
+    foreground: NDArray[np.bool_] | None = field(default=None, repr=False)
 
     writers: ClassVar[Mapping[Format, Writer]] = MappingProxyType(
         {
@@ -125,14 +133,14 @@ class NormalResult(Result):
         """Draw x, y and z as red, green and blue, like the reference.
 
         Args:
-            foreground: (H, W) bool; the rest is black. None: all.
+            foreground: (H, W) bool; the rest is black. None: that of the result, or all.
 
         Raises:
             InvalidInputError: `foreground` has another shape than the image.
         """
         from sapiens_core.visualize import normal_picture
 
-        return drawn(normal_picture, self.normals, _mask(foreground))
+        return drawn(normal_picture, self.normals, _mask(foreground, self.foreground))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -257,13 +265,13 @@ def _principal_colors(features: NDArray[np.float32]) -> NDArray[np.uint8]:
     return colors.reshape(*features.shape[1:], 3)
 
 
-def _mask(foreground: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+def _mask(
+    given: NDArray[np.bool_] | None, known: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_] | None:
     try:
-        return None if foreground is None else np.asarray(foreground, dtype=bool)
+        return known if given is None else np.asarray(given, dtype=bool)
     except ValueError as error:
-        raise InvalidInputError(
-            f"foreground must be an (H, W) array, got {foreground!r:.80}: {error}"
-        ) from error
+        raise InvalidInputError(f"foreground must be an (H, W) array, got {given!r:.80}: {error}") from error
 
 
 def _size(pixels: NDArray[np.float32] | NDArray[np.uint8]) -> tuple[int, int]:

@@ -121,3 +121,16 @@ def test_a_task_that_was_not_asked_for_has_no_result(client, photo):
 def test_an_image_that_cannot_be_read_is_everybodys_error(client):
     with pytest.raises(ImageNotFoundError, match=r"missing\.jpg"):
         client.analyze("missing.jpg")
+
+
+def test_classes_tell_depth_and_normals_where_the_person_is(client, photo):
+    with_classes, without = client.analyze(photo), client.analyze(photo, tasks=("depth", "normal"))
+    for task in ("depth", "normal"):
+        masked, whole = with_classes[task], without[task]
+        foreground = with_classes.seg.foreground
+        assert 0 < np.count_nonzero(foreground) < foreground.size
+        np.testing.assert_array_equal(masked.foreground, foreground)
+        np.testing.assert_array_equal(masked.plot(), whole.plot(foreground))
+        assert whole.foreground is None
+        assert np.any(np.asarray(whole.plot()) != np.asarray(masked.plot()))
+        assert masked.arrays().keys() == whole.arrays().keys()

@@ -1,0 +1,71 @@
+"""The figures by which the demo networks are judged."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from sapiens_core.tasks import Task
+from training.dataset import Batch
+from training.losses import halved, heatmaps
+from training.measures import Measures, aligned_depth_error
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randint(0, 28, (2, 1, 8, 6), generator=generator).float()
+    classes = functional.interpolate(coarse, scale_factor=8)[:, 0].long()
+    normals = functional.interpolate(torch.randn(2, 3, 8, 6, generator=generator), scale_factor=8)
+    return Batch(
+        images=torch.zeros(2, 3, 64, 48),
+        classes=classes,
+        normals=functional.normalize(normals, dim=1),
+        depth=torch.randn(2, 64, 48, generator=generator),
+        keypoints=torch.rand(2, 17, 2, generator=generator) * torch.tensor([47, 63]),
+    )
+
+
+@pytest.fixture
+def perfect(batch):
+    return {
+        Task.SEG: functional.one_hot(batch.classes[:, ::2, ::2], 28).permute(0, 3, 1, 2).float(),
+        Task.NORMAL: 7 * halved(batch.normals),
+        Task.DEPTH: -3 + 5 * batch.depth[:, None],
+        Task.POSE: heatmaps(batch.keypoints, (64, 48)).float(),
+    }
+
+
+def figures(outputs, batch):
+    measures = Measures()
+    measures.add(outputs, batch)
+    return measures.figures()
+
+
+def test_perfect_outputs_have_perfect_figures(perfect, batch):
+    found = figures(perfect, batch)
+    assert found.pop("normals, degrees") == pytest.approx(0, abs=0.1)
+    assert found.pop("depth, relative error") == pytest.approx(0, abs=1e-5)
+    assert list(found.values()) == pytest.approx([1] * len(found))
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "worse"),
+    [
+        (Task.SEG, "mean IoU", lambda output: output.flip(3)),
+        (Task.NORMAL, "normals, degrees", lambda output: output * torch.tensor([-1, 1, 1])[:, None, None]),
+        (Task.DEPTH, "depth, relative error", lambda output: output.flip(3)),
+        (Task.POSE, "keypoints found", lambda output: output.flip(1)),
+    ],
+)
+def test_mirrored_outputs_have_bad_figures(perfect, batch, task, name, worse):
+    good, bad = figures(perfect, batch)[name], figures(perfect | {task: worse(perfect[task])}, batch)[name]
+    assert abs(good - bad) > 0.3
+
+
+def test_depth_that_is_always_the_same_is_as_bad_as_the_median():
+    target = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    assert aligned_depth_error(torch.zeros(1000), target) == pytest.approx(1, abs=0.02)
+    assert aligned_depth_error(5 - 2 * target, target) == pytest.approx(1, abs=0.02)
+    assert aligned_depth_error(5 + 2 * target, target) == pytest.approx(0, abs=1e-5)

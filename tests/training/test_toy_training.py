@@ -1,0 +1,83 @@
+"""The way from nothing to demo networks, at toy size."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.evaluate import agreement, photograph_results
+
+ROOT = Path(__file__).parents[2]
+PORTRAIT = ROOT / "assets" / "eileen_collins.jpg"
+OPINION = ROOT / "tests" / "golden" / "portrait" / "judges.npz"
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A function that runs a module of `training` with what it requires, in a folder of its own."""
+    extra, place = tmp_path_factory.mktemp("requirements"), tmp_path_factory.mktemp("training")
+    wanted = ROOT / "training" / "requirements.txt"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--no-deps", "--target", extra, "--requirement", wanted], check=True)
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{extra}", "NUMBA_CACHE_DIR": str(extra / "numba")}
+
+    def called(module, *options):
+        command = [sys.executable, "-m", f"training.{module}", *map(str, options)]
+        finished = subprocess.run(command, cwd=place, env=environment, check=True, capture_output=True, text=True)
+        return finished.stdout
+
+    called.place = place
+    return called
+
+
+@pytest.fixture(scope="module")
+def shards(run):
+    run("render", "--output", "shards", "--images", 24, "--seed", 1)
+    return run.place / "shards"
+
+
+def test_renders_are_full_of_people_and_depend_on_the_seed_alone(run, shards):
+    run("render", "--output", "again", "--images", 24, "--seed", 1)
+    run("render", "--output", "other", "--images", 4, "--seed", 2)
+    first, again, other = (
+        np.load(run.place / folder / name)
+        for folder, name in (("shards", "1_0000.npz"), ("again", "1_0000.npz"), ("other", "2_0000.npz"))
+    )
+    assert first["image"].shape == (24, 256, 192, 3)
+    for name in first.files:
+        np.testing.assert_array_equal(first[name], again[name])
+    assert np.any(first["image"][:4] != other["image"])
+    is_person = first["class_map"] > 0
+    assert is_person.mean(axis=(1, 2)).min() >= 0.03
+    normals = first["normals"].astype(np.float32) / 127
+    np.testing.assert_allclose(np.linalg.norm(normals[is_person], axis=1), 1, atol=0.02)
+    assert normals[is_person][:, 2].min() >= 0  # towards the camera
+    assert len(np.unique(first["class_map"])) > 8
+
+
+def test_training_goes_on_where_it_stopped_and_its_networks_are_served(run, shards):
+    options = ("--shards", shards, "--held-out", shards, "--state", "run.pt", "--height", 64, "--batch", 4)
+    first = run("train", *options, "--steps", 2, "--report-every", 1)
+    assert [line.split(",")[0] for line in first.splitlines()] == ['{"step": 1', '{"step": 2']
+    second = run("train", *options, "--steps", 3, "--report-every", 1)
+    assert [line.split(",")[0] for line in second.splitlines()] == ['{"step": 3']
+    assert '"silhouette IoU"' in second
+    run("write_networks", "run.pt", "networks", "--shards", shards, "--steps", 2)
+    assert "silhouette IoU" in run("evaluate", "networks", "--held-out", shards)
+    results = photograph_results(run.place / "networks", PORTRAIT.read_bytes())
+    with np.load(OPINION) as opinion:
+        found = agreement(results.class_map, results.keypoints, opinion)
+    assert 0 <= found.outline_iou <= 1
+    assert set(found.distances) == {"nose", "left_eye", "right_eye", "left_shoulder", "right_shoulder"}
+    for task in ("depth", "features", "normal", "pose", "seg"):
+        network = ("--network", f"networks/{task}.json", "--checkpoint", f"networks/{task}.safetensors")
+        command = [Path(sys.executable).with_name("sapiens"), "export", task, *network, "--plan"]
+        plan = subprocess.run(command, cwd=run.place, check=True, capture_output=True, text=True).stdout
+        assert f"{task}.safetensors" in plan
