@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _TASKS = (Task.SEG, Task.NORMAL, Task.DEPTH, Task.POSE)
 _BATCH = 32
+KEPT_STEP = 4
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ class Results:
 
     Attributes:
         class_map: (H, W) uint8.
-        normals: (H, W, 3) float32, unit x, y, z.
-        depth: (H, W) float32, larger is farther.
+        normals: (H, W, 3) float32, unit x, y, z. Kept results have every `KEPT_STEP`th row and column.
+        depth: (H, W) float32, larger is farther; kept like the normals.
         keypoints: (17, 2) float32, x and y, pixels; the whole image is the person.
     """
 
@@ -121,14 +122,16 @@ class Differences:
 
 
 def differences(results: Results, expected: Results) -> Differences:
-    """Compare two results of a photograph."""
-    inside = expected.class_map > 0
-    cosine = (results.normals[inside] * expected.normals[inside]).sum(axis=1)
+    """Compare results of a photograph with kept ones."""
+    kept = (slice(None, None, KEPT_STEP),) * 2
+    inside = expected.class_map[kept] > 0
+    cosine = (results.normals[kept][inside] * expected.normals[inside]).sum(axis=1)
     depth = expected.depth[inside]
+    deviation = np.abs(depth - np.median(depth)).mean()
     return Differences(
         classes=float((results.class_map != expected.class_map).mean()),
         normals=float(np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean()),
-        depth=float(np.abs(results.depth[inside] - depth).mean() / np.abs(depth - np.median(depth)).mean()),
+        depth=float(np.abs(results.depth[kept][inside] - depth).mean() / deviation),
         keypoints=float(np.linalg.norm(results.keypoints - expected.keypoints, axis=1).mean()),
     )
 
@@ -145,6 +148,20 @@ def photograph_results(folder: Path, encoded: bytes) -> Results:
         depth=pipeline.depth(encoded, engines[Task.DEPTH], input_hw),
         keypoints=keypoints[0],
     )
+
+
+def save_results(results: Results, path: Path) -> None:
+    """Keep results for comparison, normals and depth thinned out and rounded to float16."""
+    arrays = {name: getattr(results, name) for name in Results.__dataclass_fields__}
+    halves = {name: arrays[name][::KEPT_STEP, ::KEPT_STEP].astype(np.float16) for name in ("normals", "depth")}
+    np.savez_compressed(path, **arrays | halves)
+
+
+def load_results(path: Path) -> Results:
+    """Read what `save_results` wrote."""
+    with np.load(path) as arrays:
+        halves = {name: arrays[name].astype(np.float32) for name in ("normals", "depth")}
+        return Results(class_map=arrays["class_map"], keypoints=arrays["keypoints"], **halves)
 
 
 def _source(task: Task, folder: Path) -> Source:
@@ -164,6 +181,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=Path, help="folder of renders that no training has seen")
     parser.add_argument("--photograph", type=Path, help="image file with one person")
     parser.add_argument("--opinion", type=Path, help="what training.judges wrote about it")
+    parser.add_argument("--keep", type=Path, help="folder to keep the photograph's results in, for the tests")
     options = parser.parse_args()
     if options.held_out:
         measures = render_measures(options.networks, Shards(options.held_out))
@@ -172,6 +190,8 @@ def main() -> None:
         print(", ".join(f"{name} {iou:.2f}" for name, iou in measures.class_iou().items()))
     if options.photograph:
         results = photograph_results(options.networks, options.photograph.read_bytes())
+        if options.keep:
+            save_results(results, options.keep / "results.npz")
         with np.load(options.opinion) as opinion:
             found = agreement(results.class_map, results.keypoints, opinion)
         print(f"| outline IoU with the judge | {found.outline_iou:.3f} |")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _WARM_UP_STEPS = 200
 _DECAY_SHARE = 0.2
-_AVERAGE_DECAY = 0.999
+_AVERAGE_DECAY = 0.998
 _WEIGHT_DECAY = 0.05
 _EVALUATED = 256
 
@@ -45,7 +45,7 @@ def learning_rate(step: int, num_steps: int, peak: float) -> float:
 
 
 class Training:
-    """Networks, their running average, and the optimiser, as one thing that can be saved.
+    """Networks, their running average, and the optimisers, as one thing that can be saved.
 
     Args:
         device: Where to compute, e.g. "cpu" or "cuda".
@@ -57,40 +57,40 @@ class Training:
         self.average = torch.optim.swa_utils.AveragedModel(
             self.networks, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(_AVERAGE_DECAY)
         )
-        parameters = list(self.networks.parameters())
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": [p for p in parameters if p.ndim > 1], "weight_decay": _WEIGHT_DECAY},
-                {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-            ],
-            betas=(0.9, 0.98),
-        )
+        self.optimizers = _optimizers(self.networks)
         self.peak_rate, self.step, self._device = peak_rate, 0, device
 
     def save(self, path: Path) -> None:
         """Write everything, in one move."""
         draft = path.with_suffix(".draft")
-        state = {name: getattr(self, name).state_dict() for name in ("networks", "average", "optimizer")}
-        torch.save(state | {"step": self.step}, draft)
+        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
+        networks, average = self.networks.state_dict(), self.average.state_dict()
+        torch.save(
+            {"networks": networks, "average": average, "optimizers": optimizers, "step": self.step}, draft
+        )
         draft.replace(path)
 
     def load(self, path: Path) -> None:
         """Read what `save` wrote."""
         state = torch.load(path, map_location=self._device, weights_only=True)
-        for name in ("networks", "average", "optimizer"):
-            getattr(self, name).load_state_dict(state[name])
+        self.networks.load_state_dict(state["networks"])
+        self.average.load_state_dict(state["average"])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         self.step = state["step"]
 
     def learn(self, batch: Batch, num_steps: int) -> dict[str, float]:
         """Take one step and return the losses of the tasks."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, num_steps, self.peak_rate)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(self.step, num_steps, self.peak_rate)
+            optimizer.zero_grad(set_to_none=True)
         by_task = losses(self._outputs(self.networks, batch), batch)
-        self.optimizer.zero_grad(set_to_none=True)
         with _quick_attention():
             torch.stack(list(by_task.values())).sum().backward()
         nn.utils.clip_grad_norm_(self.networks.parameters(), 1.0)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.average.update_parameters(self.networks)
         self.step += 1
         return {task.value: float(loss.detach()) for task, loss in by_task.items()}
@@ -99,8 +99,9 @@ class Training:
     def evaluate(self, shards: Shards) -> dict[str, float]:
         """Return the figures of the averaged networks on held-out samples, at the input's full size."""
         measures, size = Measures(), 32
-        for start in range(0, min(_EVALUATED, len(shards)), size):
-            batch = plain_batch(shards, range(start, start + size), INPUT_HW)
+        count = min(_EVALUATED, len(shards))
+        for start in range(0, count, size):
+            batch = plain_batch(shards, range(start, min(start + size, count)), INPUT_HW)
             measures.add({k: v.cpu() for k, v in self._outputs(self.average, batch).items()}, batch)
         return measures.figures()
 
@@ -108,6 +109,20 @@ class Training:
         images = batch.images.to(self._device, memory_format=torch.channels_last)
         with torch.autocast(self._device, torch.bfloat16), _quick_attention():
             return networks(images)  # type: ignore[no-any-return]
+
+
+def _optimizers(networks: DemoNetworks) -> list[torch.optim.Optimizer]:
+    """Return Muon for the matrices of the transformer blocks, and AdamW for all else."""
+    matrices = [parameter for parameter in networks.backbone.layers.parameters() if parameter.ndim == 2]
+    others = [p for p in networks.parameters() if all(p is not matrix for matrix in matrices)]
+    groups = [
+        {"params": [p for p in others if p.ndim > 1], "weight_decay": _WEIGHT_DECAY},
+        {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return [
+        torch.optim.Muon(matrices, weight_decay=_WEIGHT_DECAY, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(groups, betas=(0.9, 0.98)),
+    ]
 
 
 def _quick_attention() -> AbstractContextManager[None]:

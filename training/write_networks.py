@@ -41,7 +41,9 @@ def load_average(state: Path) -> DemoNetworks:
 def write_network(task: Task, weights: dict[str, Tensor], folder: Path) -> None:
     """Write weights in float16 and the description beside them."""
     halves = {name: value.half().contiguous() for name, value in weights.items()}
-    save_file(halves, folder / f"{task.value}.safetensors")
+    path = folder / f"{task.value}.safetensors"
+    save_file(halves, path)
+    path.chmod(0o644)
     facts = asdict(demo_config(task)) | {"task": task.value}
     (folder / f"{task.value}.json").write_text(json.dumps(facts, indent=2) + "\n")
 

@@ -326,6 +326,6 @@ def _report(export: Export, repository: Path, console: Console) -> None:
     if export.trtexec:
         words = "the same asked of TensorRT's own tool, whose plan is not installed"
         console.print(f"{words}: {export.trtexec}", markup=False, soft_wrap=True)
-    console.print(f"licence of the weights: {info.licence}", markup=False)
+    console.print(f"licence of the weights: {info.licence}", markup=False, soft_wrap=True)
     if info.untrained:
         console.print("untrained: the weights are random and the results mean nothing", markup=False)
