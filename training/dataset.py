@@ -67,7 +67,7 @@ class Shards:
             if path.name not in self._names:
                 self._names.add(path.name)
                 with np.load(path) as arrays:
-                    self._files.append({name: arrays[name] for name in arrays} | {"keypoints": arrays["keypoints"][:, :17]})
+                    self._files.append({name: arrays[name] for name in arrays})
 
     def sample(self, index: int) -> dict[str, NDArray[np.generic]]:
         """Return the arrays of one `training.render.Sample`."""
@@ -80,12 +80,19 @@ class Shards:
 
 def random_batch(shards: Shards, size: int, input_hw: tuple[int, int], rng: np.random.Generator) -> Batch:
     """Return a batch of random samples, each framed and coloured at random."""
-    return _batch([augmented(shards.sample(int(index)), input_hw, rng) for index in rng.integers(len(shards), size=size)])
+    return _batch(
+        [
+            augmented(shards.sample(int(index)), input_hw, rng)
+            for index in rng.integers(len(shards), size=size)
+        ]
+    )
 
 
 def plain_batch(shards: Shards, indices: range, input_hw: tuple[int, int]) -> Batch:
     """Return samples as they are, stretched to the input size."""
-    return _batch([_framed(sample, _stretch(sample, input_hw), input_hw) for sample in map(shards.sample, indices)])
+    return _batch(
+        [_framed(sample, _stretch(sample, input_hw), input_hw) for sample in map(shards.sample, indices)]
+    )
 
 
 def augmented(
@@ -172,7 +179,7 @@ def _framed(
 
 
 def relative_depth(depth: NDArray[np.float32], is_person: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return (H, W) float32 depth without unit: median 0 and mean deviation 1 on the person, `FAR` outside."""
+    """Return (H, W) float32 depth without unit: on the person median 0, mean deviation 1; `FAR` outside."""
     inside = depth[is_person]
     if not inside.size:
         return np.full_like(depth, FAR)
@@ -188,7 +195,9 @@ def _batch(samples: list[dict[str, NDArray[np.generic]]]) -> Batch:
     classes = stacked("class_map")
     is_person = classes > 0
     normals = np.where(is_person[..., None], stacked("normals"), np.array([0, 0, 127], np.int8))
-    depth = np.stack([relative_depth(one, inside) for one, inside in zip(stacked("depth"), is_person, strict=True)])
+    depth = np.stack(
+        [relative_depth(one, inside) for one, inside in zip(stacked("depth"), is_person, strict=True)]
+    )
     return Batch(
         images=torch.from_numpy(stacked("image").astype(np.float32)).permute(0, 3, 1, 2),
         classes=torch.from_numpy(classes.astype(np.int64)),

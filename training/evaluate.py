@@ -153,7 +153,9 @@ def photograph_results(folder: Path, encoded: bytes) -> Results:
 def save_results(results: Results, path: Path) -> None:
     """Keep results for comparison, normals and depth thinned out and rounded to float16."""
     arrays = {name: getattr(results, name) for name in Results.__dataclass_fields__}
-    halves = {name: arrays[name][::KEPT_STEP, ::KEPT_STEP].astype(np.float16) for name in ("normals", "depth")}
+    halves = {
+        name: arrays[name][::KEPT_STEP, ::KEPT_STEP].astype(np.float16) for name in ("normals", "depth")
+    }
     np.savez_compressed(path, **arrays | halves)
 
 

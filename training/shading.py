@@ -22,7 +22,11 @@ _PUPIL_M, _IRIS_M = 0.0016, 0.0045  # from the front of the eye
 
 
 def albedo(
-    raster: Raster, person: Person, template: Template, textures: Sequence[NDArray[np.uint8]], rng: np.random.Generator
+    raster: Raster,
+    person: Person,
+    template: Template,
+    textures: Sequence[NDArray[np.uint8]],
+    rng: np.random.Generator,
 ) -> NDArray[np.float32]:
     """Return (F, 3) float32 RGB colours of the surface, about 0..1.
 
@@ -54,7 +58,10 @@ def albedo(
 
 
 def lit(
-    colors: NDArray[np.float32], normals: NDArray[np.float32], shine: NDArray[np.float32], rng: np.random.Generator
+    colors: NDArray[np.float32],
+    normals: NDArray[np.float32],
+    shine: NDArray[np.float32],
+    rng: np.random.Generator,
 ) -> NDArray[np.float32]:
     """Return (F, 3) float32 colours under one to three lamps.
 
@@ -73,7 +80,12 @@ def lit(
         light += np.clip((normals @ lamp + 0.15) / 1.15, 0, None) * strength
         half_way = lamp + (0, 0, -1)
         half_way /= np.linalg.norm(half_way)
-        gloss += np.clip(normals @ half_way, 0, None) ** rng.uniform(8, 40) * strength * rng.uniform(0, 0.25) * shine
+        gloss += (
+            np.clip(normals @ half_way, 0, None) ** rng.uniform(8, 40)
+            * strength
+            * rng.uniform(0, 0.25)
+            * shine
+        )
     tint = np.clip(1 + rng.normal(0, 0.08, 3), 0.7, 1.3)
     return ((colors + gloss[:, None]) * light[:, None] * tint * rng.uniform(0.6, 1.3)).astype(np.float32)  # type: ignore[no-any-return]
 
@@ -129,7 +141,10 @@ def _cloth_color(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _patterned(
-    colors: NDArray[np.float64], places: NDArray[np.float32], textures: Sequence[NDArray[np.uint8]], rng: np.random.Generator
+    colors: NDArray[np.float64],
+    places: NDArray[np.float32],
+    textures: Sequence[NDArray[np.uint8]],
+    rng: np.random.Generator,
 ) -> NDArray[np.float64]:
     if textures and rng.random() < 0.15:
         texture = textures[rng.integers(len(textures))]
@@ -203,11 +218,15 @@ def _face(
         at = raster.interpolated(places)
         for center in template.eye_centers:
             from_center = np.hypot(at[:, 0] - center[0], at[:, 2] - center[2])
-            colors[(np.abs(from_center - 0.026) < 0.004) & (at[:, 1] < ey + 0.01) & is_skin] = rng.random() * 0.3
+            colors[(np.abs(from_center - 0.026) < 0.004) & (at[:, 1] < ey + 0.01) & is_skin] = (
+                rng.random() * 0.3
+            )
     return colors.astype(np.float32)
 
 
-def _cut(photograph: NDArray[np.uint8], image_hw: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
+def _cut(
+    photograph: NDArray[np.uint8], image_hw: tuple[int, int], rng: np.random.Generator
+) -> NDArray[np.float32]:
     height, width = image_hw
     rows = int(min(photograph.shape[0], photograph.shape[1] * height / width) * rng.uniform(0.25, 1))
     columns = rows * width // height
@@ -233,7 +252,9 @@ def _gradient(image_hw: tuple[int, int], rng: np.random.Generator) -> NDArray[np
         for cells in (4, 9, 20, 45):
             noise = rng.normal(0, 1, (cells, cells, 3)).astype(np.float32) * rng.uniform(0, 0.5) / cells**0.5
             noise = noise.mean(axis=2, keepdims=True) if rng.random() < 0.6 else noise
-            picture += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC).reshape(height, width, -1)
+            picture += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC).reshape(
+                height, width, -1
+            )
     return np.clip(picture, 0, 1)
 
 
@@ -252,7 +273,11 @@ def _paint_shapes(picture: NDArray[np.float32], rng: np.random.Generator) -> Non
             corners = center + rng.normal(0, 0.7, (rng.integers(3, 6), 2)) * extent
             cv2.fillPoly(mask, [corners.astype(np.int32)], 1)
         else:
-            rectangle = (center.tolist(), (extent * rng.uniform(0.1, 1), extent * 2), rng.normal(0, 8 if kind == 2 else 60))
+            rectangle = (
+                center.tolist(),
+                (extent * rng.uniform(0.1, 1), extent * 2),
+                rng.normal(0, 8 if kind == 2 else 60),
+            )
             cv2.fillPoly(mask, [cv2.boxPoints(rectangle).astype(np.int32)], 1)
         left, top, columns, rows = cv2.boundingRect(mask)
         region = slice(top, top + rows), slice(left, left + columns)

@@ -42,7 +42,9 @@ def box(sizes: ArrayLike) -> Solid:
     for axis in range(3):
         for sign in (-1.0, 1.0):
             u, v = np.eye(3)[(axis + 1) % 3], np.eye(3)[(axis + 2) % 3]
-            corners = [sign * np.eye(3)[axis] + sign * a * u + b * v for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+            corners = [
+                sign * np.eye(3)[axis] + sign * a * u + b * v for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))
+            ]
             faces.append(np.stack(corners))
     vertices = np.concatenate(faces) * np.asarray(sizes) / 2
     quads = np.arange(24).reshape(6, 4)
@@ -74,7 +76,11 @@ def _turned_profile(profile: NDArray[np.float64], stretch: NDArray[np.float64]) 
     angles = np.linspace(0, 2 * np.pi, _SIDES, endpoint=False)
     circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     rings = np.concatenate(
-        [circle[None] * profile[:, None, :1], np.broadcast_to(profile[:, None, 1:], (len(profile), _SIDES, 1))], axis=2
+        [
+            circle[None] * profile[:, None, :1],
+            np.broadcast_to(profile[:, None, 1:], (len(profile), _SIDES, 1)),
+        ],
+        axis=2,
     )
     index = np.arange(len(profile) * _SIDES).reshape(len(profile), _SIDES)
     low, high = index[:-1], index[1:]

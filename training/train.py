@@ -1,7 +1,7 @@
-"""Train the demo networks on rendered people: `python -m training.train --shards shards --held-out held_out --state run.pt`.
+"""Train the demo networks: `python -m training.train --shards shards --held-out held_out --state run.pt`.
 
-Goes on from `--state` where it exists. The learning rate is constant until the last fifth of `--steps`, so more
-steps may be asked for at any time before.
+Goes on from `--state` where it exists. The learning rate is constant until the last fifth of `--steps`, so
+more steps may be asked for at any time before.
 """
 
 from __future__ import annotations
@@ -157,7 +157,9 @@ def main() -> None:
     parser.add_argument("--state", type=Path, required=True, help="file that keeps the training")
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--height", type=int, default=INPUT_HW[0], help="of the input; a smaller one learns faster at first")
+    parser.add_argument(
+        "--height", type=int, default=INPUT_HW[0], help="of the input; a smaller one learns faster at first"
+    )
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report-every", type=int, default=200, help="steps")
@@ -169,7 +171,11 @@ def main() -> None:
     training = Training(options.device, options.rate)
     if options.state.exists():
         training.load(options.state)
-    started, first_step, means = time.monotonic(), training.step, dict.fromkeys(("seg", "normal", "depth", "pose"), 0.0)
+    started, first_step, means = (
+        time.monotonic(),
+        training.step,
+        dict.fromkeys(("seg", "normal", "depth", "pose"), 0.0),
+    )
     input_hw = (options.height, options.height * INPUT_HW[1] // INPUT_HW[0])
     for batch in batches(shards, options.batch, input_hw, options.seed, first_step):
         if training.step >= options.steps:

@@ -77,9 +77,7 @@ def dress(template: Template, vertices: NDArray[np.float32], rng: np.random.Gene
         rng: Chooses.
     """
     count = len(vertices)
-    outfit = _Outfit(
-        template.class_ids.copy(), np.zeros(count, np.int32), np.zeros(count, np.float32)
-    )
+    outfit = _Outfit(template.class_ids.copy(), np.zeros(count, np.int32), np.zeros(count, np.float32))
     if rng.random() < 0.95:
         _wear_upper(outfit, template, rng)
     if rng.random() < 0.95:
@@ -181,7 +179,10 @@ def _things(
         crown = ellipsoid((size, size * 1.15, height), lower=0.0)
         brim = cylinder(size * rng.uniform(1.0, 1.7), 0.006)
         base = skull + (0, 0, rng.uniform(0.0, 0.035))
-        things += [(crown.moved(base), "Apparel", Material.THING), (brim.moved(base), "Apparel", Material.THING)]
+        things += [
+            (crown.moved(base), "Apparel", Material.THING),
+            (brim.moved(base), "Apparel", Material.THING),
+        ]
     if rng.random() < 0.25:  # held before the chest
         held = _any_solid(rng, 0.08, 0.2)
         place = neck + (rng.uniform(-0.3, 0.3), rng.uniform(-0.5, -0.25), rng.uniform(-0.65, -0.25))
@@ -219,5 +220,7 @@ def _both_sides(template: Template, part: str) -> NDArray[np.bool_]:
 def _waves(template: Template, frequency: float, rng: np.random.Generator) -> NDArray[np.float32]:
     """Return (V,) float32, smooth noise of about -1..1 over the body."""
     directions = rng.normal(0, 1, (3, 6)) * frequency * rng.uniform(0.3, 0.9, 6)
-    waves = np.sin(template.vertices @ directions.astype(np.float32) + rng.uniform(0, 6.3, 6).astype(np.float32))
+    waves = np.sin(
+        template.vertices @ directions.astype(np.float32) + rng.uniform(0, 6.3, 6).astype(np.float32)
+    )
     return waves.mean(axis=1)  # type: ignore[no-any-return]

@@ -1,7 +1,7 @@
 """Take the demo networks out of a training: `python -m training.write_networks run.pt assets/demo_networks`.
 
-The features' backbone has a class token that the other tasks' has not; a short distillation teaches it to give the
-same features with it.
+The features' backbone has a class token that the other tasks' has not; a short distillation teaches it to give
+the same features with it.
 """
 
 from __future__ import annotations
@@ -76,7 +76,10 @@ def distilled_features(networks: DemoNetworks, shards: Shards, steps: int) -> di
         loss.backward()
         optimizer.step()
         if step % 20 == 0 or step == steps - 1:
-            print(f"features, step {step} of {steps}: mean square difference {loss:.4f} of {wanted.var():.3f}", flush=True)
+            print(
+                f"features, step {step} of {steps}: mean square difference {loss:.4f} of {wanted.var():.3f}",
+                flush=True,
+            )
     return student.state_dict()
 
 
@@ -85,7 +88,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("state", type=Path, help="what `training.train --state` wrote")
     parser.add_argument("output", type=Path)
-    parser.add_argument("--shards", type=Path, help="images to distil the features' backbone from; none: leave it out")
+    parser.add_argument(
+        "--shards", type=Path, help="images to distil the features' backbone from; none: leave it out"
+    )
     parser.add_argument("--steps", type=int, default=200, help="of distillation")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)

@@ -162,7 +162,9 @@ def _with_foreground(answers: Mapping[str, Result | SapiensError]) -> dict[str, 
         return dict(answers)
     foreground = seg.foreground
     return {
-        task: replace(answer, foreground=foreground) if isinstance(answer, DepthResult | NormalResult) else answer
+        task: replace(answer, foreground=foreground)
+        if isinstance(answer, DepthResult | NormalResult)
+        else answer
         for task, answer in answers.items()
     }
 

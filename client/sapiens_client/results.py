@@ -100,7 +100,7 @@ class Result(ABC):
         """Draw the result as the reference does."""
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of the result by the names of its attributes; what is not the network's is left out."""
+        """Return the network's arrays by the names of the result's attributes."""
         foreign = {"encoded_image", "foreground"}
         values = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in foreign}
         return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}

@@ -65,8 +65,8 @@ class DepthResult(Result):
         """Draw the depth in the colours of the reference: inferno, near is bright.
 
         Args:
-            foreground: (H, W) bool; the colours span the depths inside it, the rest is grey. None: that of the
-                result, or all.
+            foreground: (H, W) bool; the colours span the depths inside it, the rest is grey. None: that of
+                the result, or all.
 
         Raises:
             InvalidInputError: `foreground` has another shape than the depth.
@@ -81,8 +81,8 @@ class DepthResult(Result):
         Depth is relative: in which direction a surface leans is meaningful, by how much is not.
 
         Args:
-            foreground: (H, W) bool; the rest of the image, whose depth means nothing, is left out. None: that of
-                the result, or all.
+            foreground: (H, W) bool; the rest of the image, whose depth means nothing, is left out. None: that
+                of the result, or all.
 
         Returns:
             (H, W, 3) float32, unit vectors x (right), y (down), z (away from the camera), which point towards

@@ -15,6 +15,7 @@ from rich.text import Text
 from sapiens_core.tasks import NANODET_LICENCE, TASKS, Precision, Preprocess, Runtime, Task
 from sapiens_export.cli_ends import WRONG_USAGE, interruptible, told_in_a_sentence
 from sapiens_export.cli_weights import WeightOptions
+from sapiens_export.networks.config import DEMO_SIZE
 from sapiens_export.serving import ALL_GPUS, NO_WARMUP, Serving, StepChoices, chosen_serving
 
 if TYPE_CHECKING:
@@ -237,6 +238,10 @@ def _check_options(context: typer.Context, task: Task) -> None:
     if own and (idle := given & {"mirror", "accept_licence"}):
         raise typer.BadParameter(
             f"--{min(idle).replace('_', '-')} is for published weights, which --size alone asks for"
+        )
+    if context.params["size"] == DEMO_SIZE and (idle := given & {"mirror", "accept_licence"}):
+        raise typer.BadParameter(
+            f"the demo network comes with this project; leave --{min(idle).replace('_', '-')} out"
         )
     if task is Task.DETECT:
         _check_detector_options(context.params["detector"] in (None, _BUILT_IN), given)

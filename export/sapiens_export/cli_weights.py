@@ -160,7 +160,10 @@ class WeightOptions:
         if config is None:
             raise ValueError(f"weights of {self.task.value} must be given, got none; give --checkpoint")
         if self.is_demo:
-            return config, f"{self._demo_file.name}, {decimal(self._demo_file.stat().st_size)}, part of this project"
+            return (
+                config,
+                f"{self._demo_file.name}, {decimal(self._demo_file.stat().st_size)}, part of this project",
+            )
         if self.published is None:
             return config, f"random, seed {self.seed}"
         file = self.published.file

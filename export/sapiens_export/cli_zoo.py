@@ -37,8 +37,8 @@ _DETECTORS = (
     "PekingU/rtdetr_v2_r18vd."
 )
 _DEMO = (
-    "Built in, for a first look without a download: `sapiens export TASK --size demo`, small networks that this "
-    "project has trained on rendered people (Apache-2.0)."
+    "Built in, for a first look without a download: `sapiens export TASK --size demo`, small networks that "
+    "this project has trained on rendered people (Apache-2.0)."
 )
 _FILE_WIDTH = 180  # columns of a table that goes into a file or a pipe
 

@@ -20,7 +20,7 @@ def sample():
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:256, :192]
     is_person = (columns - 90) ** 2 + (rows - 130) ** 2 < 60**2
-    spots = rng.uniform(-30, 30, (17, 2)).round() + (90, 130)
+    spots = rng.uniform(-30, 30, (17, 2)).round() + np.array([90, 130])
     image = np.full((256, 192, 3), 90, np.uint8)
     for x, y in spots.astype(int):
         image[y - 1 : y + 2, x - 1 : x + 2] = 255

@@ -30,7 +30,9 @@ def run(tmp_path_factory):
 
     def called(module, *options):
         command = [sys.executable, "-m", f"training.{module}", *map(str, options)]
-        finished = subprocess.run(command, cwd=place, env=environment, check=True, capture_output=True, text=True)
+        finished = subprocess.run(
+            command, cwd=place, env=environment, check=True, capture_output=True, text=True
+        )
         return finished.stdout
 
     called.place = place

@@ -119,7 +119,7 @@ class NetworkConfig:
 
     @property
     def size(self) -> str:
-        """Name of the released size with this architecture, "demo" for that of a demo network, or "custom"."""
+        """Name of the size with this architecture: a released one, "demo", or else "custom"."""
         if self == demo_network(self.task):
             return DEMO_SIZE
         sizes = FAMILIES[self.family].sizes
