@@ -1,7 +1,7 @@
 """Take the demo networks out of a training: `python -m training.write_networks run.pt assets/demo_networks`.
 
-The features' backbone has a class token that the other tasks' has not; a short distillation teaches it to give
-the same features with it.
+The features' backbone has a class token that the other tasks' has not. A short distillation teaches it to
+give the same features with it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the demo networks see in the portrait, served: against kept results and against independent judges.
 
-After a new training, the last command of training/README.md with `--keep tests/golden/portrait` keeps them anew.
+The last command of training/README.md, with `--keep tests/golden/portrait`, keeps them after a new training.
 """
 
 from __future__ import annotations
