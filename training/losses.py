@@ -76,7 +76,7 @@ def _normal_loss(normals: Tensor, batch: Batch) -> Tensor:
 def _depth_loss(depth: Tensor, batch: Batch) -> Tensor:
     inside = (batch.classes > 0).float()
     error = depth - batch.depth
-    loss = 0.5 * _mean(error.abs(), inside) + 0.05 * _mean(error.abs(), 1 - inside)
+    loss = _mean(error.abs(), inside) + 0.1 * _mean(error.abs(), 1 - inside)
     for step in _DEPTH_STEPS:  # blind to a shift of the whole person
         for axis in (1, 2):
             near, far = (depth.narrow(axis, start, depth.shape[axis] - step) for start in (0, step))
@@ -86,12 +86,12 @@ def _depth_loss(depth: Tensor, batch: Batch) -> Tensor:
             both = inside.narrow(axis, 0, depth.shape[axis] - step) * inside.narrow(
                 axis, step, depth.shape[axis] - step
             )
-            loss = loss + 0.2 * _mean(((far - near) - (far_is - near_is)).abs().clamp(max=2), both)
+            loss = loss + 0.4 * _mean(((far - near) - (far_is - near_is)).abs().clamp(max=2), both)
     return loss
 
 
 def _pose_loss(output: Tensor, target: Tensor) -> Tensor:
-    return ((output - target) ** 2 * (1 + 20 * target)).mean() * 40
+    return ((output - target) ** 2 * (1 + 20 * target)).mean() * 20
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
