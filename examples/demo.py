@@ -28,9 +28,9 @@ def main() -> None:
                 continue
             for path in result.save(options.output / f"{options.photo.stem}_{task}.png"):
                 print(path)
+            model = result.model
             print(f"  {result.timing.total_s * 1e3:.0f} ms from Triton at {server.grpc_url}")
-            if result.model.untrained:
-                print("  random weights: this shows the way an image travels, not how well Sapiens sees")
+            print(f"  {model.family} {model.size}, {model.licence}")
 
 
 if __name__ == "__main__":

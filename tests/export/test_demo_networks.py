@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from demo_parity import ENGINES
 from typer import Typer
 from typer.testing import CliRunner
 
@@ -12,8 +13,10 @@ from sapiens_core.tasks import Task
 from sapiens_export.checkpoints import file_sha256
 from sapiens_export.cli import export_command
 from sapiens_export.cli_zoo import zoo_command
+from sapiens_export.exporter import EngineOptions, export_engine
 from sapiens_export.licences import DEMO_LICENCE
 from sapiens_export.networks.config import DEMO_NETWORKS, demo_network, released_network
+from sapiens_export.sources import source_from_checkpoint
 from training.network import demo_config
 
 NETWORKS = [task for task in Task if task is not Task.DETECT]
@@ -48,6 +51,16 @@ def test_its_weights_need_no_licence_accepted_and_say_whose_they_are(run, task, 
     facts = json.loads((tmp_path / f"{task}_engine" / "manifest.json").read_text())
     assert (facts["size"], facts["untrained"], facts["licence"]) == ("demo", False, DEMO_LICENCE)
     assert facts["checkpoint_sha256"] == file_sha256(DEMO_NETWORKS / f"{task}.safetensors")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", NETWORKS)
+@pytest.mark.parametrize(("runtime", "precision"), ENGINES, ids="-".join)
+def test_trained_engines_of_all_kinds_are_close_to_float32(task, runtime, precision, tmp_path):
+    source = source_from_checkpoint(task, DEMO_NETWORKS / f"{task}.safetensors", demo_network(task))
+    export = export_engine(source, tmp_path / "models", EngineOptions(runtime, precision))
+    assert export.parity.is_passed
+    assert not export.info.untrained
 
 
 def test_the_plan_says_that_nothing_is_downloaded(run):
