@@ -41,7 +41,7 @@ def albedo(
     places = raster.interpolated(person.texture)
     skin, hair = _skin_color(rng), _hair_color(rng)
     palette = np.stack([_cloth_color(rng) for _ in Material])
-    palette[Material.SKIN], palette[Material.HAIR] = skin, hair
+    palette[[Material.SKIN, Material.HAIR]] = skin, hair
     colors = palette[materials]
     for material in (Material.UPPER, Material.LOWER, Material.SHOE, Material.THING):
         where = materials == material
@@ -54,7 +54,9 @@ def albedo(
     colors[strands] *= _strands(places[strands], rng)[:, None]
     is_skin = materials == Material.SKIN
     colors[is_skin] *= 1 + 0.06 * _waves(places[is_skin], 60, rng)[:, None]
-    return _face(colors, raster, template, is_skin, skin, hair, rng)
+    colors = _with_face(colors, raster, template, palette, is_skin, rng)
+    _paint_eyes(colors, raster, template, places, is_skin, rng)
+    return colors.astype(np.float32)
 
 
 def lit(
@@ -185,43 +187,56 @@ def _strands(places: NDArray[np.float32], rng: np.random.Generator) -> NDArray[n
     return np.clip(1 + 0.35 * np.sin(places @ across) + rng.normal(0, 0.2, len(places)), 0.02, None)
 
 
-def _face(
-    colors: NDArray[np.float64], raster: Raster, template: Template, is_skin: NDArray[np.bool_],
-    skin: NDArray[np.float64], hair: NDArray[np.float64], rng: np.random.Generator,
-) -> NDArray[np.float32]:  # fmt: skip
-    """Paint brows, lips, a beard, eyes and glasses."""
-    (ex, ey, ez), (x, y, z) = np.abs(template.eye_centers[0]), template.vertices.T
-    ey = template.eye_centers[0, 1]
-    brow = template.is_head & (np.abs(z - ez - 0.022) < 0.0055) & (np.abs(np.abs(x) - ex) < 0.024) & (y < ey)
-    beard = template.is_head & (z < ez - 0.055) & (z > ez - 0.15) & (y < ey + 0.05)
+def _with_face(
+    colors: NDArray[np.float64],
+    raster: Raster,
+    template: Template,
+    palette: NDArray[np.float64],
+    is_skin: NDArray[np.bool_],
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Return (F, 3) colours with brows, lips and perhaps a beard on the skin."""
+    skin, hair = palette[Material.SKIN], palette[Material.HAIR]
+    eye_x, eye_y, eye_z = template.eye_centers[0]
+    x, y, z = np.abs(template.vertices[:, 0]), *template.vertices[:, 1:].T
+    brows = (np.abs(z - eye_z - 0.022) < 0.0055) & (np.abs(x - eye_x) < 0.024) & (y < eye_y)
+    chin = (z < eye_z - 0.055) & (z > eye_z - 0.15) & (y < eye_y + 0.05)
     lips = template.lips[0] | template.lips[1]
-
-    def blend(where: NDArray[np.bool_], share: float, color: NDArray[np.float64]) -> None:
-        padded = np.zeros(raster.corners.max(initial=len(where)) + 1, np.float32)
-        padded[: len(where)] = where
-        part = (np.clip(raster.interpolated(padded), 0, 1) * is_skin * share)[:, None]
-        np.copyto(colors, colors * (1 - part) + part * color)
-
-    blend(brow, rng.uniform(0.5, 1.0), hair * 0.8)
+    layers = [(brows & template.is_head, rng.uniform(0.5, 1.0), hair * 0.8)]
     if rng.random() < 0.25:
-        blend(beard & ~lips, rng.uniform(0.3, 0.95), hair)
-    blend(lips, rng.uniform(0.2, 0.9), skin * (0.85, 0.5, 0.55) * rng.uniform(0.7, 1.2))
-    depth_in_eye = np.full(raster.corners.max(initial=len(x)) + 1, np.inf, np.float32)
-    depth_in_eye[: len(x)] = template.iris
-    in_eye = raster.interpolated(depth_in_eye)
-    colors[in_eye < np.inf] = 0.75
-    colors[in_eye < _IRIS_M] = np.array((0.15, 0.2, 0.25)) * rng.uniform(0.3, 1.6)
-    colors[in_eye < _PUPIL_M] = 0.02
+        layers.append((chin & template.is_head & ~lips, rng.uniform(0.3, 0.95), hair))
+    layers.append((lips, rng.uniform(0.2, 0.9), skin * (0.85, 0.5, 0.55) * rng.uniform(0.7, 1.2)))
+    for where, strength, color in layers:
+        share = (raster.interpolated(_for_all(raster, where, 0)) * is_skin * strength)[:, None]
+        colors = colors * (1 - share) + share * color
+    return colors
+
+
+def _paint_eyes(
+    colors: NDArray[np.float64],
+    raster: Raster,
+    template: Template,
+    places: NDArray[np.float32],
+    is_skin: NDArray[np.bool_],
+    rng: np.random.Generator,
+) -> None:
+    """Paint white, iris and pupil, and perhaps the rims of glasses."""
+    from_front = raster.interpolated(_for_all(raster, template.iris, np.inf))
+    colors[from_front < np.inf] = 0.75
+    colors[from_front < _IRIS_M] = np.array((0.15, 0.2, 0.25)) * rng.uniform(0.3, 1.6)
+    colors[from_front < _PUPIL_M] = 0.02
     if rng.random() < 0.2:
-        places = np.zeros((len(depth_in_eye), 3), np.float32)
-        places[: len(x)] = template.vertices
-        at = raster.interpolated(places)
-        for center in template.eye_centers:
-            from_center = np.hypot(at[:, 0] - center[0], at[:, 2] - center[2])
-            colors[(np.abs(from_center - 0.026) < 0.004) & (at[:, 1] < ey + 0.01) & is_skin] = (
-                rng.random() * 0.3
-            )
-    return colors.astype(np.float32)
+        for x, y, z in template.eye_centers:
+            from_center = np.hypot(places[:, 0] - x, places[:, 2] - z)
+            rim = (np.abs(from_center - 0.026) < 0.004) & (places[:, 1] < y + 0.01)
+            colors[rim & is_skin] = rng.random() * 0.3
+
+
+def _for_all(raster: Raster, values: NDArray[np.generic], fill: float) -> NDArray[np.float32]:
+    """Return values of the body's vertices with `fill` for those of solids, which come after them."""
+    padded = np.full(max(raster.corners.max(), len(values)) + 1, fill, np.float32)
+    padded[: len(values)] = values
+    return padded
 
 
 def _cut(

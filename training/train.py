@@ -168,6 +168,8 @@ def main() -> None:
     cv2.setNumThreads(1)
     torch.manual_seed(options.seed)
     shards, held_out = Shards(options.shards), Shards(options.held_out)
+    if not (len(shards) and len(held_out)):
+        parser.error(f"{options.shards} and {options.held_out} must hold renders; run training.render first")
     training = Training(options.device, options.rate)
     if options.state.exists():
         training.load(options.state)
