@@ -21,12 +21,14 @@ class Raster:
         depth: (F,) float32, distance from the camera's plane, metres.
         corners: (F, 3) int64, vertices of the triangle that a pixel shows.
         weights: (F, 3) float32, what each corner counts; sums to 1.
+        is_back: (F,) bool, the triangle shows the side from which its corners go round clockwise.
     """
 
     is_covered: NDArray[np.bool_]
     depth: NDArray[np.float32]
     corners: NDArray[np.int64]
     weights: NDArray[np.float32]
+    is_back: NDArray[np.bool_]
 
     def interpolated(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (F, ...) float32 values between those of the vertices, (V, ...)."""
@@ -55,7 +57,9 @@ def rasterize(points: NDArray[np.float32], triangles: NDArray[np.int64], image_h
     weights = weights[is_covered]
     inverse_depth = (weights / points[corners, 2]).sum(axis=1)
     weights = (weights / points[corners, 2] / inverse_depth[:, None]).astype(np.float32)
-    return Raster(is_covered, (1 / inverse_depth).astype(np.float32), corners, weights)
+    (ax, ay), (bx, by), (cx, cy) = points[corners, :2].transpose(1, 2, 0)
+    is_back = (bx - ax) * (cy - ay) > (cx - ax) * (by - ay)  # y goes down
+    return Raster(is_covered, (1 / inverse_depth).astype(np.float32), corners, weights, is_back)
 
 
 def vertex_normals(vertices: NDArray[np.float32], triangles: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from training.figures import Figures
-from training.raster import rasterize, vertex_normals
+from training.raster import Raster, rasterize, vertex_normals
 from training.shading import albedo, background, lit, photographed
 from training.wardrobe import Material, dress
 
@@ -79,6 +79,13 @@ class View:
         pixels = seen[:, :2] * np.asarray(self.focal_xy, np.float32) / depth + middle
         return np.concatenate([pixels, seen[:, 2:]], axis=1).astype(np.float32)
 
+    def rays(self, is_covered: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return (F, 3) float32 unit vectors from the camera through the centres of F covered pixels."""
+        rows, columns = np.nonzero(is_covered)
+        from_middle = np.stack([columns, rows], axis=1) + 0.5 - np.array(IMAGE_HW[::-1]) / 2
+        rays = np.concatenate([from_middle / self.focal_xy, np.ones((len(rows), 1))], axis=1)
+        return (rays / np.linalg.norm(rays, axis=1, keepdims=True)).astype(np.float32)
+
 
 def choose_view(person: Person, template: Template, rng: np.random.Generator) -> View:
     """Aim at a face, at head and shoulders, at half a person or at a whole one."""
@@ -118,9 +125,7 @@ def render(
     is_person = class_ids > 0
     if is_person.sum() < _MIN_SHARE * IMAGE_HW[0] * IMAGE_HW[1]:
         return None
-    normals = raster.interpolated(vertex_normals(person.vertices, person.triangles)) @ view.rotation.T
-    normals *= np.where(normals[:, 2:] > 0, -1, 1)  # what is seen faces the camera
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-9
+    normals = _seen_normals(person, raster, view)
     materials = raster.nearest(person.materials)
     shine = np.where(np.isin(materials, [Material.HAIR, Material.THING]), 1.2, 0.7)
     colors = albedo(raster, person, figures.template, photographs, rng)
@@ -138,7 +143,7 @@ def render(
         canvas[where] = values[is_person]
         return canvas
 
-    keypoints = view.project(figures.keypoint_weights @ person.vertices[: figures.keypoint_weights.shape[1]])
+    keypoints = view.project(figures.keypoint_weights @ person.body)
     depth = raster.depth - np.median(raster.depth[is_person])
     return Sample(
         image=photographed(picture, raster.is_covered, rng),
@@ -147,6 +152,17 @@ def render(
         depth=image_of(depth, np.float16),
         keypoints=keypoints[:, :2],
     )
+
+
+def _seen_normals(person: Person, raster: Raster, view: View) -> NDArray[np.float32]:
+    """Return (F, 3) float32 unit normals of the side that is seen, camera frame."""
+    normals = raster.interpolated(vertex_normals(person.vertices, person.triangles)) @ view.rotation.T
+    normals *= np.where(raster.is_back, -1, 1)[:, None]
+    rays = view.rays(raster.is_covered)
+    # Between the vertices of a rim, smoothed normals may turn away from where the surface is seen from.
+    away = np.maximum((normals * rays).sum(axis=1, keepdims=True), 0)
+    normals -= away * rays
+    return normals / (np.linalg.norm(normals, axis=1, keepdims=True) + 1e-9)  # type: ignore[no-any-return]
 
 
 def render_shard(

@@ -44,6 +44,7 @@ class Person:
         class_ids: (V,) int32; 0, the background, for things that are no part of a person.
         materials: (V,) int32 of `Material`.
         texture: (V, 3) float32, where patterns are looked up, metres.
+        body: (V of the body, 3) float32, the vertices before they were dressed, metres.
     """
 
     vertices: NDArray[np.float32]
@@ -51,6 +52,7 @@ class Person:
     class_ids: NDArray[np.int32]
     materials: NDArray[np.int32]
     texture: NDArray[np.float32]
+    body: NDArray[np.float32]
 
 
 @dataclass
@@ -98,6 +100,7 @@ def dress(template: Template, vertices: NDArray[np.float32], rng: np.random.Gene
         outfit.class_ids,
         outfit.materials,
         template.vertices,
+        vertices,
     )
     for solid, class_name, material in _things(template, person, rng):
         _add(person, solid, CLASS_IDS[class_name], material)
