@@ -17,6 +17,7 @@ import torch
 from sapiens_core.labels import keypoint_set
 from sapiens_core.step_settings import StepSettings
 from sapiens_core.tasks import NORMALIZATIONS, Task
+from sapiens_core.tolerances import MIN_KEYPOINT_SCORE
 from sapiens_export import pipeline
 from sapiens_export.engines import engine_from_network
 from sapiens_export.networks.config import read_network
@@ -26,7 +27,7 @@ from training.dataset import Shards, plain_batch
 from training.measures import Measures
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -95,13 +96,15 @@ class Results:
         class_map: (H, W) uint8.
         normals: (H, W, 3) float32, unit x, y, z. Kept results have every `KEPT_STEP`th row and column.
         depth: (H, W) float32, larger is farther; kept like the normals.
-        keypoints: (17, 2) float32, x and y, pixels; the whole image is the person.
+        keypoints: (17, 2) float32, x and y, pixels; of the person in a given box.
+        scores: (17,) float32, of the keypoints.
     """
 
     class_map: NDArray[np.uint8]
     normals: NDArray[np.float32]
     depth: NDArray[np.float32]
     keypoints: NDArray[np.float32]
+    scores: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ class Differences:
         classes: Share of the pixels with another class.
         normals: Mean angle on the person, degrees.
         depth: Mean difference on the person, relative to the mean deviation from its median.
-        keypoints: Mean distance, pixels.
+        keypoints: Mean distance, pixels; of keypoints that are there.
     """
 
     classes: float
@@ -128,25 +131,35 @@ def differences(results: Results, expected: Results) -> Differences:
     cosine = (results.normals[kept][inside] * expected.normals[inside]).sum(axis=1)
     depth = expected.depth[inside]
     deviation = np.abs(depth - np.median(depth)).mean()
+    is_there = expected.scores >= MIN_KEYPOINT_SCORE
     return Differences(
         classes=float((results.class_map != expected.class_map).mean()),
         normals=float(np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean()),
         depth=float(np.abs(results.depth[kept][inside] - depth).mean() / deviation),
-        keypoints=float(np.linalg.norm(results.keypoints - expected.keypoints, axis=1).mean()),
+        keypoints=float(np.linalg.norm(results.keypoints - expected.keypoints, axis=1)[is_there].mean()),
     )
 
 
-def photograph_results(folder: Path, encoded: bytes) -> Results:
-    """Send a photograph the product's way through the networks in a folder."""
+def photograph_results(folder: Path, encoded: bytes, bbox: Sequence[float]) -> Results:
+    """Send a photograph the product's way through the networks in a folder.
+
+    Args:
+        folder: With the networks.
+        encoded: Bytes of an image file.
+        bbox: xyxy of the person, pixels.
+    """
     sources = {task: _source(task, folder) for task in _TASKS}
     engines = {task: _engine(source) for task, source in sources.items()}
     input_hw = sources[Task.SEG].config.input_hw
-    keypoints, _ = pipeline.pose(encoded, engines[Task.POSE], StepSettings(input_hw, max_batch_size=1))
+    settings = StepSettings(input_hw, max_batch_size=1)
+    boxes = np.array([bbox], np.float32)
+    keypoints, scores = pipeline.pose(encoded, engines[Task.POSE], settings, boxes)
     return Results(
         class_map=pipeline.classes(encoded, engines[Task.SEG], input_hw),
         normals=pipeline.normals(encoded, engines[Task.NORMAL], input_hw),
         depth=pipeline.depth(encoded, engines[Task.DEPTH], input_hw),
         keypoints=keypoints[0],
+        scores=scores[0],
     )
 
 
@@ -163,7 +176,8 @@ def load_results(path: Path) -> Results:
     """Read what `save_results` wrote."""
     with np.load(path) as arrays:
         halves = {name: arrays[name].astype(np.float32) for name in ("normals", "depth")}
-        return Results(class_map=arrays["class_map"], keypoints=arrays["keypoints"], **halves)
+        exact = {name: arrays[name] for name in ("class_map", "keypoints", "scores")}
+        return Results(**exact, **halves)
 
 
 def _source(task: Task, folder: Path) -> Source:
@@ -182,6 +196,7 @@ def main() -> None:
     parser.add_argument("networks", type=Path)
     parser.add_argument("--held-out", type=Path, help="folder of renders that no training has seen")
     parser.add_argument("--photograph", type=Path, help="image file with one person")
+    parser.add_argument("--bbox", type=float, nargs=4, help="xyxy of that person, as the detector finds it")
     parser.add_argument("--opinion", type=Path, help="what training.judges wrote about it")
     parser.add_argument("--keep", type=Path, help="folder to keep the photograph's results in, for the tests")
     options = parser.parse_args()
@@ -191,7 +206,7 @@ def main() -> None:
             print(f"| {name} | {value:.3f} |")
         print(", ".join(f"{name} {iou:.2f}" for name, iou in measures.class_iou().items()))
     if options.photograph:
-        results = photograph_results(options.networks, options.photograph.read_bytes())
+        results = photograph_results(options.networks, options.photograph.read_bytes(), options.bbox)
         if options.keep:
             save_results(results, options.keep / "results.npz")
         with np.load(options.opinion) as opinion:

@@ -81,8 +81,7 @@ class DepthResult(Result):
         Depth is relative: in which direction a surface leans is meaningful, by how much is not.
 
         Args:
-            foreground: (H, W) bool; the rest of the image, whose depth means nothing, is left out. None: that
-                of the result, or all.
+            foreground: (H, W) bool; the rest of the image, whose depth means nothing, is left out. None: all.
 
         Returns:
             (H, W, 3) float32, unit vectors x (right), y (down), z (away from the camera), which point towards
@@ -94,7 +93,7 @@ class DepthResult(Result):
         from sapiens_core.postprocess.depth import normals_from_depth
 
         try:
-            return normals_from_depth(self.depth, _mask(foreground, self.foreground))
+            return normals_from_depth(self.depth, _mask(foreground, None))
         except ValueError as error:
             raise InvalidInputError(str(error)) from error
 
