@@ -69,6 +69,7 @@ def portrait():
 
 def exceeded(results, expected):
     """Which of the four differences are larger than allowed."""
+    found = astuple(differences(results, expected))
     return tuple(not value <= limit for value, limit in zip(found, ALLOWED, strict=True))  # NaN exceeds
 
 
