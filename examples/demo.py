@@ -6,7 +6,7 @@
 import argparse
 from pathlib import Path
 
-from sapiens_client import SapiensClient, SapiensError
+from sapiens_client import SapiensClient
 from sapiens_server import serve
 
 TASKS = ("depth", "normal", "seg", "pose", "features", "detect", "people")
@@ -23,14 +23,13 @@ def main() -> None:
     with serve(options.repository, grpc_port=0) as server, SapiensClient(server.grpc_url) as client:
         analysis = client.analyze(options.photo, tasks=TASKS)
         for task, result in analysis.items():
-            if isinstance(result, SapiensError):
-                print(f"{task}: {result}")
-                continue
             for path in result.save(options.output / f"{options.photo.stem}_{task}.png"):
                 print(path)
             model = result.model
             print(f"  {result.timing.total_s * 1e3:.0f} ms from Triton at {server.grpc_url}")
             print(f"  {model.family} {model.size}, {model.licence}")
+        for task, error in analysis.failed.items():
+            print(f"{task}: {error}")
 
 
 if __name__ == "__main__":

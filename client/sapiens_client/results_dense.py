@@ -93,7 +93,7 @@ class DepthResult(Result):
         from sapiens_core.postprocess.depth import normals_from_depth
 
         try:
-            return normals_from_depth(self.depth, _mask(foreground, None))
+            return normals_from_depth(self.depth, _mask(foreground))
         except ValueError as error:
             raise InvalidInputError(str(error)) from error
 
