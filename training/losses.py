@@ -75,8 +75,8 @@ def _normal_loss(normals: Tensor, batch: Batch) -> Tensor:
 
 def _depth_loss(depth: Tensor, batch: Batch) -> Tensor:
     inside = (batch.classes > 0).float()
-    error = depth - batch.depth
-    loss = _mean(error.abs(), inside) + 0.1 * _mean(error.abs(), 1 - inside)
+    error = functional.smooth_l1_loss(depth, batch.depth, reduction="none")  # the largest errors lead
+    loss = 2 * _mean(error, inside) + 0.5 * _mean(error, 1 - inside)
     for step in _DEPTH_STEPS:  # blind to a shift of the whole person
         for axis in (1, 2):
             near, far = (depth.narrow(axis, start, depth.shape[axis] - step) for start in (0, step))
