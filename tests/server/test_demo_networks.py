@@ -134,5 +134,5 @@ def test_results_say_whose_networks_they_are(client):
     for result in (client.depth(PORTRAIT), client.pose(PORTRAIT)):
         assert (result.model.family, result.model.size, result.model.untrained) == ("sapiens", "demo", False)
         assert "not Meta's weights" in result.model.licence
-    sizes = {card.info.task: card.info.size for card in client.models()}
+    sizes = {card.info.task: card.info.size for card in client.models().values()}
     assert {sizes[task] for task in TASKS} == {"demo"}
