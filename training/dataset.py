@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import torch
 
+from sapiens_core.geometry import person_crops, udp_matrices
 from sapiens_core.labels import class_set, keypoint_set
+from training.images import region_matrix
+from training.sample import Sample, stacked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
 # Depths, in mean deviations of the person's from its median: of the background, and the largest of a person.
 # With a farther background a pixel of a wrong outline would cost more than all else that is wrong with depth.
 FAR, _LARGEST = 2.0, 3.0
-_BOX_PADDING = 1.25  # of the reference's person crops
 _FLIPPED_CLASSES = np.arange(28, dtype=np.uint8)
 for _index, _name in enumerate(class_set("goliath").names):
     _other = _name.replace("Left", "Right") if "Left" in _name else _name.replace("Right", "Left")
@@ -48,34 +50,26 @@ class Batch:
 
 
 class Shards:
-    """All samples of a folder, in memory.
+    """All samples of a folder, in memory, in the order of the shards' names.
 
     Args:
-        folder: Where `training.render` writes.
+        folder: Where `training.render` wrote.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._files: list[dict[str, NDArray[np.generic]]] = []
-        self._names: set[str] = set()
-        self.refresh()
+        self._files: list[dict[str, NDArray[Any]]] = []
+        for path in sorted(folder.glob("*.npz")):
+            with np.load(path) as arrays:
+                self._files.append(dict(arrays))
 
     def __len__(self) -> int:
         return sum(len(file["image"]) for file in self._files)
 
-    def refresh(self) -> None:
-        """Take in shards that were finished since."""
-        for path in sorted(self._folder.glob("*.npz")):
-            if path.name not in self._names:
-                self._names.add(path.name)
-                with np.load(path) as arrays:
-                    self._files.append({name: arrays[name] for name in arrays})
-
-    def sample(self, index: int) -> dict[str, NDArray[np.generic]]:
-        """Return the arrays of one `training.render.Sample`."""
+    def sample(self, index: int) -> Sample:
+        """Return one sample, as rendered."""
         for file in self._files:
             if index < len(file["image"]):
-                return {name: array[index] for name, array in file.items()}
+                return Sample(**{name: array[index] for name, array in file.items()})
             index -= len(file["image"])
         raise IndexError(f"there are {len(self)} samples, and none at {index} beyond them")
 
@@ -97,87 +91,66 @@ def plain_batch(shards: Shards, indices: range, input_hw: tuple[int, int]) -> Ba
     )
 
 
-def augmented(
-    sample: dict[str, NDArray[np.generic]], input_hw: tuple[int, int], rng: np.random.Generator
-) -> dict[str, NDArray[np.generic]]:
+def augmented(sample: Sample, input_hw: tuple[int, int], rng: np.random.Generator) -> Sample:
     """Frame a sample as whole images or as person crops come, mirror half of them, and change the colours."""
     matrix = _person_crop(sample, input_hw, rng) if rng.random() < 0.5 else _zoom(sample, input_hw, rng)
     framed = _framed(sample, matrix, input_hw)
     if rng.random() < 0.5:
         framed = mirrored(framed)
-    image = framed["image"].astype(np.float32)
+    image = framed.image.astype(np.float32)
     image = image * rng.uniform(0.75, 1.25) * rng.uniform(0.88, 1.12, 3) + rng.uniform(-25, 25)
     grey = image.mean(axis=2, keepdims=True)
-    framed["image"] = np.clip(grey + (image - grey) * rng.uniform(0.2, 1.4), 0, 255).astype(np.float32)
-    return framed
+    image = np.clip(grey + (image - grey) * rng.uniform(0.2, 1.4), 0, 255).astype(np.float32)
+    return replace(framed, image=image)
 
 
-def mirrored(sample: dict[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-    """Swap left and right in the image and in all labels."""
-    width = sample["image"].shape[1]
-    flipped = {name: array[:, ::-1] for name, array in sample.items() if name != "keypoints"}
-    keypoints = sample["keypoints"][_FLIPPED_KEYPOINTS]
-    return flipped | {
-        "class_map": _FLIPPED_CLASSES[flipped["class_map"]],
-        "normals": flipped["normals"] * np.array([-1, 1, 1], np.int8),
-        "keypoints": np.stack([width - 1 - keypoints[:, 0], keypoints[:, 1]], axis=1),
-    }
-
-
-def _stretch(sample: dict[str, NDArray[np.generic]], input_hw: tuple[int, int]) -> NDArray[np.float64]:
-    height, width = sample["image"].shape[:2]
-    return _region((0, 0, width, height), input_hw)
-
-
-def _zoom(
-    sample: dict[str, NDArray[np.generic]], input_hw: tuple[int, int], rng: np.random.Generator
-) -> NDArray[np.float64]:
-    height, width = sample["image"].shape[:2]
-    rows, columns = np.array([height, width]) * rng.uniform(0.6, 1.0) * rng.uniform(0.85, 1.0, 2)
-    left, top = rng.uniform(0, 1, 2) * (width - columns, height - rows)
-    return _region((left, top, left + columns, top + rows), input_hw)
-
-
-def _person_crop(
-    sample: dict[str, NDArray[np.generic]], input_hw: tuple[int, int], rng: np.random.Generator
-) -> NDArray[np.float64]:
-    rows, columns = np.nonzero(sample["class_map"])
-    box = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], np.float64)
-    center, size = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
-    center = center + rng.normal(0, 0.04, 2) * size
-    size = size * _BOX_PADDING * rng.uniform(0.8, 1.2)
-    aspect = input_hw[1] / input_hw[0]
-    width = max(size[0], size[1] * aspect)
-    half = np.array([width, width / aspect]) / 2
-    return _region((*(center - half), *(center + half)), input_hw)
-
-
-def _region(bbox: tuple[float, ...], input_hw: tuple[int, int]) -> NDArray[np.float64]:
-    """Return (2, 3) the map of pixel centres in `bbox`, xyxy of pixel corners, to those of the input."""
-    left, top, right, bottom = bbox
-    scale_x, scale_y = input_hw[1] / (right - left), input_hw[0] / (bottom - top)
-    return np.array(
-        [
-            [scale_x, 0, (0.5 - left) * scale_x - 0.5],
-            [0, scale_y, (0.5 - top) * scale_y - 0.5],
-        ]
+def mirrored(sample: Sample) -> Sample:
+    """Swap left and right in the image and in all labels of a framed sample."""
+    keypoints = sample.keypoints[_FLIPPED_KEYPOINTS]
+    return Sample(
+        image=sample.image[:, ::-1],
+        class_map=_FLIPPED_CLASSES[sample.class_map[:, ::-1]],
+        normals=sample.normals[:, ::-1] * np.array([-1, 1, 1], np.int8),
+        depth=sample.depth[:, ::-1],
+        keypoints=np.stack([sample.image.shape[1] - 1 - keypoints[:, 0], keypoints[:, 1]], axis=1),
     )
 
 
+def _stretch(sample: Sample, input_hw: tuple[int, int]) -> NDArray[np.float64]:
+    height, width = sample.image.shape[:2]
+    return region_matrix((0, 0, width, height), input_hw)
+
+
+def _zoom(sample: Sample, input_hw: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float64]:
+    height, width = sample.image.shape[:2]
+    rows, columns = np.array([height, width]) * rng.uniform(0.6, 1.0) * rng.uniform(0.85, 1.0, 2)
+    left, top = rng.uniform(0, 1, 2) * (width - columns, height - rows)
+    return region_matrix((left, top, left + columns, top + rows), input_hw)
+
+
+def _person_crop(sample: Sample, input_hw: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
+    rows, columns = np.nonzero(sample.class_map)
+    bbox = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], np.float32)
+    crop = person_crops(bbox[None], input_hw)
+    crop[:, :2] += rng.normal(0, 0.04, 2) * (bbox[2:] - bbox[:2])
+    crop[:, 2:] *= rng.uniform(0.8, 1.2)
+    return udp_matrices(crop, input_hw)[0]
+
+
 def _framed(
-    sample: dict[str, NDArray[np.generic]], matrix: NDArray[np.float64], input_hw: tuple[int, int]
-) -> dict[str, NDArray[np.generic]]:
-    def warped(array: NDArray[np.generic], interpolation: int) -> NDArray[np.generic]:
+    sample: Sample, matrix: NDArray[np.float32] | NDArray[np.float64], input_hw: tuple[int, int]
+) -> Sample:
+    def warped(array: NDArray[Any], interpolation: int) -> NDArray[Any]:
         return cv2.warpAffine(array, matrix, input_hw[::-1], flags=interpolation)
 
-    corners_of_pixels = sample["keypoints"] - 0.5
-    return {
-        "image": warped(sample["image"], cv2.INTER_LINEAR),
-        "class_map": warped(sample["class_map"], cv2.INTER_NEAREST),
-        "normals": warped(sample["normals"], cv2.INTER_NEAREST),
-        "depth": warped(sample["depth"].astype(np.float32), cv2.INTER_NEAREST),
-        "keypoints": corners_of_pixels * matrix[[0, 1], [0, 1]] + matrix[:, 2],
-    }
+    from_first_pixel = sample.keypoints - np.float32(0.5)
+    return Sample(
+        image=warped(sample.image, cv2.INTER_LINEAR),
+        class_map=warped(sample.class_map, cv2.INTER_NEAREST),
+        normals=warped(sample.normals, cv2.INTER_NEAREST),
+        depth=warped(sample.depth.astype(np.float32), cv2.INTER_NEAREST),
+        keypoints=(from_first_pixel * matrix[[0, 1], [0, 1]] + matrix[:, 2]).astype(np.float32),
+    )
 
 
 def relative_depth(depth: NDArray[np.float32], is_person: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -190,20 +163,15 @@ def relative_depth(depth: NDArray[np.float32], is_person: NDArray[np.bool_]) -> 
     return np.where(is_person, scaled, FAR).astype(np.float32)
 
 
-def _batch(samples: list[dict[str, NDArray[np.generic]]]) -> Batch:
-    def stacked(name: str) -> NDArray[np.generic]:
-        return np.stack([sample[name] for sample in samples])
-
-    classes = stacked("class_map")
-    is_person = classes > 0
-    normals = np.where(is_person[..., None], stacked("normals"), np.array([0, 0, 127], np.int8))
-    depth = np.stack(
-        [relative_depth(one, inside) for one, inside in zip(stacked("depth"), is_person, strict=True)]
-    )
+def _batch(samples: list[Sample]) -> Batch:
+    arrays = stacked(samples)
+    classes, is_person = arrays["class_map"].astype(np.int64), arrays["class_map"] > 0
+    normals = np.where(is_person[..., None], arrays["normals"], np.array([0, 0, 127], np.int8))
+    depth = [relative_depth(one, inside) for one, inside in zip(arrays["depth"], is_person, strict=True)]
     return Batch(
-        images=torch.from_numpy(stacked("image").astype(np.float32)).permute(0, 3, 1, 2),
-        classes=torch.from_numpy(classes.astype(np.int64)),
+        images=torch.from_numpy(arrays["image"].astype(np.float32)).permute(0, 3, 1, 2),
+        classes=torch.from_numpy(classes),
         normals=torch.from_numpy(normals.astype(np.float32) / 127).permute(0, 3, 1, 2),
-        depth=torch.from_numpy(depth),
-        keypoints=torch.from_numpy(stacked("keypoints").astype(np.float32)),
+        depth=torch.from_numpy(np.stack(depth)),
+        keypoints=torch.from_numpy(arrays["keypoints"]),
     )

@@ -10,13 +10,15 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from training.figures import Figures
+from training.images import read_photographs
 from training.raster import Raster, rasterize, vertex_normals
+from training.sample import Sample, stacked
 from training.shading import albedo, background, lit, photographed
 from training.wardrobe import Material, dress
 
@@ -33,25 +35,6 @@ SHARD_SIZE = 256
 _MIN_SHARE = 0.03  # of the image, which a person must cover
 _CAMERA_FROM_WORLD = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])  # x right, y down, z away
 REFERENCE_FROM_CAMERA = np.array([1, -1, -1], np.float32)  # normals: x right, y up, z towards the camera
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One image and its labels.
-
-    Attributes:
-        image: (H, W, 3) uint8, RGB.
-        class_map: (H, W) uint8.
-        normals: (H, W, 3) int8, unit normals times 127: x right, y up, z towards the camera; 0 outside.
-        depth: (H, W) float16, metres from the person's median depth, larger is farther; 0 outside.
-        keypoints: (17, 2) float32, x and y, pixels.
-    """
-
-    image: NDArray[np.uint8]
-    class_map: NDArray[np.uint8]
-    normals: NDArray[np.int8]
-    depth: NDArray[np.float16]
-    keypoints: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -167,7 +150,7 @@ def _seen_normals(person: Person, raster: Raster, view: View) -> NDArray[np.floa
 
 def render_shard(
     figures: Figures, photographs: Sequence[NDArray[np.uint8]], *, seed: int, number: int, size: int
-) -> dict[str, NDArray[np.generic]]:
+) -> dict[str, NDArray[Any]]:
     """Return the arrays of `size` samples, stacked by their names in `Sample`."""
     rng = np.random.default_rng((seed, number))
     samples: list[Sample] = []
@@ -176,16 +159,7 @@ def render_shard(
             sample = render(dress(figures.template, vertices, rng), figures, photographs, rng)
             if sample is not None:
                 samples.append(sample)
-    return {
-        name: np.stack([getattr(sample, name) for sample in samples[:size]])
-        for name in Sample.__dataclass_fields__
-    }
-
-
-def read_photographs(folder: Path | None) -> list[NDArray[np.uint8]]:
-    """Return (h, w, 3) RGB images for backgrounds and cloth; see the README for whose may be used."""
-    paths = sorted(folder.iterdir()) if folder else []
-    return [cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB) for path in paths]
+    return stacked(samples[:size])
 
 
 def _random_rotation(rng: np.random.Generator) -> NDArray[np.float64]:

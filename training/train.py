@@ -139,8 +139,6 @@ def batches(
     def make() -> None:
         step = first_step
         while True:
-            if step % 200 == 0:
-                shards.refresh()
             ready.put(random_batch(shards, size, input_hw, np.random.default_rng((seed, step))))
             step += 1
 
