@@ -25,6 +25,7 @@ from sapiens_export.served import ServedNetwork
 from sapiens_export.sources import source_from_checkpoint
 from training.dataset import Shards, plain_batch
 from training.measures import Measures
+from training.network import normalized
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,13 +78,11 @@ def render_measures(folder: Path, held_out: Shards) -> Measures:
     """Ask the networks in a folder about renders."""
     sources = {task: _source(task, folder) for task in _TASKS}
     input_hw = sources[Task.SEG].config.input_hw
-    statistics = NORMALIZATIONS["full"]
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (statistics.mean, statistics.std))
     measures = Measures()
     for start in range(0, len(held_out), _BATCH):
         batch = plain_batch(held_out, range(start, min(start + _BATCH, len(held_out))), input_hw)
         with torch.inference_mode():
-            images = (batch.images - mean) / std
+            images = normalized(batch.images)
             measures.add({task: source.network(images) for task, source in sources.items()}, batch)
     return measures
 
@@ -200,6 +199,10 @@ def main() -> None:
     parser.add_argument("--opinion", type=Path, help="what training.judges wrote about it")
     parser.add_argument("--keep", type=Path, help="folder to keep the photograph's results in, for the tests")
     options = parser.parse_args()
+    if bool(options.photograph) != bool(options.opinion):
+        parser.error("--photograph and --opinion must come together; give both or neither")
+    if options.keep and not options.photograph:
+        parser.error("--keep must come with --photograph, whose results it keeps; add it or leave --keep out")
     if options.held_out:
         measures = render_measures(options.networks, Shards(options.held_out))
         for name, value in measures.figures().items():

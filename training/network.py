@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
 from sapiens_core.tasks import NORMALIZATIONS, TASKS, Task
@@ -39,6 +38,13 @@ def demo_config(task: Task) -> NetworkConfig:
     )
 
 
+def normalized(images: Tensor) -> Tensor:
+    """Return (B, 3, H, W) float RGB images, 0..255, as the backbone wants them."""
+    statistics = NORMALIZATIONS["full"]
+    mean, std = (images.new_tensor(values).view(1, 3, 1, 1) for values in (statistics.mean, statistics.std))
+    return (images - mean) / std
+
+
 class DemoNetworks(nn.Module):
     """All four tasks at once."""
 
@@ -57,13 +63,10 @@ class DemoNetworks(nn.Module):
             for last in (layer.attn.proj, layer.ffn.layers[1]):
                 nn.init.zeros_(last.bias)
                 last.weight.data.mul_(0.3)
-        statistics = NORMALIZATIONS["full"]
-        self.register_buffer("mean", torch.tensor(statistics.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(statistics.std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> dict[Task, Tensor]:
         """Return every task's (B, C, h, w) output of (B, 3, H, W) float RGB images, 0..255."""
-        features = self.backbone((images - self.mean) / self.std)
+        features = self.backbone(normalized(images))
         return {Task(name): head(features) for name, head in self.heads.items()}
 
     def task_weights(self, task: Task) -> dict[str, Tensor]:

@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from sapiens_core.tasks import NORMALIZATIONS, Task
+from sapiens_core.tasks import Task
 from sapiens_export.networks.sapiens import SapiensNetwork
 from training.dataset import Shards, random_batch
-from training.network import INPUT_HW, DemoNetworks, demo_config
+from training.network import INPUT_HW, DemoNetworks, demo_config, normalized
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,15 +63,13 @@ def distilled_features(networks: DemoNetworks, shards: Shards, steps: int) -> di
     weights["backbone.pos_embed"] = torch.cat([positions[:, :1] * 0, positions], dim=1)
     student.load_state_dict(weights | token)
     optimizer = torch.optim.Adam(student.parameters(), lr=2e-4)
-    statistics = NORMALIZATIONS["full"]
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (statistics.mean, statistics.std))
     for step in range(steps):
         images = random_batch(shards, 16, INPUT_HW, np.random.default_rng((1, step))).images
-        normalized = (images - mean) / std
+        inputs = normalized(images)
         with torch.no_grad():
-            wanted = networks.backbone(normalized)
+            wanted = networks.backbone(inputs)
         optimizer.param_groups[0]["lr"] = 2e-4 * (1 - step / steps)
-        loss = functional.mse_loss(student(normalized), wanted)
+        loss = functional.mse_loss(student(inputs), wanted)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
