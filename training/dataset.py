@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-# Depths, in mean deviations of the person's from its median: of the background, and the largest of a person.
-# With a farther background a pixel of a wrong outline would cost more than all else that is wrong with depth.
-FAR, _LARGEST = 2.0, 3.0
+# The background's depth, in mean deviations of the person's from its median. Were it farther, a pixel of a
+# wrong outline would cost more than all else that is wrong with depth.
+FAR = 2.0
 _FLIPPED_CLASSES = np.arange(28, dtype=np.uint8)
 for _index, _name in enumerate(class_set("goliath").names):
     _other = _name.replace("Left", "Right") if "Left" in _name else _name.replace("Right", "Left")
@@ -159,7 +159,7 @@ def relative_depth(depth: NDArray[np.float32], is_person: NDArray[np.bool_]) -> 
     if not inside.size:
         return np.full_like(depth, FAR)
     centered = depth - np.median(inside)
-    scaled = np.clip(centered / (np.abs(centered[is_person]).mean() + 1e-3), -_LARGEST, _LARGEST)
+    scaled = centered / (np.abs(centered[is_person]).mean() + 1e-3)
     return np.where(is_person, scaled, FAR).astype(np.float32)
 
 

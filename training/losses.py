@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 HEATMAP_SIGMA = 2.0  # cells; the released networks have 6 on maps four times as large
 _COMMON = {"Background", "Face_Neck", "Hair", "Upper_Clothing", "Lower_Clothing"}
 _CLASS_WEIGHTS = torch.tensor([1.0 if name in _COMMON else 2.5 for name in class_set("goliath").names])
+_LARGEST_DEPTH = 3.0  # mean deviations; a hand held out counts no more
 _DEPTH_STEPS = (2, 8, 32)  # pixels over which differences of depth are compared
 
 
@@ -46,8 +47,8 @@ def heatmaps(keypoints: Tensor, input_hw: tuple[int, int]) -> Tensor:
     x = keypoints[..., 0] * (width - 1) / (input_hw[1] - 1)
     y = keypoints[..., 1] * (height - 1) / (input_hw[0] - 1)
     is_inside = (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
-    across = torch.exp(-((torch.arange(width) - x[..., None]) ** 2) / (2 * HEATMAP_SIGMA**2))
-    down = torch.exp(-((torch.arange(height) - y[..., None]) ** 2) / (2 * HEATMAP_SIGMA**2))
+    across = torch.exp(-((torch.arange(width, device=x.device) - x[..., None]) ** 2) / (2 * HEATMAP_SIGMA**2))
+    down = torch.exp(-((torch.arange(height, device=y.device) - y[..., None]) ** 2) / (2 * HEATMAP_SIGMA**2))
     return down[..., :, None] * across[..., None, :] * is_inside[..., None, None]
 
 
@@ -75,14 +76,13 @@ def _normal_loss(normals: Tensor, batch: Batch) -> Tensor:
 
 def _depth_loss(depth: Tensor, batch: Batch) -> Tensor:
     inside = (batch.classes > 0).float()
-    error = functional.smooth_l1_loss(depth, batch.depth, reduction="none")  # the largest errors lead
+    target = batch.depth.clamp(-_LARGEST_DEPTH, _LARGEST_DEPTH)
+    error = functional.smooth_l1_loss(depth, target, reduction="none")  # the largest errors lead
     loss = 2 * _mean(error, inside) + 0.5 * _mean(error, 1 - inside)
     for step in _DEPTH_STEPS:  # blind to a shift of the whole person
         for axis in (1, 2):
             near, far = (depth.narrow(axis, start, depth.shape[axis] - step) for start in (0, step))
-            near_is, far_is = (
-                batch.depth.narrow(axis, start, depth.shape[axis] - step) for start in (0, step)
-            )
+            near_is, far_is = (target.narrow(axis, start, depth.shape[axis] - step) for start in (0, step))
             both = inside.narrow(axis, 0, depth.shape[axis] - step) * inside.narrow(
                 axis, step, depth.shape[axis] - step
             )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from statistics import mean
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
 
 from sapiens_core.labels import class_set
+from sapiens_core.postprocess.pose import udp_decode
 from sapiens_core.tasks import Task
 from training.losses import halved
 
@@ -33,9 +35,17 @@ class Measures:
     found: list[Tensor] = field(default_factory=list)
 
     def add(self, outputs: dict[Task, Tensor], batch: Batch) -> None:
-        """Compare (B, C, h, w) outputs of every task with the labels."""
-        predicted = outputs[Task.SEG].float().argmax(dim=1)
-        truth = batch.classes[:, ::2, ::2]
+        """Compare outputs of every task with the labels.
+
+        Classes are compared on all pixels of the input, keypoints as the product decodes them.
+
+        Args:
+            outputs: (B, C, h, w) float of every task, on the CPU.
+            batch: The labels, likewise.
+        """
+        size = batch.classes.shape[1:]
+        logits = functional.interpolate(outputs[Task.SEG].float(), size, mode="bilinear")
+        truth, predicted = batch.classes, logits.argmax(dim=1)
         pairs = (truth * _NUM_CLASSES + predicted).flatten()
         counts = torch.bincount(pairs, minlength=_NUM_CLASSES**2).reshape(_NUM_CLASSES, -1)
         self.confusion += counts.cpu().double()
@@ -49,26 +59,20 @@ class Measures:
         ):
             self.depth_errors.append(aligned_depth_error(depth[classes > 0], target[classes > 0]))
 
-        height, width = outputs[Task.POSE].shape[2:]
-        cells = outputs[Task.POSE].flatten(2).argmax(dim=2)
-        last = torch.tensor([batch.images.shape[3] - 1, batch.images.shape[2] - 1])
-        spots = (
-            torch.stack([cells % width, cells // width], dim=2) * last / torch.tensor([width - 1, height - 1])
-        )
+        cells = torch.from_numpy(udp_decode(outputs[Task.POSE].float().numpy())[0])
+        last, last_cell = (_last_place(maps) for maps in (batch.images, outputs[Task.POSE]))
+        spots = cells * last / last_cell
         is_inside = ((batch.keypoints >= 0) & (batch.keypoints <= last)).all(dim=2)
         distances = (spots - batch.keypoints).norm(dim=2)
         self.found.append((distances < _PCK_SHARE * batch.images.shape[2])[is_inside].float())
 
     def figures(self) -> dict[str, float]:
         """Return the means: IoU, degrees, error relative to always saying the median, share of keypoints."""
-        hits, rows, columns = self.confusion.diagonal(), self.confusion.sum(dim=1), self.confusion.sum(dim=0)
-        occurs = rows > 0
-        iou = hits[occurs] / (rows + columns - hits)[occurs]
         person = self.confusion[1:, 1:].sum() / (self.confusion.sum() - self.confusion[0, 0])
         return {
             "silhouette IoU": float(person),
-            "mean IoU": float(iou.mean()),
-            "pixel accuracy": float(hits.sum() / self.confusion.sum()),
+            "mean IoU": mean(self.class_iou().values()),
+            "pixel accuracy": float(self.confusion.trace() / self.confusion.sum()),
             "normals, degrees": float(torch.cat(self.angles).mean()),
             "depth, relative error": float(torch.stack(self.depth_errors).mean()),
             "keypoints found": float(torch.cat(self.found).mean()),
@@ -81,6 +85,11 @@ class Measures:
         return {
             name: float(hits[i] / (rows + columns - hits)[i]) for i, name in enumerate(names) if rows[i] > 0
         }
+
+
+def _last_place(maps: Tensor) -> Tensor:
+    """Return (2,) the last column and row of (B, C, H, W) maps."""
+    return torch.tensor([maps.shape[3] - 1, maps.shape[2] - 1])
 
 
 def aligned_depth_error(depth: Tensor, target: Tensor) -> Tensor:

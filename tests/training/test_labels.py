@@ -99,9 +99,16 @@ def test_relative_depth_has_no_unit():
     rng = np.random.default_rng(0)
     depth, is_person = rng.normal(2, 0.1, (20, 30)).astype(np.float32), rng.random((20, 30)) < 0.5
     once, scaled = (relative_depth(values, is_person) for values in (depth, 3 * depth + 7))
-    np.testing.assert_allclose(once, scaled, atol=0.03)
+    np.testing.assert_allclose(once, scaled, rtol=0.02)
     assert np.abs(once[is_person]).mean() == pytest.approx(1, abs=0.1)
     assert set(once[~is_person]) == {FAR}
+
+
+def test_a_hand_held_out_is_as_far_as_it_is():
+    depth = np.zeros((10, 10), np.float32)
+    depth[:, :5], depth[0, 0] = 0.1, -9
+    relative = relative_depth(depth, np.ones((10, 10), bool))
+    assert relative.min() < -50
 
 
 def test_heatmaps_are_what_the_decode_of_the_product_reads():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional
 
 from sapiens_core.tasks import Task
 from training.dataset import Batch
-from training.losses import halved, heatmaps
+from training.losses import halved, heatmaps, losses
 from training.measures import Measures, aligned_depth_error
 
 
@@ -23,7 +25,7 @@ def batch():
         classes=classes,
         normals=functional.normalize(normals, dim=1),
         depth=torch.randn(2, 64, 48, generator=generator),
-        keypoints=torch.rand(2, 17, 2, generator=generator) * torch.tensor([47, 63]),
+        keypoints=16 + torch.rand(2, 17, 2, generator=generator) * torch.tensor([15, 31]),
     )
 
 
@@ -62,6 +64,31 @@ def test_perfect_outputs_have_perfect_figures(perfect, batch):
 def test_mirrored_outputs_have_bad_figures(perfect, batch, task, name, worse):
     good, bad = figures(perfect, batch)[name], figures(perfect | {task: worse(perfect[task])}, batch)[name]
     assert abs(good - bad) > 0.3
+
+
+def test_classes_lie_on_pixels_as_the_product_draws_them(perfect, batch):
+    """A straight edge between two classes, half way between two cells of the output."""
+    logits = torch.zeros(2, 28, 32, 24)
+    logits[:, 1] = torch.linspace(-23.5, 23.5, 24)
+    right = (torch.arange(48) >= 24).long().expand(2, 64, 48)
+    exact, shifted = (replace(batch, classes=right.roll(by, dims=2)) for by in (0, 1))
+    assert figures(perfect | {Task.SEG: logits}, exact)["pixel accuracy"] == 1
+    assert figures(perfect | {Task.SEG: logits}, shifted)["pixel accuracy"] < 0.98
+
+
+@pytest.mark.parametrize("offset", [(2.5, 0.0), (0.0, 2.5)])
+def test_keypoints_are_decoded_between_cells(perfect, batch, offset):
+    """On so small an image a keypoint counts as found within 3.2 pixels, and cells are 4.2 apart."""
+    spots = torch.tensor([5.4 * 47 / 11, 7.4 * 63 / 15]).expand(2, 17, 2)
+    outputs = perfect | {Task.POSE: heatmaps(spots, (64, 48)).float()}
+    near = replace(batch, keypoints=spots + torch.tensor(offset))
+    assert figures(outputs, near)["keypoints found"] == 1
+
+
+def test_only_the_loss_stops_at_a_largest_depth(perfect, batch):
+    everywhere = replace(batch, classes=torch.ones_like(batch.classes))
+    far, farther = (replace(everywhere, depth=batch.depth.sign() * depth) for depth in (3, 300))
+    assert losses(perfect, far)[Task.DEPTH] == losses(perfect, farther)[Task.DEPTH]
 
 
 def test_depth_that_is_always_the_same_is_as_bad_as_the_median():
