@@ -1,6 +1,6 @@
-"""Train the demo networks: `python -m training.train --shards shards --held-out held_out --state run.pt`.
+"""Train the demo networks: `python -m training.train --shards shards --held-out held_out --state run.pt ...`.
 
-Goes on from `--state` where it exists. The learning rate is constant until the last fifth of `--steps`, so
+Goes on from `--state` where it exists. The learning rate is constant until the last fifth of all steps, so
 more steps may be asked for at any time before.
 """
 
@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import queue
-import threading
 import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING
 
 import cv2
@@ -27,14 +30,47 @@ from training.measures import Measures
 from training.network import INPUT_HW, DemoNetworks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
+
+    from sapiens_core.tasks import Task
 
 _WARM_UP_STEPS = 200
 _DECAY_SHARE = 0.2
 _AVERAGE_DECAY = 0.998
 _WEIGHT_DECAY = 0.05
 _EVALUATED = 256
+_AHEAD = 4  # batches that wait for the networks
+_HEIGHT_UNIT = 64  # with it the input's width, three quarters of its height, is whole patches too
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a training.
+
+    Attributes:
+        height: Of the networks' input, pixels.
+        until: The number of steps at its end, counted from the start of the training.
+    """
+
+    height: int
+    until: int
+
+
+def stage(text: str) -> Stage:
+    """Read a stage from a height, a colon and a step, as in "128:1000"."""
+    height, _, until = text.partition(":")
+    if not (height.isdecimal() and until.isdecimal()) or int(height) % _HEIGHT_UNIT or not int(height):
+        raise argparse.ArgumentTypeError(
+            f"must be a multiple of {_HEIGHT_UNIT}, a colon and a step, as in 128:1000, got {text!r}"
+        )
+    return Stage(int(height), int(until))
+
+
+def input_hw(stages: Sequence[Stage], step: int) -> tuple[int, int]:
+    """Return the height and width of the input at a step before the last stage's end."""
+    height = next(stage.height for stage in stages if step < stage.until)
+    return height, height * INPUT_HW[1] // INPUT_HW[0]
 
 
 def learning_rate(step: int, num_steps: int, peak: float) -> float:
@@ -53,12 +89,13 @@ class Training:
     """
 
     def __init__(self, device: str, peak_rate: float) -> None:
-        self.networks = DemoNetworks().to(device, memory_format=torch.channels_last)
+        self._device = torch.device(device)
+        self.networks = DemoNetworks().to(self._device, memory_format=torch.channels_last)
         self.average = torch.optim.swa_utils.AveragedModel(
             self.networks, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(_AVERAGE_DECAY)
         )
         self.optimizers = _optimizers(self.networks)
-        self.peak_rate, self.step, self._device = peak_rate, 0, device
+        self.peak_rate, self.step = peak_rate, 0
 
     def save(self, path: Path) -> None:
         """Write everything, in one move."""
@@ -85,9 +122,9 @@ class Training:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(self.step, num_steps, self.peak_rate)
             optimizer.zero_grad(set_to_none=True)
-        by_task = losses(self._outputs(self.networks, batch), batch)
-        with _quick_attention():
-            torch.stack(list(by_task.values())).sum().backward()
+        batch = batch.to(self._device)
+        by_task = losses(self._outputs(self.networks, batch.images), batch)
+        torch.stack(list(by_task.values())).sum().backward()
         nn.utils.clip_grad_norm_(self.networks.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -102,13 +139,15 @@ class Training:
         count = min(_EVALUATED, len(shards))
         for start in range(0, count, size):
             batch = plain_batch(shards, range(start, min(start + size, count)), INPUT_HW)
-            measures.add({k: v.cpu() for k, v in self._outputs(self.average, batch).items()}, batch)
+            outputs = self._outputs(self.average, batch.to(self._device).images)
+            measures.add({task: output.cpu() for task, output in outputs.items()}, batch)
         return measures.figures()
 
-    def _outputs(self, networks: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
-        images = batch.images.to(self._device, memory_format=torch.channels_last)
-        with torch.autocast(self._device, torch.bfloat16), _quick_attention():
-            return networks(images)  # type: ignore[no-any-return]
+    def _outputs(self, networks: nn.Module, images: torch.Tensor) -> dict[Task, torch.Tensor]:
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self._device.type, torch.bfloat16), _quick_attention(self._device):
+            outputs: dict[Task, torch.Tensor] = networks(images)
+        return outputs
 
 
 def _optimizers(networks: DemoNetworks) -> list[torch.optim.Optimizer]:
@@ -125,44 +164,57 @@ def _optimizers(networks: DemoNetworks) -> list[torch.optim.Optimizer]:
     ]
 
 
-def _quick_attention() -> AbstractContextManager[None]:
+def _quick_attention(device: torch.device) -> AbstractContextManager[None]:
     """On a CPU, plain matrix products are faster for so few tokens than the fused kernel's backward pass."""
-    return nullcontext() if torch.cuda.is_available() else sdpa_kernel(SDPBackend.MATH)
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
 def batches(
-    shards: Shards, size: int, input_hw: tuple[int, int], seed: int, first_step: int
+    shards: Shards, size: int, stages: Sequence[Stage], seed: int, first_step: int
 ) -> Iterator[Batch]:
-    """Yield the batches of the steps from `first_step` on, made ahead on a thread of their own."""
-    ready: queue.Queue[Batch] = queue.Queue(maxsize=4)
+    """Yield the batches of the steps from `first_step` on, made ahead on a thread of their own.
 
-    def make() -> None:
-        step = first_step
-        while True:
-            ready.put(random_batch(shards, size, input_hw, np.random.default_rng((seed, step))))
-            step += 1
+    Every batch depends on the shards, the seed and its step alone.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        ahead: deque[Future[Batch]] = deque()
+        for step in range(first_step, stages[-1].until):
+            rng = np.random.default_rng((seed, step))
+            ahead.append(pool.submit(random_batch, shards, size, input_hw(stages, step), rng))
+            if len(ahead) > _AHEAD:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
-    threading.Thread(target=make, daemon=True).start()
-    while True:
-        yield ready.get()
 
-
-def main() -> None:
-    """Train, with a line of progress now and then."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shards", type=Path, required=True)
     parser.add_argument("--held-out", type=Path, required=True)
     parser.add_argument("--state", type=Path, required=True, help="file that keeps the training")
-    parser.add_argument("--steps", type=int, default=20_000)
-    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument(
-        "--height", type=int, default=INPUT_HW[0], help="of the input; a smaller one learns faster at first"
+        "--heights",
+        type=stage,
+        nargs="+",
+        required=True,
+        metavar="HEIGHT:STEP",
+        help="of the input, each until a step; a smaller input learns faster at first, the last step ends it",
     )
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report-every", type=int, default=200, help="steps")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return parser
+
+
+def main() -> None:
+    """Train, with a line of progress now and then."""
+    parser = _parser()
     options = parser.parse_args()
+    stages, num_steps = options.heights, options.heights[-1].until
+    if any(later.until <= earlier.until for earlier, later in pairwise(stages)):
+        parser.error(f"--heights must have rising steps, got {[one.until for one in stages]}; order them")
     cv2.setNumThreads(1)
     torch.manual_seed(options.seed)
     shards, held_out = Shards(options.shards), Shards(options.held_out)
@@ -171,25 +223,19 @@ def main() -> None:
     training = Training(options.device, options.rate)
     if options.state.exists():
         training.load(options.state)
-    started, first_step, means = (
-        time.monotonic(),
-        training.step,
-        dict.fromkeys(("seg", "normal", "depth", "pose"), 0.0),
-    )
-    input_hw = (options.height, options.height * INPUT_HW[1] // INPUT_HW[0])
-    for batch in batches(shards, options.batch, input_hw, options.seed, first_step):
-        if training.step >= options.steps:
-            break
-        for task, loss in training.learn(batch, options.steps).items():
-            means[task] += loss / options.report_every
-        if training.step % options.report_every and training.step < options.steps:
+    started, first_step = time.monotonic(), training.step
+    seen: list[dict[str, float]] = []
+    for batch in batches(shards, options.batch, stages, options.seed, first_step):
+        seen.append(training.learn(batch, num_steps))
+        if training.step % options.report_every and training.step < num_steps:
             continue
         training.save(options.state)
         rate = (training.step - first_step) * options.batch / (time.monotonic() - started)
-        report = {"step": training.step, "of": options.steps, "images/s": rate, "renders": len(shards)}
-        report |= {f"{task} loss": loss for task, loss in means.items()} | training.evaluate(held_out)
-        print(json.dumps({k: round(v, 4) for k, v in report.items()}), flush=True)
-        means = dict.fromkeys(means, 0.0)
+        report = {"step": training.step, "of": num_steps, "height": batch.images.shape[2], "images/s": rate}
+        report |= {f"{task} loss": mean(one[task] for one in seen) for task in seen[0]}
+        report |= training.evaluate(held_out)
+        print(json.dumps({name: round(value, 4) for name, value in report.items()}), flush=True)
+        seen.clear()
 
 
 if __name__ == "__main__":
