@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+
+from training.images import read_photograph, region_matrix
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +27,7 @@ _FACE_PADDING = 1.5
 _NOSE_TIP, _LEFT_EYE, _RIGHT_EYE = (1,), (263, 362, 386, 374), (33, 133, 159, 145)  # eyes: corners and lids
 
 
-def judged(image: NDArray[np.uint8], folder: Path) -> dict[str, NDArray[np.generic]]:
+def judged(image: NDArray[np.uint8], folder: Path) -> dict[str, NDArray[Any]]:
     """Ask all judges.
 
     Args:
@@ -33,13 +35,14 @@ def judged(image: NDArray[np.uint8], folder: Path) -> dict[str, NDArray[np.gener
         folder: `mediapipe/modules` of the unpacked wheel.
 
     Returns:
-        `outline` (H, W) bool; `names` (5,) of keypoints and `keypoints` (5, 2) float32, x and y in pixels.
+        `outline` (H, W) bool; `names` (5,) of keypoints and `keypoints` (5, 2) float32, x and y in pixels
+        from the first pixel's centre.
     """
     height, width = image.shape[:2]
-    whole = np.array([0, 0, width, height], np.float64)
     outline = _network(folder / "selfie_segmentation/selfie_segmentation.tflite")
-    outline.setInput(_blob(image, whole, _OUTLINE_SIDE))
-    shares = outline.forward().reshape(_OUTLINE_SIDE, _OUTLINE_SIDE)
+    side = (_OUTLINE_SIDE, _OUTLINE_SIDE)
+    outline.setInput(_blob(cv2.resize(image, side, interpolation=cv2.INTER_AREA)))
+    shares = outline.forward().reshape(side)
     body = _body(image, folder)
     face = _face(image, folder, center=body[0], half_side=_FACE_HALF_SIDE * np.abs(body[2] - body[5]).max())
     points = {
@@ -52,7 +55,7 @@ def judged(image: NDArray[np.uint8], folder: Path) -> dict[str, NDArray[np.gener
     return {
         "outline": cv2.resize(shares, (width, height)) > 0.5,
         "names": np.array(list(points)),
-        "keypoints": np.stack(list(points.values())).astype(np.float32),
+        "keypoints": (np.stack(list(points.values())) - 0.5).astype(np.float32),
     }
 
 
@@ -62,7 +65,7 @@ def _body(image: NDArray[np.uint8], folder: Path) -> NDArray[np.float64]:
     side = max(image.shape[:2])
     region = np.array([0, 0, side, side], np.float64)
     for _ in range(4):
-        network.setInput(_blob(image, region, _POSE_SIDE))
+        network.setInput(_blob(_cut(image, region, _POSE_SIDE)))
         found = _in_image(network.forward(_LANDMARKS).reshape(-1, _LANDMARK_VALUES), region, _POSE_SIDE)
         radius = np.linalg.norm(found[_BODY_TOP] - found[_BODY_CENTER]) * _REGION_PADDING
         region = np.concatenate([found[_BODY_CENTER] - radius, found[_BODY_CENTER] + radius])
@@ -76,7 +79,7 @@ def _face(
     network = _network(folder / "face_landmark/face_landmark.tflite")
     for _ in range(3):
         region = np.concatenate([center - half_side, center + half_side])
-        network.setInput(_blob(image, region, _FACE_SIDE))
+        network.setInput(_blob(_cut(image, region, _FACE_SIDE)))
         found = _in_image(network.forward("conv2d_21").reshape(-1, 3), region, _FACE_SIDE)
         low, high = found.min(axis=0), found.max(axis=0)
         center, half_side = (low + high) / 2, (high - low).max() / 2 * _FACE_PADDING
@@ -87,15 +90,18 @@ def _network(path: Path) -> cv2.dnn.Net:
     return cv2.dnn.readNetFromTFLite(str(path))
 
 
-def _blob(image: NDArray[np.uint8], region: NDArray[np.float64], side: int) -> NDArray[np.float32]:
-    """Return (1, 3, side, side) float32, 0..1, of a region, xyxy; black outside the image."""
-    scale = side / (region[2:] - region[:2])
-    matrix = np.array([[scale[0], 0, -region[0] * scale[0]], [0, scale[1], -region[1] * scale[1]]])
-    cut = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_AREA)
-    return np.ascontiguousarray(cut.transpose(2, 0, 1)[None], dtype=np.float32) / 255
+def _cut(image: NDArray[np.uint8], region: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
+    """Return (side, side, 3) uint8, the square `region`, xyxy of pixel corners; black outside the image."""
+    return cv2.warpAffine(image, region_matrix(tuple(region), (side, side)), (side, side))  # type: ignore[return-value]
 
 
-def _in_image(landmarks: NDArray[np.float32], region: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+def _blob(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """Return (1, 3, H, W) float32, 0..1, of (H, W, 3) uint8."""
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], dtype=np.float32) / np.float32(255)
+
+
+def _in_image(landmarks: NDArray[Any], region: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+    """Return (L, 2) x and y from the image's corner, of (L, 2 or more) from that of a region's cut."""
     return landmarks[:, :2] / side * (region[2:] - region[:2]) + region[:2]
 
 
@@ -106,8 +112,7 @@ def main() -> None:
     parser.add_argument("modules", type=Path, help="mediapipe/modules of the unpacked wheel")
     parser.add_argument("output", type=Path, help=".npz file")
     options = parser.parse_args()
-    image = cv2.cvtColor(cv2.imread(str(options.photograph)), cv2.COLOR_BGR2RGB)
-    opinion = judged(image, options.modules)
+    opinion = judged(read_photograph(options.photograph), options.modules)
     np.savez_compressed(options.output, **opinion)
     print({str(n): p.round(1).tolist() for n, p in zip(opinion["names"], opinion["keypoints"], strict=True)})
 
