@@ -1,6 +1,7 @@
 """Render people with exact labels: `python -m training.render --output shards --images 4096 --seed 1`.
 
-Every shard depends on the seed and its number alone, so an interrupted run goes on where it stopped.
+Every shard depends on the seed and its number alone, so an interrupted run goes on where it stopped. A last
+shard that was shorter is rendered again when more images are asked for.
 """
 
 from __future__ import annotations
@@ -184,6 +185,11 @@ def _occlusion(
     return np.clip(1 - np.clip(behind, -0.3, 0.6), 0.3, 1.2)  # type: ignore[no-any-return]
 
 
+def _length(shard: Path) -> int:
+    with np.load(shard) as arrays:
+        return len(arrays["keypoints"])
+
+
 def main() -> None:
     """Write shards until there are enough."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -198,13 +204,13 @@ def main() -> None:
     num_shards = -(-options.images // SHARD_SIZE)
     for number in range(num_shards):
         path = options.output / f"{options.seed}_{number:04}.npz"
-        if path.exists():
-            continue
         size = min(SHARD_SIZE, options.images - number * SHARD_SIZE)
+        if path.exists() and _length(path) >= size:
+            continue
         draft = path.with_suffix(f".{os.getpid()}.draft")
         with draft.open("wb") as file:
             np.savez(file, **render_shard(figures, photographs, seed=options.seed, number=number, size=size))
-        draft.rename(path)
+        draft.replace(path)
         done += size
         rate = done / (time.monotonic() - started)
         print(f"{path.name}: shard {number + 1} of {num_shards}, {rate:.1f} images/s", flush=True)

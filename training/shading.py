@@ -121,6 +121,7 @@ def photographed(
     noise = rng.standard_normal(picture.shape, dtype=np.float32) * rng.uniform(0, 0.03)
     pixels = (np.clip(picture + noise, 0, 1) * 255).astype(np.uint8)
     if rng.random() < 0.3:
+        # OpenCV takes the RGB for BGR both ways, so only which colours JPEG coarsens most is not a camera's.
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(35, 95))]
         pixels = cv2.imdecode(cv2.imencode(".jpg", pixels, quality)[1], cv2.IMREAD_COLOR)
     return pixels
