@@ -83,11 +83,23 @@ ALLOWED = {
     "server/sapiens_server": {"sapiens_server", "sapiens_core", "grpc"},
     "server/sapiens_server/cli.py": {"sapiens_server", *COMMAND_LINE},
     "model_repository": {"sapiens_core", "numpy"},
+    "training": {"training", "sapiens_core", "sapiens_export", "torch", *ARRAYS},
+    "training/figures.py": {"sapiens_core", "anny", "roma", "torch", "numpy"},
+    "training/judges.py": {"training", *ARRAYS},
+    "training/raster.py": {"numba", "numpy"},
+    "training/write_networks.py": {
+        "training",
+        "sapiens_core",
+        "sapiens_export",
+        "torch",
+        "safetensors",
+        "numpy",
+    },
 }
 
 
 def sources():
-    folders = ("core", "client", "export", "server", "model_repository")
+    folders = ("core", "client", "export", "server", "model_repository", "training")
     return [path.relative_to(ROOT) for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ class Agreement:
 
 
 def agreement(
-    class_map: NDArray[np.uint8], keypoints: NDArray[np.float32], opinion: Mapping[str, NDArray[np.generic]]
+    class_map: NDArray[np.uint8], keypoints: NDArray[np.float32], opinion: Mapping[str, NDArray[Any]]
 ) -> Agreement:
     """Compare results on a photograph with what `training.judges.judged` returned.
 

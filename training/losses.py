@@ -34,7 +34,9 @@ def losses(outputs: dict[Task, Tensor], batch: Batch) -> dict[Task, Tensor]:
         Task.SEG: _class_loss(outputs[Task.SEG], batch.classes),
         Task.NORMAL: _normal_loss(outputs[Task.NORMAL], batch),
         Task.DEPTH: _depth_loss(outputs[Task.DEPTH][:, 0], batch),
-        Task.POSE: _pose_loss(outputs[Task.POSE], heatmaps(batch.keypoints, tuple(batch.images.shape[2:]))),
+        Task.POSE: _pose_loss(
+            outputs[Task.POSE], heatmaps(batch.keypoints, (batch.images.shape[2], batch.images.shape[3]))
+        ),
     }
 
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 INPUT_HW = (256, 192)
 _EMBED_DIM, _NUM_LAYERS, _NUM_HEADS = 160, 8, 5
+_ENDS_OF_BRANCHES = tuple(
+    f"{layer}.{kind}" for layer in ("attn.proj", "ffn.layers.1") for kind in ("weight", "bias")
+)
 _OUTPUTS = {Task.SEG: (28, 32), Task.NORMAL: (3, 32), Task.DEPTH: (1, 16), Task.POSE: (17, 32)}
 
 
@@ -53,16 +56,15 @@ class DemoNetworks(nn.Module):
         self.backbone = Backbone(demo_config(Task.SEG), has_class_token=False)
         self.heads = nn.ModuleDict(
             {
-                task.value: DecodeHead(TASKS[task].head, demo_config(task))
+                task.value: DecodeHead(head, demo_config(task))
                 for task in _OUTPUTS
-                if TASKS[task].head
+                if (head := TASKS[task].head)
             }
         )
         nn.init.trunc_normal_(self.backbone.pos_embed, std=0.02)
-        for layer in self.backbone.layers:  # a residual branch starts small
-            for last in (layer.attn.proj, layer.ffn.layers[1]):
-                nn.init.zeros_(last.bias)
-                last.weight.data.mul_(0.3)
+        for name, parameter in self.backbone.layers.named_parameters():  # a residual branch starts small
+            if name.endswith(_ENDS_OF_BRANCHES):
+                parameter.data.mul_(0.0 if name.endswith("bias") else 0.3)
 
     def forward(self, images: Tensor) -> dict[Task, Tensor]:
         """Return every task's (B, C, h, w) output of (B, 3, H, W) float RGB images, 0..255."""

@@ -34,7 +34,7 @@ class Raster:
         """Return (F, ...) float32 values between those of the vertices, (V, ...)."""
         return _weighted(values.reshape(len(values), -1), self.corners, self.weights).reshape(
             -1, *values.shape[1:]
-        )  # type: ignore[no-any-return]
+        )
 
     def nearest(self, values: NDArray[np.int32]) -> NDArray[np.int32]:
         """Return (F,) values of the nearest vertices, of (V,)."""
@@ -65,7 +65,7 @@ def rasterize(points: NDArray[np.float32], triangles: NDArray[np.int64], image_h
 def vertex_normals(vertices: NDArray[np.float32], triangles: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return (V, 3) float32 unit normals of (V, 3) vertices, faces weighted by their area."""
     normals = _summed_normals(vertices, triangles)
-    return normals / (np.linalg.norm(normals, axis=1, keepdims=True) + np.float32(1e-12))  # type: ignore[no-any-return]
+    return normals / (np.linalg.norm(normals, axis=1, keepdims=True) + np.float32(1e-12))
 
 
 @numba.njit(cache=True)

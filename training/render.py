@@ -120,10 +120,10 @@ def render(
     picture = background(IMAGE_HW, photographs, rng)
     picture[raster.is_covered] = colors
 
-    def image_of(values: NDArray[np.generic], dtype: type) -> NDArray[np.generic]:
+    def image_of(values: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
         where = raster.is_covered.copy()
         where[where] = is_person
-        canvas = np.zeros((*IMAGE_HW, *values.shape[1:]), dtype)
+        canvas: NDArray[Any] = np.zeros((*IMAGE_HW, *values.shape[1:]), dtype)
         canvas[where] = values[is_person]
         return canvas
 
@@ -146,7 +146,7 @@ def _seen_normals(person: Person, raster: Raster, view: View) -> NDArray[np.floa
     # Between the vertices of a rim, smoothed normals may turn away from where the surface is seen from.
     away = np.maximum((normals * rays).sum(axis=1, keepdims=True), 0)
     normals -= away * rays
-    return normals / (np.linalg.norm(normals, axis=1, keepdims=True) + 1e-9)  # type: ignore[no-any-return]
+    return normals / (np.linalg.norm(normals, axis=1, keepdims=True) + 1e-9)
 
 
 def render_shard(
@@ -169,7 +169,7 @@ def _random_rotation(rng: np.random.Generator) -> NDArray[np.float64]:
         cv2.Rodrigues(np.array(vector))[0]
         for vector in ((0, 0, yaw), (rng.normal(0, 0.12), 0, 0), (0, 0, rng.normal(0, 0.07)))
     )
-    return roll @ _CAMERA_FROM_WORLD @ around_x @ around_z  # type: ignore[no-any-return]
+    return roll @ _CAMERA_FROM_WORLD @ around_x @ around_z
 
 
 def _occlusion(
@@ -182,7 +182,7 @@ def _occlusion(
     around = cv2.GaussianBlur(is_covered.astype(np.float32), (0, 0), width)
     mean = cv2.GaussianBlur(image, (0, 0), width) / np.maximum(around, 1e-3)
     behind = (image - mean)[is_covered] / 0.25 * rng.uniform(1, 4)
-    return np.clip(1 - np.clip(behind, -0.3, 0.6), 0.3, 1.2)  # type: ignore[no-any-return]
+    return np.clip(1 - np.clip(behind, -0.3, 0.6), 0.3, 1.2)
 
 
 def _length(shard: Path) -> int:

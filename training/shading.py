@@ -89,7 +89,7 @@ def lit(
             * shine
         )
     tint = np.clip(1 + rng.normal(0, 0.08, 3), 0.7, 1.3)
-    return ((colors + gloss[:, None]) * light[:, None] * tint * rng.uniform(0.6, 1.3)).astype(np.float32)  # type: ignore[no-any-return]
+    return ((colors + gloss[:, None]) * light[:, None] * tint * rng.uniform(0.6, 1.3)).astype(np.float32)
 
 
 def background(
@@ -103,7 +103,7 @@ def background(
         if rng.random() < 0.75:
             _paint_shapes(picture, rng)
     if rng.random() < 0.5:
-        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.5, 10))
+        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.5, 10))  # type: ignore[assignment]
     return picture
 
 
@@ -117,13 +117,14 @@ def photographed(
     picture = np.clip(picture, 0, 1.3) ** rng.uniform(0.7, 1.2) * rng.uniform(0.8, 1.25) + rng.normal(0, 0.04)
     picture = picture.astype(np.float32)
     if rng.random() < 0.4:
-        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 1.3))
+        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 1.3))  # type: ignore[assignment]
     noise = rng.standard_normal(picture.shape, dtype=np.float32) * rng.uniform(0, 0.03)
     pixels = (np.clip(picture + noise, 0, 1) * 255).astype(np.uint8)
     if rng.random() < 0.3:
         # OpenCV takes the RGB for BGR both ways, so only which colours JPEG coarsens most is not a camera's.
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(35, 95))]
-        pixels = cv2.imdecode(cv2.imencode(".jpg", pixels, quality)[1], cv2.IMREAD_COLOR)
+        encoded = cv2.imencode(".jpg", pixels, quality)[1]
+        pixels = cv2.imdecode(encoded, cv2.IMREAD_COLOR)  # type: ignore[assignment]
     return pixels
 
 
@@ -180,7 +181,7 @@ def _pattern(places: NDArray[np.float32], frequency: float, rng: np.random.Gener
 
 def _waves(places: NDArray[np.float32], frequency: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return (F,) smooth noise of about -2..2 at (F, 3) places."""
-    return np.sin(places @ (rng.normal(0, 1, (3, 3)) * frequency) + rng.uniform(0, 6, 3)).sum(axis=1)  # type: ignore[no-any-return]
+    return np.sin(places @ (rng.normal(0, 1, (3, 3)) * frequency) + rng.uniform(0, 6, 3)).sum(axis=1)
 
 
 def _strands(places: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float64]:
@@ -251,8 +252,8 @@ def _cut(
     cut = photograph[top : top + rows, left : left + columns]
     if rng.random() < 0.5:
         cut = cut[:, ::-1]
-    cut = cv2.resize(cut, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    return np.clip(cut * rng.uniform(0.5, 1.4) * (1 + rng.normal(0, 0.15, 3)), 0, 1).astype(np.float32)
+    small = cv2.resize(cut, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    return np.clip(small * rng.uniform(0.5, 1.4) * (1 + rng.normal(0, 0.15, 3)), 0, 1).astype(np.float32)
 
 
 def _gradient(image_hw: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -284,17 +285,19 @@ def _paint_shapes(picture: NDArray[np.float32], rng: np.random.Generator) -> Non
         kind = rng.integers(4)
         if kind == 0:
             axes = (int(extent * rng.uniform(0.3, 1)), int(extent))
-            cv2.ellipse(mask, center.astype(int).tolist(), axes, rng.uniform(0, 180), 0, 360, 1, cv2.FILLED)
+            cv2.ellipse(
+                mask, center.astype(int).tolist(), axes, rng.uniform(0, 180), 0, 360, (1,), cv2.FILLED
+            )
         elif kind == 1:
             corners = center + rng.normal(0, 0.7, (rng.integers(3, 6), 2)) * extent
-            cv2.fillPoly(mask, [corners.astype(np.int32)], 1)
+            cv2.fillPoly(mask, [corners.astype(np.int32)], (1,))
         else:
             rectangle = (
                 center.tolist(),
                 (extent * rng.uniform(0.1, 1), extent * 2),
                 rng.normal(0, 8 if kind == 2 else 60),
             )
-            cv2.fillPoly(mask, [cv2.boxPoints(rectangle).astype(np.int32)], 1)
+            cv2.fillPoly(mask, [cv2.boxPoints(rectangle).astype(np.int32)], (1,))
         left, top, columns, rows = cv2.boundingRect(mask)
         region = slice(top, top + rows), slice(left, left + columns)
         across = np.arange(left, left + columns, dtype=np.float32)

@@ -90,7 +90,8 @@ class Training:
 
     def __init__(self, device: str, peak_rate: float) -> None:
         self._device = torch.device(device)
-        self.networks = DemoNetworks().to(self._device, memory_format=torch.channels_last)
+        self.networks = DemoNetworks().to(self._device)
+        self.networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = torch.optim.swa_utils.AveragedModel(
             self.networks, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(_AVERAGE_DECAY)
         )

@@ -226,4 +226,4 @@ def _waves(template: Template, frequency: float, rng: np.random.Generator) -> ND
     waves = np.sin(
         template.vertices @ directions.astype(np.float32) + rng.uniform(0, 6.3, 6).astype(np.float32)
     )
-    return waves.mean(axis=1)  # type: ignore[no-any-return]
+    return waves.mean(axis=1)
