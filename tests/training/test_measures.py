@@ -91,6 +91,13 @@ def test_only_the_loss_stops_at_a_largest_depth(perfect, batch):
     assert losses(perfect, far)[Task.DEPTH] == losses(perfect, farther)[Task.DEPTH]
 
 
+def test_losses_are_computed_where_the_batch_is(perfect, batch):
+    elsewhere = torch.device("meta")
+    outputs = {task: output.to(elsewhere) for task, output in perfect.items()}
+    found = losses(outputs, batch.to(elsewhere))
+    assert {loss.device for loss in found.values()} == {elsewhere}
+
+
 def test_depth_that_is_always_the_same_is_as_bad_as_the_median():
     target = torch.randn(1000, generator=torch.Generator().manual_seed(0))
     assert aligned_depth_error(torch.zeros(1000), target) == pytest.approx(1, abs=0.02)
