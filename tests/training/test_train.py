@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from argparse import ArgumentTypeError
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from training.dataset import Shards
 from training.sample import Sample, stacked
-from training.train import Stage, Training, batches, input_hw, stage
+from training.train import Stage, Training, batches, input_hw, main, stage
 
 STAGES = [Stage(64, 2), Stage(128, 3)]
 
@@ -89,3 +90,31 @@ def test_heights_change_at_their_steps():
 def test_other_heights_are_refused(text):
     with pytest.raises(ArgumentTypeError, match=f"as in 128:1000, got '{text}'"):
         stage(text)
+
+
+@pytest.fixture
+def run(shards, tmp_path, monkeypatch, capsys):
+    """A function that runs the command in this process and returns its reports."""
+
+    def reports(state, *options):
+        folders = ("--shards", tmp_path, "--held-out", tmp_path, "--state", tmp_path / state)
+        command = ("train", *folders, "--device", "cpu", "--batch", 2, *options)
+        monkeypatch.setattr("sys.argv", [str(word) for word in command])
+        main()
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    return reports
+
+
+def test_losses_are_means_of_the_steps_since_the_last_report(run):
+    options = ("--heights", "64:3", "--report-every")
+    single, rare = run("single.pt", *options, 1), run("rare.pt", *options, 2)
+    assert [report["step"] for report in rare] == [2, 3]
+    assert rare[1]["seg loss"] == single[2]["seg loss"]
+    assert rare[0]["seg loss"] == pytest.approx((single[0]["seg loss"] + single[1]["seg loss"]) / 2, abs=1e-3)
+
+
+def test_steps_of_heights_must_rise(run, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run("run.pt", "--heights", "64:3", "128:3")
+    assert "--heights must have rising steps, got [3, 3]" in capsys.readouterr().err
