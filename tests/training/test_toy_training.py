@@ -79,7 +79,9 @@ def test_renders_are_full_of_people_and_depend_on_the_seed_alone(run, shards):
     assert is_person.mean(axis=(1, 2)).min() >= 0.03
     normals = first["normals"].astype(np.float32) / 127
     np.testing.assert_allclose(np.linalg.norm(normals[is_person], axis=1), 1, atol=0.02)
-    assert normals[is_person][:, 2].min() >= 0  # towards the camera
+    towards_camera = normals[is_person][:, 2]
+    assert (towards_camera >= 0).mean() > 0.99
+    assert towards_camera.min() >= -0.6  # near the image's edges one looks aslant
     assert len(np.unique(first["class_map"])) > 8
 
 
