@@ -199,8 +199,9 @@ def main() -> None:
     parser.add_argument("--opinion", type=Path, help="what training.judges wrote about it")
     parser.add_argument("--keep", type=Path, help="folder to keep the photograph's results in, for the tests")
     options = parser.parse_args()
-    if bool(options.photograph) != bool(options.opinion):
-        parser.error("--photograph and --opinion must come together; give both or neither")
+    together = [bool(each) for each in (options.photograph, options.bbox, options.opinion)]
+    if any(together) and not all(together):
+        parser.error("--photograph, --bbox and --opinion must come together; give all or none")
     if options.keep and not options.photograph:
         parser.error("--keep must come with --photograph, whose results it keeps; add it or leave --keep out")
     if options.held_out:

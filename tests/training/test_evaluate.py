@@ -10,8 +10,8 @@ from training.evaluate import main
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--photograph", "portrait.jpg"), "--photograph and --opinion must come together"),
-        (("--opinion", "judges.npz"), "--photograph and --opinion must come together"),
+        (("--photograph", "portrait.jpg"), "--photograph, --bbox and --opinion must come together"),
+        (("--opinion", "judges.npz"), "--photograph, --bbox and --opinion must come together"),
         (("--held-out", "held_out", "--keep", "kept"), "--keep must come with --photograph"),
     ],
 )

@@ -101,7 +101,7 @@ def test_training_goes_on_where_it_stopped_and_its_networks_are_served(run, shar
     assert '"silhouette IoU"' in second
     run("write_networks", "run.pt", "networks", "--shards", shards, "--steps", 2)
     assert "silhouette IoU" in run("evaluate", "networks", "--held-out", shards)
-    results = photograph_results(run.place / "networks", PORTRAIT.read_bytes(), (15, 14, 364, 508))
+    results = photograph_results(run.place / "networks", PORTRAIT.read_bytes(), (16, 15, 365, 508))
     with np.load(OPINION) as opinion:
         found = agreement(results.class_map, results.keypoints, opinion)
     assert set(found.distances) == {"nose", "left_eye", "right_eye", "left_shoulder", "right_shoulder"}
