@@ -262,8 +262,7 @@ def test_a_token_that_cannot_be_had_does_not_keep_a_client_open(server, image):
     client = SapiensClient(server.grpc_url, token=token)
     client.normal(image)
     is_there = False
-    with pytest.raises(RuntimeError, match="vault"):
-        client.close()
+    client.close()
     is_there = True
     with pytest.raises(ClientClosedError):
         client.wait_until_ready(timeout_s=1)

@@ -47,7 +47,7 @@ def test_every_network_is_told_with_what_is_known_about_it(client, tasks_reposit
     manifest = json.loads((tasks_repository / "seg_engine" / "manifest.json").read_text())
     assert seg.parity == {each["name"]: each["value"] for each in manifest["parity"]["measures"]}
     assert seg.parity.keys() <= MEASURES.keys()
-    assert cards["detect"].parity == {}
+    assert cards["detect"].parity.keys() >= {"max_error", "median_distance", "score_error"}
 
 
 def test_the_load_of_every_step_is_told(client, photo):
