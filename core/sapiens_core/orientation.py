@@ -91,30 +91,36 @@ def png_orientation(chunks: Iterable[tuple[bytes, bytes]]) -> int:
         chunks: Names and contents of its chunks but those of pixels, in their order.
     """
     exif, xmp = b"", []
+    left = _MAX_TEXT_BYTES  # for all chunks together: they may be many, and small until they are unpacked
     for name, content in chunks:
         if name == b"eXIf":
             exif = content
         elif name in (b"tEXt", b"zTXt", b"iTXt"):
             keyword, _, text = content.partition(b"\0")
             if keyword in (b"Raw profile type exif", b"Raw profile type APP1"):
-                block = _unwrapped(b"".join(_png_text(name, text)))
+                text = b"".join(_png_text(name, text, left))
+                left -= len(text)
+                block = _unwrapped(text)
                 exif = exif or block
                 xmp.append(block)
             elif keyword in (b"XML:com.adobe.xmp", b"Raw profile type xmp"):
-                text = b"".join(_png_text(name, text))
+                text = b"".join(_png_text(name, text, left))
+                left -= len(text)
                 xmp.append(_unwrapped(text) if keyword.startswith(b"Raw") else text)
     return known_orientation(exif, xmp)
 
 
-def _png_text(name: bytes, content: bytes) -> Iterator[bytes]:
-    """Tell the text behind the keyword of a chunk, if it can be read."""
+def _png_text(name: bytes, content: bytes, max_bytes: int) -> Iterator[bytes]:
+    """Tell the text behind the keyword of a chunk, if it can be read, or as much of it as may be unpacked."""
+    if max_bytes <= 0:
+        return
     if name == b"tEXt":
         yield content
         return
     is_compressed = name == b"zTXt" or content[:1] == b"\1"
     text = content[1:] if name == b"zTXt" else content[2:].split(b"\0", 2)[-1]
     try:
-        yield zlib.decompressobj().decompress(text, _MAX_TEXT_BYTES) if is_compressed else text
+        yield zlib.decompressobj().decompress(text, max_bytes) if is_compressed else text
     except zlib.error:
         return
 

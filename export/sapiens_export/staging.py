@@ -71,7 +71,8 @@ def sweep(repository: Path) -> None:
     """
     named = re.compile(rf"\.{re.escape(repository.name)}-export-[a-z0-9_]{{8}}")
     for folder in (path for path in _around(repository) if named.fullmatch(path.name)):
-        with suppress(OSError), (folder / _STAGING_LOCK_FILE).open("a") as lock:
+        # A journal that cannot be read leaves its folder alone: it may hold the only copy of a model.
+        with suppress(OSError, ValueError), (folder / _STAGING_LOCK_FILE).open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _recover(folder, repository)
             shutil.rmtree(folder, ignore_errors=True)
@@ -88,6 +89,9 @@ def _recover(staging: Path, repository: Path) -> None:
     if (staging / _JOURNAL).is_file():
         for name in json.loads((staging / _JOURNAL).read_text()):
             _put_back(name, staging, repository)
+        (
+            staging / _JOURNAL
+        ).unlink()  # before anything else goes: without its folders it would mean a finished move
 
 
 def _staging_beside(repository: Path) -> tempfile.TemporaryDirectory[str] | None:
@@ -155,11 +159,9 @@ def move_in(names: list[str], staging: Path, repository: Path) -> None:
                 (repository / name).rename(staging / f"{name}.old")
             (staging / name).rename(repository / name)
     except BaseException:
-        for name in names:
-            _put_back(name, staging, repository)
+        _recover(staging, repository)
         raise
-    finally:
-        journal.unlink(missing_ok=True)
+    journal.unlink()
 
 
 def _put_back(name: str, staging: Path, repository: Path) -> None:

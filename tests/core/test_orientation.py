@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from sapiens_core.image_codec import decode_bgr
+from sapiens_core.orientation import png_orientation
 from sapiens_core.pil_pixels import rgb_pixels
 
 TURNED = 6  # the camera was turned by 90 degrees
@@ -201,3 +203,12 @@ def test_a_pil_image_says_by_its_own_tag_how_it_is_shown(lying):
     image = Image.fromarray(lying)
     image.getexif()[0x112] = TURNED
     np.testing.assert_array_equal(rgb_pixels(image), np.rot90(lying, -1))
+
+
+def test_texts_of_a_png_share_one_limit_of_what_they_become():
+    text = zlib.compress(b" " * 2**22)
+    chunks = [(b"zTXt", b"XML:com.adobe.xmp\0\0" + text)] * 40
+    tracemalloc.start()
+    assert png_orientation(chunks) == 1
+    assert tracemalloc.get_traced_memory()[1] < 2**25
+    tracemalloc.stop()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from small_exports import write_depth
 
-from sapiens_export.staging import staging_folder
+from sapiens_export.staging import _JOURNAL, staging_folder, sweep
 
 # An export that stops for ever where it would rename the n-th folder of a model.
 STUCK = """
@@ -125,3 +125,29 @@ def test_a_new_repository_is_exported_after_a_killed_export(tmp_path):
     write_depth(models, max_batch_size=3)
     manifest = json.loads((models / "depth_engine" / "manifest.json").read_text())
     assert manifest["serving"]["max_batch_size"] == 3
+
+
+def test_a_cleaning_up_that_is_interrupted_costs_no_model(tmp_path, monkeypatch):
+    repository, staging = tmp_path / "models", tmp_path / ".models-export-abcdefgh"
+    (repository).mkdir()
+    (staging / "depth.old").mkdir(parents=True)
+    (staging / "depth.old" / "served").touch()
+    (staging / "depth").mkdir()
+    (staging / _JOURNAL).write_text(json.dumps(["depth"]))
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            "shutil.rmtree", lambda folder, **_: (folder / "depth").rmdir()
+        )  # and then it is killed
+        sweep(repository)
+    sweep(repository)
+    assert (repository / "depth" / "served").exists()
+    assert not staging.exists()
+
+
+def test_a_list_of_moves_that_cannot_be_read_leaves_its_folder_alone(tmp_path):
+    repository, staging = tmp_path / "models", tmp_path / ".models-export-abcdefgh"
+    (repository).mkdir()
+    (staging / "depth.old").mkdir(parents=True)
+    (staging / _JOURNAL).touch()
+    sweep(repository)
+    assert (staging / "depth.old").is_dir()
