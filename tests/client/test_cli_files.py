@@ -128,6 +128,9 @@ def test_what_phones_and_the_web_make_is_taken_and_the_rest_is_told(tmp_path):
     "result",
     [
         "a.JPG_depth.png",
+        "a.jpg_depth_v1.5.png",
+        "a.jpg_depth_v1.5.16.png",
+        "a.jpg_pose_0.3b.png",
         "b.png_seg.ids.png",
         "gone.webp_depth.16.png",
         "b.png_depth_2b.png",
