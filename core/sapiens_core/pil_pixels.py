@@ -89,6 +89,21 @@ def rgb_pixels(image: Image.Image) -> NDArray[np.uint8]:
     return upright(pixels, _orientation(image))
 
 
+def grey_levels(image: Image.Image) -> Image.Image:
+    """Return a grey image in 8 bits, mode "L", as it lies in the file: not turned upright.
+
+    Args:
+        image: Of one channel, of a size within the limits.
+
+    Raises:
+        Exception: Pillow's own, about a damaged file.
+    """
+    image.load()
+    if image.mode.startswith("I"):
+        return Image.fromarray(_levels(np.asarray(image), image.mode, getattr(image, "tag_v2", {})))
+    return image.convert("L")
+
+
 def check_samples(tags: Mapping[int, Any]) -> None:
     """Refuse a TIFF whose samples are not read, or would be read wrongly.
 

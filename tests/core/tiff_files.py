@@ -10,12 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-BYTE, SHORT, LONG, LONG8 = 1, 3, 4, 16
+BYTE, SHORT, LONG, UNDEFINED, LONG8 = 1, 3, 4, 7, 16
 EXTRA_SAMPLES = 338
 ANY, PREMULTIPLIED, ORDINARY = 0, 1, 2  # kinds of a sample beyond the colours
 WHITE_IS_0, BLACK_IS_0, RGB, PALETTE, CMYK = 0, 1, 2, 3, 5
 
-_CODES = {BYTE: "B", SHORT: "H", LONG: "I", LONG8: "Q"}
+ROWS = 7  # of a strip
+
+_CODES = {BYTE: "B", UNDEFINED: "B", SHORT: "H", LONG: "I", LONG8: "Q"}
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Layout:
         order: Of bytes, "<" or ">".
         is_big: BigTIFF.
         is_planar: Every colour stands for itself.
-        tile: Side of the tiles, 0: strips of seven rows.
+        tile: Side of the tiles, 0: strips.
         is_packed: Compressed by deflate.
     """
 
@@ -42,11 +44,16 @@ def tiff(
     photometric: int,
     tags: Mapping[int, tuple[int, Sequence[int]]] = {},
     layout: Layout = Layout(),
+    blocks: Sequence[bytes] = (),
 ) -> bytes:
-    """A file of (H, W, S) samples; further tags are numbers with their type."""
+    """A file of (H, W, S) samples; further tags are numbers with their type.
+
+    Instead of what the layout makes of the samples, a block for each plane may be given.
+    """
     height, width, num_samples = samples.shape
     planes = np.split(samples, num_samples, axis=2) if layout.is_planar else [samples]
-    blocks = [_packed(block, layout) for plane in planes for block in _blocks(plane, layout.tile)]
+    rows = height if blocks else ROWS
+    blocks = blocks or [_packed(block, layout) for plane in planes for block in _blocks(plane, layout.tile)]
     starts = np.cumsum([16, *map(len, blocks)]).tolist()
     numbers = (LONG8 if layout.is_big else LONG, starts[:-1]), (LONG, [len(block) for block in blocks])
     own = {
@@ -62,14 +69,14 @@ def tiff(
     if layout.tile:
         own |= {322: (LONG, [layout.tile]), 323: (LONG, [layout.tile]), 324: numbers[0], 325: numbers[1]}
     else:
-        own |= {273: numbers[0], 278: (LONG, [7]), 279: numbers[1]}
+        own |= {273: numbers[0], 278: (LONG, [rows]), 279: numbers[1]}
     return _file(b"".join(blocks), own | dict(tags), layout)
 
 
 def _blocks(plane: NDArray, tile: int) -> Iterator[NDArray]:
     height, width, _ = plane.shape
     if not tile:
-        yield from (plane[top : top + 7] for top in range(0, height, 7))
+        yield from (plane[top : top + ROWS] for top in range(0, height, ROWS))
         return
     padded = np.pad(plane, [(0, -height % tile), (0, -width % tile), (0, 0)])
     for top in range(0, height, tile):
