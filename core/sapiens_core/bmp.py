@@ -88,6 +88,11 @@ def bmp_header(encoded: NDArray[np.uint8]) -> BmpHeader:
             f"BMP must have 1, 4, 8, 16, 24 or 32 bits a pixel in a known way, got {bits} bits by method "
             f"{compression}; save it again as PNG"
         )
+    if any(mask >> bits for mask in masks):
+        seen = ", ".join(f"{mask:#x}" for mask in masks)
+        raise ValueError(
+            f"BMP masks must lie within a pixel of {bits} bits, got {seen}; save it again as PNG"
+        )
     if not any(masks):
         masks = _MASKS.get(bits, masks)
     return BmpHeader(width, abs(height), bits, height < 0, start, masks)

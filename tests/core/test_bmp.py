@@ -171,3 +171,13 @@ def test_other_arrays_are_refused_with_their_shape(image):
 def test_an_empty_array_is_refused():
     with pytest.raises(ValueError, match="5 x 0"):
         encode_bmp(np.zeros((0, 5, 3), np.uint8))
+
+
+@pytest.mark.parametrize("header", [INFO, *HEADERS_WITH_MASKS])
+@pytest.mark.parametrize(
+    "masks", [(0xF80000, 0x7E0, 0x1F), (0xF800, 0x7E0, 0x1F0000), (0x1F800, 0x7E0, 0x1F)]
+)
+def test_masks_beyond_the_pixel_are_refused(header, masks):
+    data = bmp(np.zeros((2, 4), "<u2"), width=4, bits=16, header=header, compression=BITFIELDS, masks=masks)
+    with pytest.raises(ValueError, match=f"within a pixel of 16 bits, got {masks[0]:#x}, {masks[1]:#x}"):
+        decoded(data)
