@@ -20,14 +20,14 @@ import cv2
 import numpy as np
 from measure import Sample, load, summary
 
-from sapiens_core.postprocess.pose import (
+from sapiens_core.finish.pose import (
     blurred_maxima,
     decoded_keypoints,
     heatmap_patches,
     heatmap_peaks,
     udp_decode,
 )
-from sapiens_core.tasks import TASKS, Task
+from sapiens_core.recipes.tasks import TASKS, Task
 
 POSE = TASKS[Task.POSE]
 NUM_KEYPOINTS = POSE.variants[0].num_outputs

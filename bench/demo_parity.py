@@ -7,10 +7,10 @@ limits of trained networks.
 import tempfile
 from pathlib import Path
 
-from sapiens_core.tasks import Precision, Runtime, Task
+from sapiens_core.recipes.tasks import Precision, Runtime, Task
 from sapiens_export.exporter import EngineOptions, ParityError, export_engine
 from sapiens_export.networks.config import DEMO_NETWORKS, demo_network
-from sapiens_export.sources import source_from_checkpoint
+from sapiens_export.weights.sources import source_from_checkpoint
 
 TASKS = (Task.DEPTH, Task.NORMAL, Task.SEG, Task.POSE, Task.FEATURES)
 ENGINES: tuple[tuple[Runtime, Precision], ...] = (

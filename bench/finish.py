@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from sapiens_core.postprocess.depth import image_depth
-from sapiens_core.postprocess.normal import unit_normals
-from sapiens_core.postprocess.seg import class_map
+from sapiens_core.finish.depth import image_depth
+from sapiens_core.finish.normal import unit_normals
+from sapiens_core.finish.seg import class_map
 
 HEAD_HW = (512, 384)
 NETWORK_HW = (1024, 768)

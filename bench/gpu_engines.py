@@ -27,16 +27,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sapiens_core.families import FAMILIES
-from sapiens_core.tasks import NORMALIZATIONS, PATCHES, PEAKS, TASKS, Precision, Task
-from sapiens_export.checkpoints import random_network
-from sapiens_export.cost import network_cost
+from sapiens_core.recipes.families import FAMILIES
+from sapiens_core.recipes.tasks import NORMALIZATIONS, PATCHES, PEAKS, TASKS, Precision, Task
+from sapiens_export.engines.reduced import DTYPES, ServedNetwork
+from sapiens_export.engines.torchscript import torchscript_from_network
 from sapiens_export.networks.config import NetworkConfig, released_network
+from sapiens_export.networks.cost import network_cost
 from sapiens_export.networks.padding import padded_heads
 from sapiens_export.networks.sapiens import SapiensNetwork
-from sapiens_export.parity import parity_pixels
-from sapiens_export.served import DTYPES, ServedNetwork
-from sapiens_export.to_torchscript import torchscript_from_network
+from sapiens_export.parity.measures import parity_pixels
+from sapiens_export.weights.checkpoints import random_network
 
 NETWORK_TASKS = [task.value for task in Task if TASKS[task].variants]
 WARM_UP_CALLS = 2

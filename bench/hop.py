@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sapiens_client.deadline import Deadline
+from sapiens_client.servers.deadline import Deadline
 from sapiens_client.tensors import TensorClient
 from sapiens_server import serve
 
@@ -27,7 +27,7 @@ input [ { name: "x" data_type: TYPE_UINT8 dims: [ -1 ] } ]
 output [ { name: "y" data_type: TYPE_UINT8 dims: [ -1 ] } ]
 """
 PASS_ON = """
-from sapiens_core.triton_backend import respond
+from sapiens_core.triton.respond import respond
 
 
 class TritonPythonModel:

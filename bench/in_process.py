@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 from measure import load
 
-from sapiens_core.image_codec import decode_bgr
-from sapiens_core.preprocess import dense_pixels
-from sapiens_core.step_settings import StepSettings
-from sapiens_export import pipeline
-from sapiens_export.engines import Engine, engine_from_torchscript
+from sapiens_core.contract.settings import StepSettings
+from sapiens_core.images.codec import decode_bgr
+from sapiens_core.prepare.pixels import dense_pixels
+from sapiens_export.engines.engine import Engine, engine_from_torchscript
+from sapiens_export.parity import pipeline
 
 DENSE = {"depth": pipeline.depth, "normal": pipeline.normals, "seg": pipeline.classes}
 

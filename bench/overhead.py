@@ -36,16 +36,16 @@ import tritonclient.grpc as triton
 from measure import Sample, load, process_tree, summary
 from torch import nn
 
-from sapiens_client.deadline import Deadline
+from sapiens_client.servers.deadline import Deadline
 from sapiens_client.tensors import TensorClient
-from sapiens_core.image_codec import decode_bgr
-from sapiens_core.postprocess.depth import image_depth
-from sapiens_core.preprocess import dense_pixels
-from sapiens_core.tasks import ENGINE_FILES, TASKS, Task
-from sapiens_export.checkpoints import random_network
+from sapiens_core.finish.depth import image_depth
+from sapiens_core.images.codec import decode_bgr
+from sapiens_core.prepare.pixels import dense_pixels
+from sapiens_core.recipes.tasks import ENGINE_FILES, TASKS, Task
 from sapiens_export.exporter import export_engine
 from sapiens_export.networks.config import NetworkConfig
-from sapiens_export.sources import Source
+from sapiens_export.weights.checkpoints import random_network
+from sapiens_export.weights.sources import Source
 from sapiens_server import serve
 from sapiens_server.launch import ENVIRONMENT
 

@@ -31,7 +31,7 @@ from faults.servers import Fleet, answering_server, new_image
 from measure import process_tree
 
 from sapiens_client import SapiensClient, SapiensError
-from sapiens_client.shared_regions import FOLDER, PREFIX
+from sapiens_client.shared.regions import FOLDER, PREFIX
 
 WAIT_S = 0.002
 WARM_UP_SHARE = 0.2

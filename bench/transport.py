@@ -35,11 +35,11 @@ from PIL import Image
 from wire import CountingProxy
 
 from sapiens_client import ClientOptions, SapiensClient
-from sapiens_core.postprocess.depth import image_depth
-from sapiens_core.tasks import Task
+from sapiens_core.finish.depth import image_depth
+from sapiens_core.recipes.tasks import Task
 from sapiens_export.exporter import export_engine
 from sapiens_export.networks.config import NetworkConfig
-from sapiens_export.sources import source_from_seed
+from sapiens_export.weights.sources import source_from_seed
 from sapiens_server import serve
 
 NETWORK = NetworkConfig("sapiens", Task.DEPTH, 16, 1, 1, 0, (32, 32), 1, 1)

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import torch
 
-from sapiens_core.geometry import person_crops, udp_matrices
 from sapiens_core.labels import class_set, keypoint_set
+from sapiens_core.prepare.geometry import person_crops, udp_matrices
 from training.images import region_matrix
 from training.sample import Sample, stacked
 

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from sapiens_core.contract.settings import StepSettings
 from sapiens_core.labels import keypoint_set
-from sapiens_core.step_settings import StepSettings
-from sapiens_core.tasks import NORMALIZATIONS, Task
-from sapiens_core.tolerances import MIN_KEYPOINT_SCORE
-from sapiens_export import pipeline
-from sapiens_export.engines import engine_from_network
+from sapiens_core.recipes.tasks import NORMALIZATIONS, Task
+from sapiens_core.recipes.tolerances import MIN_KEYPOINT_SCORE
+from sapiens_export.engines.engine import engine_from_network
+from sapiens_export.engines.reduced import ServedNetwork
 from sapiens_export.networks.config import read_network
-from sapiens_export.served import ServedNetwork
-from sapiens_export.sources import source_from_checkpoint
+from sapiens_export.parity import pipeline
+from sapiens_export.weights.sources import source_from_checkpoint
 from training.dataset import Shards, plain_batch
 from training.measures import Measures
 from training.network import normalized
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sapiens_export.engines import Engine
-    from sapiens_export.sources import Source
+    from sapiens_export.engines.engine import Engine
+    from sapiens_export.weights.sources import Source
 
 _TASKS = (Task.SEG, Task.NORMAL, Task.DEPTH, Task.POSE)
 _BATCH = 32

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from sapiens_core.finish.pose import udp_decode
 from sapiens_core.labels import class_set
-from sapiens_core.postprocess.pose import udp_decode
-from sapiens_core.tasks import Task
+from sapiens_core.recipes.tasks import Task
 from training.losses import halved
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from sapiens_core.tasks import NORMALIZATIONS, TASKS, Task
+from sapiens_core.recipes.tasks import NORMALIZATIONS, TASKS, Task
 from sapiens_export.networks.config import NetworkConfig
 from sapiens_export.networks.sapiens import Backbone, DecodeHead
 

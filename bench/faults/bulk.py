@@ -22,7 +22,7 @@ from servers import JOURNAL_VARIABLE, NUM_SLOTS, WAIT_S, Fleet, is_listening, ne
 from sapiens_client import SapiensClient
 
 _IN_FLIGHT = 2 * 2 * NUM_SLOTS  # as many wait at the two servers as are computed
-_SAPIENS = (sys.executable, "-c", "from sapiens_client.cli import main; main()")
+_SAPIENS = (sys.executable, "-c", "from sapiens_client.cli.main import main; main()")
 _OPTIONS = ("-o", "results", "--format", "npy", "--resume", "--concurrency", str(_IN_FLIGHT))
 _COMMAND = (*_SAPIENS, "depth", "photos", *_OPTIONS)
 _WARM_UP_S = 0.5

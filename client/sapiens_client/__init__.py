@@ -1,9 +1,10 @@
 """Python SDK of Sapiens on Triton."""
 
-from sapiens_client.analysis import Analysis
 from sapiens_client.async_client import AsyncSapiensClient
-from sapiens_client.bulk_items import Item
+from sapiens_client.bulk.items import Item
 from sapiens_client.client import SapiensClient
+from sapiens_client.connection.identity import TLS
+from sapiens_client.connection.options import ClientOptions
 from sapiens_client.errors import (
     AuthenticationError,
     ClientClosedError,
@@ -18,14 +19,13 @@ from sapiens_client.errors import (
     ServerUnavailableError,
     TLSError,
 )
-from sapiens_client.inventory import ModelCard, StepLoad
-from sapiens_client.options import ClientOptions
-from sapiens_client.questions import AnalysisTask
-from sapiens_client.results import Result, Timing
-from sapiens_client.results_dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
-from sapiens_client.results_people import DetectionResult, Keypoint, Person, PoseResult
-from sapiens_client.security import TLS
-from sapiens_core.model_info import ModelInfo
+from sapiens_client.results.base import Result, Timing
+from sapiens_client.results.dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
+from sapiens_client.results.people import DetectionResult, Keypoint, Person, PoseResult
+from sapiens_client.tasks.analyze import Analysis
+from sapiens_client.tasks.models import ModelCard, StepLoad
+from sapiens_client.tasks.questions import AnalysisTask
+from sapiens_core.contract.model_info import ModelInfo
 
 __all__ = [
     "TLS",

@@ -7,13 +7,16 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, M
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, Unpack, overload
 
-from sapiens_client.analysis import ANSWERED_TOGETHER, Analysis, analyze, checked_tasks
-from sapiens_client.bulk_tasks import MapOptions, task_items_async
+from sapiens_client.bulk.tasks import MapOptions, task_items_async
 from sapiens_client.client import SapiensClient
-from sapiens_client.deadline import Deadline
-from sapiens_client.inventory import ModelCard, model_cards
-from sapiens_client.options import DEFAULTS, ClientOptions
-from sapiens_client.questions import (
+from sapiens_client.connection.options import DEFAULTS, ClientOptions
+from sapiens_client.connection.settings import checked_settings, chosen_url
+from sapiens_client.results.dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
+from sapiens_client.servers.deadline import Deadline
+from sapiens_client.servers.session import Call, Session
+from sapiens_client.tasks.analyze import ANSWERED_TOGETHER, Analysis, analyze, checked_tasks
+from sapiens_client.tasks.models import ModelCard, model_cards
+from sapiens_client.tasks.questions import (
     AnalysisTask,
     TaskName,
     dense_result,
@@ -21,19 +24,16 @@ from sapiens_client.questions import (
     people_result,
     pose_result,
 )
-from sapiens_client.results_dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
-from sapiens_client.session import Call, Session
-from sapiens_client.settings import checked_settings, chosen_url
-from sapiens_core.tasks import Task
+from sapiens_core.recipes.tasks import Task
 
 if TYPE_CHECKING:
-    from sapiens_client.bulk_items import Item
-    from sapiens_client.flows import Flow
-    from sapiens_client.images import ImageLike
-    from sapiens_client.questions import Boxes
-    from sapiens_client.results import Result
-    from sapiens_client.results_people import DetectionResult, PoseResult
-    from sapiens_client.security import TLS, Token
+    from sapiens_client.bulk.items import Item
+    from sapiens_client.connection.identity import TLS, Token
+    from sapiens_client.results.base import Result
+    from sapiens_client.results.people import DetectionResult, PoseResult
+    from sapiens_client.steps import Flow
+    from sapiens_client.tasks.images import ImageLike
+    from sapiens_client.tasks.questions import Boxes
 
 R = TypeVar("R")
 C = TypeVar("C", bound=type)
@@ -76,7 +76,7 @@ class AsyncSapiensClient:
         headers: Mapping[str, str] | None = None,
         options: ClientOptions = DEFAULTS,
     ) -> None:
-        from sapiens_client.transport_async import AsyncTransport  # here, because it loads gRPC
+        from sapiens_client.wire.event_loop import AsyncTransport  # here, because it loads gRPC
 
         Deadline.after(timeout_s)  # refuses a bad timeout now, not at the first call
         settings = checked_settings(url, tls, token, headers, options)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sapiens_client.options import ClientOptions
-from sapiens_client.session import Reply, Session
-from sapiens_client.settings import checked_settings
-from sapiens_client.transport import Transport
+from sapiens_client.connection.options import ClientOptions
+from sapiens_client.connection.settings import checked_settings
+from sapiens_client.servers.session import Reply, Session
+from sapiens_client.wire.threads import Transport
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sapiens_client.deadline import Deadline
+    from sapiens_client.servers.deadline import Deadline
 
 
 class TensorClient:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sapiens_core.geometry import person_bboxes
-from sapiens_core.postprocess.detect import detected_persons
-from sapiens_core.postprocess.pose import image_keypoints
-from sapiens_core.preprocess import detector_pixels, person_inputs
-from sapiens_core.tasks import TASKS, Task
+from sapiens_core.finish.detect import detected_persons
+from sapiens_core.finish.pose import image_keypoints
+from sapiens_core.prepare.geometry import person_bboxes
+from sapiens_core.prepare.pixels import detector_pixels, person_inputs
+from sapiens_core.recipes.tasks import TASKS, Task
 
 if TYPE_CHECKING:
-    from sapiens_core.step_settings import PeopleSettings, StepSettings
+    from sapiens_core.contract.settings import PeopleSettings, StepSettings
 
 Engine = Callable[[NDArray[np.uint8]], Sequence[NDArray[Any]]]  # (B, H, W, 3) uint8 RGB to its outputs
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sapiens_core.families import FAMILIES
+from sapiens_core.contract.model_info import ModelInfo
 from sapiens_core.labels import keypoint_set
-from sapiens_core.model_info import ModelInfo
-from sapiens_core.tasks import (
+from sapiens_core.recipes.families import FAMILIES
+from sapiens_core.recipes.tasks import (
     ENGINE_FILES,
     NANODET_LICENCE,
     NORMALIZATIONS,
@@ -19,21 +19,21 @@ from sapiens_core.tasks import (
     Runtime,
     Task,
 )
-from sapiens_core.tolerances import limits
-from sapiens_export.build import build_engine, check_buildable, default_precision
-from sapiens_export.checkpoints import file_sha256
+from sapiens_core.recipes.tolerances import limits
 from sapiens_export.disk import check_room, needed_bytes, told_if_full
-from sapiens_export.engines import default_device, device_name, engine_from_file, engine_from_network
-from sapiens_export.manifest import InstalledEngine
+from sapiens_export.engines.build import build_engine, check_buildable, default_precision
+from sapiens_export.engines.engine import default_device, device_name, engine_from_file, engine_from_network
+from sapiens_export.engines.reduced import ServedNetwork
 from sapiens_export.networks.config import NANODET
 from sapiens_export.networks.nanodet import NanoDet
 from sapiens_export.networks.padding import padded_heads
 from sapiens_export.networks.sapiens import SapiensNetwork
-from sapiens_export.parity import REFERENCE_FILE, parity, reference
-from sapiens_export.repository import check_models, write_models
-from sapiens_export.served import ServedNetwork
-from sapiens_export.serving import Serving
-from sapiens_export.staging import staging_folder
+from sapiens_export.parity.measures import REFERENCE_FILE, parity, reference
+from sapiens_export.repository.manifest import InstalledEngine
+from sapiens_export.repository.serving import Serving
+from sapiens_export.repository.staging import staging_folder
+from sapiens_export.repository.write import check_models, write_models
+from sapiens_export.weights.checkpoints import file_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from sapiens_export.networks.config import EngineConfig
-    from sapiens_export.parity import ParityReport, Reference
-    from sapiens_export.sources import Source
+    from sapiens_export.parity.measures import ParityReport, Reference
+    from sapiens_export.weights.sources import Source
 
 UNTRAINED_LICENCE = "none: random weights"
 UNKNOWN_LICENCE = "unknown"

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from sapiens_core.tasks import ENGINE_FILES, MIN_ONNXRUNTIME
+from sapiens_core.recipes.tasks import ENGINE_FILES, MIN_ONNXRUNTIME
 from sapiens_server.errors import EngineError
 from sapiens_server.installation import CONTAINER, Installation
 

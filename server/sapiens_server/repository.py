@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from sapiens_core.model_folders import CONFIG_FILE, ModelFolders, model_folders
+from sapiens_core.contract.folders import CONFIG_FILE, ModelFolders, model_folders
 from sapiens_server.errors import RepositoryError
 
 ModelControl = Literal["none", "explicit", "poll"]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from sapiens_core.model_folders import ModelFolders
+from sapiens_core.contract.folders import ModelFolders
 from sapiens_server.addresses import Addresses, free_addresses, is_loopback
 from sapiens_server.engines import check_engines
 from sapiens_server.errors import AddressError, RepositoryError, ServerDiedError, ServerStartError

@@ -25,7 +25,7 @@ from sapiens_client import (
     SegmentationResult,
     Timing,
 )
-from sapiens_client.images import ImageLike, encoded_image
+from sapiens_client.tasks.images import ImageLike, encoded_image
 from sapiens_core.labels import KeypointSet, keypoint_set
 from sapiens_server import serve
 
@@ -165,7 +165,7 @@ def client(url: str) -> Iterator[SapiensClient]:
 def pose_url(golden_networks, tmp_path_factory) -> Iterator[str]:
     """The address of a real server with a small untrained pose network that takes 4 persons at a time."""
     from sapiens_export.exporter import export_engine
-    from sapiens_export.sources import source_from_seed
+    from sapiens_export.weights.sources import source_from_seed
 
     repository = tmp_path_factory.mktemp("pose") / "models"
     export_engine(source_from_seed(golden_networks["pose17"], 0), repository)

@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 from tritonclient.grpc import service_pb2 as pb
 
-from sapiens_client.shared_regions import FOLDER
+from sapiens_client.shared.regions import FOLDER
 from sapiens_server import RunningServer
 
 

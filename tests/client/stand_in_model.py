@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 
-from sapiens_core.image_codec import decode_bgr
-from sapiens_core.triton_backend import respond
+from sapiens_core.images.codec import decode_bgr
+from sapiens_core.triton.respond import respond
 
 
 class TritonPythonModel:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from sapiens_client import ImageReadError, InvalidInputError
-from sapiens_client.bulk import mapped
+from sapiens_client.bulk.run import mapped
 
 WAIT_S = 10  # for what comes at once: a test that waits this long fails
 
@@ -267,7 +267,7 @@ def test_the_pixels_are_let_go_with_the_answer(fails):
 
 PROGRAM = """
 import sys, threading
-from sapiens_client.bulk import mapped
+from sapiens_client.bulk.run import mapped
 started = threading.Event()
 def ask(image):
     started.set()

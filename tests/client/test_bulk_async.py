@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sapiens_client import ImageReadError, InvalidInputError
-from sapiens_client.bulk import mapped_async
+from sapiens_client.bulk.run import mapped_async
 
 
 class Gate:

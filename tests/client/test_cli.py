@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from sapiens_client.cli import app
+from sapiens_client.cli.main import app
 
-SAPIENS = [sys.executable, "-c", "from sapiens_client.cli import main; main()"]
+SAPIENS = [sys.executable, "-c", "from sapiens_client.cli.main import main; main()"]
 
 Sapiens = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -205,7 +205,7 @@ def test_a_name_that_is_too_long_for_results_is_reported_and_the_others_are_done
 
 @pytest.mark.parametrize("close", ["1>&-", "| true", ">/dev/full", "2>/dev/full 1>&-"])
 def test_nobody_has_to_read_the_names_of_the_results(url, photos, tmp_path, close):
-    command = f'"$0" -c "from sapiens_client.cli import main; main()" depth photos --url {url} {close}'
+    command = f'"$0" -c "from sapiens_client.cli.main import main; main()" depth photos --url {url} {close}'
     done = subprocess.run(
         ["bash", "-c", command, sys.executable], cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False
     )

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from sapiens_client import InvalidInputError
-from sapiens_client.cli_files import ImageFile, ImageFiles, listed
-from sapiens_client.saving import Format
+from sapiens_client.cli.files import ImageFile, ImageFiles, listed
+from sapiens_client.results.saving import Format
 
 
 @pytest.fixture

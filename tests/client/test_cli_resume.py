@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-SAPIENS = [sys.executable, "-c", "from sapiens_client.cli import main; main()", "depth", "photos"]
+SAPIENS = [sys.executable, "-c", "from sapiens_client.cli.main import main; main()", "depth", "photos"]
 FORMATS = ["--format", "npy", "--format", "png16"]
 SUFFIXES = ("_depth.npy", "_depth.16.png", "_depth.16.json")
 FAST = [f"{number}.png" for number in range(6)]

@@ -25,7 +25,7 @@ from sapiens_client import (
     SapiensClient,
     ServerUnavailableError,
 )
-from sapiens_client.server_url import checked_targets
+from sapiens_client.connection.address import checked_targets
 
 
 def expected_depth(image: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 from pycocotools import coco, cocoeval, mask
 
 from sapiens_client import InvalidInputError
-from sapiens_client.coco import class_rles, compressed_counts
+from sapiens_client.results.coco import class_rles, compressed_counts
 from sapiens_core.labels import keypoint_set
 
 

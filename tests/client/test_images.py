@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from sapiens_client import ImageNotFoundError, ImageReadError, InvalidInputError
-from sapiens_client.images import encoded_image
-from sapiens_core.image_codec import decode_bgr
-from sapiens_core.limits import LIMITS
+from sapiens_client.tasks.images import encoded_image
+from sapiens_core.contract.limits import LIMITS
+from sapiens_core.images.codec import decode_bgr
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's remarks about damaged EXIF
 

@@ -20,8 +20,8 @@ from sapiens_client import (
     SegmentationResult,
     ServerUnavailableError,
 )
-from sapiens_client.bulk_tasks import task_items_async
-from sapiens_client.questions import AnalysisTask
+from sapiens_client.bulk.tasks import task_items_async
+from sapiens_client.tasks.questions import AnalysisTask
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from sapiens_client import ClientOptions, InvalidInputError
-from sapiens_client.replicas import Replicas
-from sapiens_client.server_url import checked_targets
+from sapiens_client.connection.address import checked_targets
+from sapiens_client.servers.replicas import Replicas
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from sapiens_client import InvalidInputError
-from sapiens_core.visualize import depth_picture
+from sapiens_core.pictures import depth_picture
 
 
 def test_the_result_knows_the_size_of_its_image(result):
@@ -169,7 +169,7 @@ def test_an_interruption_leaves_what_was_there(result, tmp_path):
 import resource, signal, sys
 import numpy as np
 from pathlib import Path
-from sapiens_client.saving import _new_file
+from sapiens_client.results.saving import _new_file
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # as a full disk
 with _new_file(Path(sys.argv[1])) as file:

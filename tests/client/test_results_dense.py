@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from sapiens_client import InvalidInputError
+from sapiens_core.finish.depth import normals_from_depth
 from sapiens_core.labels import class_set
-from sapiens_core.postprocess.depth import normals_from_depth
-from sapiens_core.visualize import class_picture, normal_picture
+from sapiens_core.pictures import class_picture, normal_picture
 
 
 def same(picture: Image.Image, expected: np.ndarray) -> None:

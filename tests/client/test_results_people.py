@@ -8,7 +8,7 @@ from PIL import Image
 
 from sapiens_client import InvalidInputError, Keypoint, PoseResult
 from sapiens_core.labels import KeypointSet, keypoint_set
-from sapiens_core.visualize import boxes_picture, pose_picture
+from sapiens_core.pictures import boxes_picture, pose_picture
 
 
 def unlabelled(num_keypoints: int) -> KeypointSet:

@@ -19,9 +19,9 @@ from sapiens_client import (
     SapiensClient,
     TLSError,
 )
-from sapiens_client.cli import app
+from sapiens_client.cli.main import app
 from sapiens_client.testing import FakeServer
-from sapiens_client.transport_channel import channel_options
+from sapiens_client.wire.channels import channel_options
 from sapiens_server import ServerOptions, serve
 
 SECRET = "s3cret-token"

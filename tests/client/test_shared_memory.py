@@ -17,8 +17,8 @@ from sapiens_client import (
     ClientOptions,
     SapiensClient,
 )
-from sapiens_client import shared_memory as sharing
-from sapiens_client.shared_regions import FOLDER, PREFIX, Region, is_orphan, remove_orphans
+from sapiens_client.shared import memory as sharing
+from sapiens_client.shared.regions import FOLDER, PREFIX, Region, is_orphan, remove_orphans
 from sapiens_server import RunningServer, serve
 
 PLAIN = ClientOptions(shared_memory=False)
@@ -119,7 +119,7 @@ def test_the_async_client_shares_and_leaves_nothing(server, image):
 
 
 def test_without_memory_arrays_travel(server, image, monkeypatch, tmp_path):
-    monkeypatch.setattr("sapiens_client.shared_regions.FOLDER", tmp_path / "absent")
+    monkeypatch.setattr("sapiens_client.shared.regions.FOLDER", tmp_path / "absent")
     with SapiensClient(server.grpc_url) as client:
         result = client.normal(image)
     np.testing.assert_array_equal(result.normals, stand_in_normals(image))

@@ -27,13 +27,13 @@ from sapiens_client import (
     ServerOverloadedError,
     ServerUnavailableError,
 )
-from sapiens_client import shared_memory as sharing
-from sapiens_client.flows import Flow, Sleep
-from sapiens_client.replicas import Replica
-from sapiens_client.settings import checked_settings
-from sapiens_client.shared_regions import Region, is_orphan
+from sapiens_client.connection.settings import checked_settings
+from sapiens_client.servers.replicas import Replica
+from sapiens_client.shared import memory as sharing
+from sapiens_client.shared.regions import Region, is_orphan
+from sapiens_client.steps import Flow, Sleep
 from sapiens_client.testing import FakeServer
-from sapiens_client.transport_async import AsyncTransport
+from sapiens_client.wire.event_loop import AsyncTransport
 from sapiens_server import RunningServer, ServerOptions, serve
 
 ASK = """
@@ -53,7 +53,7 @@ image = np.zeros((600, 600, 3), np.uint8)
 print("shared" if client.normal(image).timing.shared_bytes else "sent", flush=True)
 memory = client._session._shared_memory
 if os.fork() == 0:
-    from sapiens_client.replicas import Replica
+    from sapiens_client.servers.replicas import Replica
     flow = memory.lease(Replica("localhost:1"), 2**21, 1.0)
     try:
         next(flow)
@@ -223,7 +223,7 @@ def test_copies_of_a_process_share_nothing_with_it(server, image):
 
 
 def test_where_memory_is_scarce_it_is_left_to_the_server(server, client, image, monkeypatch):
-    monkeypatch.setattr("sapiens_client.shared_regions._MAX_SHARE", 1e-9)
+    monkeypatch.setattr("sapiens_client.shared.regions._MAX_SHARE", 1e-9)
     assert client.normal(image).timing.shared_bytes == 0
 
 

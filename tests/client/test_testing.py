@@ -27,8 +27,8 @@ from sapiens_client import (
     ServerUnavailableError,
 )
 from sapiens_client.testing import FakeServer, Fault
-from sapiens_core.families import FAMILIES
 from sapiens_core.labels import class_set, keypoint_set
+from sapiens_core.recipes.families import FAMILIES
 
 INFER = "ModelInfer"
 

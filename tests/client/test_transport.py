@@ -19,13 +19,13 @@ from sapiens_client import (
     RequestTimeoutError,
     ServerUnavailableError,
 )
-from sapiens_client.deadline import Deadline
-from sapiens_client.images import encoded_image
-from sapiens_client.options import ClientOptions
-from sapiens_client.served_model import ServedModel
-from sapiens_client.session import Session
-from sapiens_client.settings import checked_settings
-from sapiens_client.transport import Transport
+from sapiens_client.connection.options import ClientOptions
+from sapiens_client.connection.settings import checked_settings
+from sapiens_client.servers.deadline import Deadline
+from sapiens_client.servers.session import Session
+from sapiens_client.tasks.images import encoded_image
+from sapiens_client.tasks.served_model import ServedModel
+from sapiens_client.wire.threads import Transport
 
 
 class Asker:

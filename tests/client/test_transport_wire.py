@@ -6,7 +6,7 @@ from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse
 from wire import CountingProxy
 
 from sapiens_client import ClientOptions, SapiensClient
-from sapiens_client.transport_wire import decoded_reply, encoded_request
+from sapiens_client.wire.messages import decoded_reply, encoded_request
 
 
 def reply(arrays: dict[str, np.ndarray], datatype: str = "FP32") -> ModelInferResponse:

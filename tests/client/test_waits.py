@@ -25,8 +25,8 @@ from sapiens_client import (
     ServerOverloadedError,
     ServerUnavailableError,
 )
-from sapiens_client.cli import app
-from sapiens_client.pace import LEAST_S, Pace, pause_s, watch_s
+from sapiens_client.cli.main import app
+from sapiens_client.servers.pace import LEAST_S, Pace, pause_s, watch_s
 from sapiens_client.testing import FakeServer, Fault
 
 

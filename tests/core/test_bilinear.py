@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from sapiens_core.postprocess.bilinear import strips
+from sapiens_core.finish.bilinear import strips
 
 
 @pytest.mark.parametrize(

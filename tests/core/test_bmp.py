@@ -18,8 +18,8 @@ from bmp_files import (
 )
 from numpy.typing import NDArray
 
-from sapiens_core.bmp import encode_bmp
-from sapiens_core.image_codec import decode_bgr
+from sapiens_core.images.bmp import encode_bmp
+from sapiens_core.images.codec import decode_bgr
 
 H, W = 13, 11
 every_header = pytest.mark.parametrize("header", [CORE, INFO, V2, V3, OS2, V4, V5])

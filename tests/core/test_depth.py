@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from sapiens_core.postprocess.depth import image_depth
-from sapiens_core.visualize import BACKGROUND_GREY, depth_picture
+from sapiens_core.finish.depth import image_depth
+from sapiens_core.pictures import BACKGROUND_GREY, depth_picture
 
 
 @pytest.mark.parametrize("case", range(3))

@@ -3,11 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sapiens_core.geometry import fitted_hw
-from sapiens_core.postprocess.detect import detected_persons, suppressed
-from sapiens_core.preprocess import detector_pixels
-from sapiens_core.step_settings import PeopleSettings, StepSettings
-from sapiens_core.tasks import MAX_PERSON_OVERLAP
+from sapiens_core.contract.settings import PeopleSettings, StepSettings
+from sapiens_core.finish.detect import detected_persons, suppressed
+from sapiens_core.prepare.geometry import fitted_hw
+from sapiens_core.prepare.pixels import detector_pixels
+from sapiens_core.recipes.tasks import MAX_PERSON_OVERLAP
 
 CASES = ["n0", "n1", "n2", "n3"]
 UNSCALED = StepSettings((512, 512), 4)

@@ -2,8 +2,8 @@ from itertools import chain
 
 import pytest
 
-from sapiens_core.ensembles import step_maps
-from sapiens_core.tasks import HUMAN_TASKS, IMAGE_HW, TASKS
+from sapiens_core.contract.ensembles import step_maps
+from sapiens_core.recipes.tasks import HUMAN_TASKS, IMAGE_HW, TASKS
 
 HUMAN_SPECS = [TASKS[task] for task in HUMAN_TASKS]
 ENSEMBLES = {

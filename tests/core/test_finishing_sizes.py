@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from sapiens_core.limits import LIMITS
-from sapiens_core.postprocess.depth import image_depth
-from sapiens_core.postprocess.detect import detected_persons
-from sapiens_core.postprocess.normal import unit_normals
-from sapiens_core.postprocess.seg import class_map
-from sapiens_core.step_settings import StepSettings
+from sapiens_core.contract.limits import LIMITS
+from sapiens_core.contract.settings import StepSettings
+from sapiens_core.finish.depth import image_depth
+from sapiens_core.finish.detect import detected_persons
+from sapiens_core.finish.normal import unit_normals
+from sapiens_core.finish.seg import class_map
 
 SETTINGS = StepSettings(network_hw=(64, 48), max_batch_size=1, fit="letterbox")
 FINISHING = {

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from sapiens_core.geometry import image_points, person_bboxes, person_crops, udp_matrices
-from sapiens_core.preprocess import person_pixels
+from sapiens_core.prepare.geometry import image_points, person_bboxes, person_crops, udp_matrices
+from sapiens_core.prepare.pixels import person_pixels
 
 NETWORK_HW = (64, 48)
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sapiens_core.image_codec import decode_bgr
-from sapiens_core.limits import LIMITS
+from sapiens_core.contract.limits import LIMITS
+from sapiens_core.images.codec import decode_bgr
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 

@@ -1,6 +1,6 @@
 import pytest
 
-from sapiens_core.model_folders import ModelFolders, model_folders
+from sapiens_core.contract.folders import ModelFolders, model_folders
 
 
 def test_models_what_looks_like_one_and_the_rest_are_told_apart(tmp_path):

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from sapiens_core.model_info import ModelInfo
+from sapiens_core.contract.model_info import ModelInfo
 
 INFO = ModelInfo(
     task="pose",

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from sapiens_core.postprocess.normal import unit_normals
+from sapiens_core.finish.normal import unit_normals
 
 TOLERANCE = 1e-5  # float32 sums of the same numbers in another order
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from sapiens_core.postprocess.depth import nearness, normals_from_depth
-from sapiens_core.visualize import depth_normal_picture, normal_picture
+from sapiens_core.finish.depth import nearness, normals_from_depth
+from sapiens_core.pictures import depth_normal_picture, normal_picture
 
 CENTER, RADIUS = 50, 40
 LEFT, RIGHT, MIDDLE = slice(20, 40), slice(61, 81), slice(35, 66)

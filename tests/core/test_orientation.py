@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from sapiens_core.image_codec import decode_bgr
-from sapiens_core.orientation import png_orientation
-from sapiens_core.pil_pixels import rgb_pixels
+from sapiens_core.images.codec import decode_bgr
+from sapiens_core.images.orientation import png_orientation
+from sapiens_core.images.pil_pixels import rgb_pixels
 
 TURNED = 6  # the camera was turned by 90 degrees
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's remarks about damaged EXIF

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from sapiens_core.contract.settings import PeopleSettings, StepSettings
 from sapiens_core.people import people_pose, person_keypoints
-from sapiens_core.step_settings import PeopleSettings, StepSettings
 
 NUM_KEYPOINTS = 5
 SETTINGS = PeopleSettings(StepSettings((64, 64), 4), StepSettings((64, 48), 4), NUM_KEYPOINTS)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sapiens_core.labels import class_set
-from sapiens_core.visualize import class_picture, normal_picture
+from sapiens_core.pictures import class_picture, normal_picture
 
 PALETTE = [(0, 0, 0), (255, 0, 10), (255, 255, 255)]
 

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from sapiens_core.geometry import image_points, person_bboxes, person_crops
-from sapiens_core.postprocess.pose import (
+from sapiens_core.finish.pose import (
     blurred_maxima,
     decoded_keypoints,
     heatmap_patches,
@@ -10,6 +9,7 @@ from sapiens_core.postprocess.pose import (
     image_keypoints,
     udp_decode,
 )
+from sapiens_core.prepare.geometry import image_points, person_bboxes, person_crops
 
 CASES = [
     "udp_clean_k17_full",

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sapiens_core.labels import keypoint_set
-from sapiens_core.visualize import BOX_COLOR, boxes_picture, pose_picture
+from sapiens_core.pictures import BOX_COLOR, boxes_picture, pose_picture
 
 COCO = keypoint_set("coco")
 

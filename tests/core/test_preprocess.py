@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sapiens_core.preprocess import dense_pixels
+from sapiens_core.prepare.pixels import dense_pixels
 
 
 @pytest.mark.parametrize("case", range(4))

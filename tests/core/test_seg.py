@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from sapiens_core.postprocess.seg import class_map
+from sapiens_core.finish.seg import class_map
 
 NEAR_TIE = 1e-4  # of the two best logits: float32 sums of the same numbers in another order differ by less
 

@@ -1,6 +1,6 @@
 import pytest
 
-from sapiens_core.tasks import ENGINE_FILES, TASKS, Task
+from sapiens_core.recipes.tasks import ENGINE_FILES, TASKS, Task
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -21,8 +21,8 @@ from tiff_files import (
     tiff,
 )
 
-from sapiens_core.image_codec import decode_bgr
-from sapiens_core.pil_pixels import rgb_pixels
+from sapiens_core.images.codec import decode_bgr
+from sapiens_core.images.pil_pixels import rgb_pixels
 
 LAYOUTS = {
     f"{'little' if order == '<' else 'big'}-endian{', big' * is_big}{', planar' * is_planar}"

@@ -25,7 +25,7 @@ from tiff_files import (
     tiff,
 )
 
-from sapiens_core.image_codec import decode_bgr
+from sapiens_core.images.codec import decode_bgr
 
 FILL_ORDER, T4_OPTIONS, JPEG_TABLES = 266, 292, 347
 REVERSED = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1], axis=1)[:, 0]
@@ -41,7 +41,7 @@ PEAK = """
 import sys
 from pathlib import Path
 import numpy as np
-from sapiens_core.image_codec import decode_bgr
+from sapiens_core.images.codec import decode_bgr
 
 def peak():
     status = Path("/proc/self/status").read_text()

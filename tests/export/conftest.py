@@ -15,16 +15,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
-from sapiens_core.tasks import NORMALIZATIONS, Precision, Task
-from sapiens_export.checkpoints import network_from_weights, random_network
+from sapiens_core.recipes.tasks import NORMALIZATIONS, Precision, Task
+from sapiens_export.engines.reduced import ServedNetwork
 from sapiens_export.exporter import EngineOptions, model_info
-from sapiens_export.manifest import InstalledEngine
 from sapiens_export.networks.config import NANODET, NetworkConfig
 from sapiens_export.networks.sapiens import SapiensNetwork
-from sapiens_export.parity import parity_pixels
-from sapiens_export.repository import Written, write_models
-from sapiens_export.served import ServedNetwork
-from sapiens_export.serving import Serving
+from sapiens_export.parity.measures import parity_pixels
+from sapiens_export.repository.manifest import InstalledEngine
+from sapiens_export.repository.serving import Serving
+from sapiens_export.repository.write import Written, write_models
+from sapiens_export.weights.checkpoints import network_from_weights, random_network
 
 GOLDEN_OF_TASK = {
     Task.DEPTH: "depth",

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from sapiens_core.tasks import Task
+from sapiens_core.recipes.tasks import Task
 from sapiens_export.exporter import EngineOptions, model_info
-from sapiens_export.manifest import InstalledEngine
 from sapiens_export.networks.config import released_network
-from sapiens_export.repository import write_models
-from sapiens_export.serving import Serving
+from sapiens_export.repository.manifest import InstalledEngine
+from sapiens_export.repository.serving import Serving
+from sapiens_export.repository.write import write_models
 
 
 def write_depth(repository: Path, max_batch_size: int = 4) -> None:

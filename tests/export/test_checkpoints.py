@@ -9,8 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sapiens_core.tasks import Task
-from sapiens_export.checkpoints import (
+from sapiens_core.recipes.tasks import Task
+from sapiens_export.networks.config import NetworkConfig
+from sapiens_export.networks.sapiens import SapiensNetwork
+from sapiens_export.weights.checkpoints import (
     file_sha256,
     is_torchscript,
     load_state_dict,
@@ -19,9 +21,7 @@ from sapiens_export.checkpoints import (
     random_network,
     recognised_network,
 )
-from sapiens_export.networks.config import NetworkConfig
-from sapiens_export.networks.sapiens import SapiensNetwork
-from sapiens_export.sources import source_from_checkpoint
+from sapiens_export.weights.sources import source_from_checkpoint
 
 OFFICIAL_LAYOUTS = ["ckpt_seg28_wrapped.pth", "ckpt_pose308_mmengine_meta.pth", "ckpt_pretrain_clean.pth"]
 

@@ -4,11 +4,11 @@ from torch import nn
 from torch._C._profiler import _EventType
 from torch.profiler import ProfilerActivity, profile
 
-from sapiens_core.tasks import NORMALIZATIONS, TASKS, Task
-from sapiens_export.cost import activation_bytes, network_cost
+from sapiens_core.recipes.tasks import NORMALIZATIONS, TASKS, Task
+from sapiens_export.engines.reduced import ServedNetwork
 from sapiens_export.networks.config import NetworkConfig, released_network
+from sapiens_export.networks.cost import activation_bytes, network_cost
 from sapiens_export.networks.sapiens import SapiensNetwork
-from sapiens_export.served import ServedNetwork
 
 # Counted on the reference classes: parameters of the encoder, with a class token and without a head for the
 # features, of the heads in millions, and multiply-accumulates of one image in units of 1e12.

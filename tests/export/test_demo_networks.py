@@ -9,14 +9,14 @@ from demo_parity import ENGINES
 from typer import Typer
 from typer.testing import CliRunner
 
-from sapiens_core.tasks import Task
-from sapiens_export.checkpoints import file_sha256
-from sapiens_export.cli import export_command
-from sapiens_export.cli_zoo import zoo_command
+from sapiens_core.recipes.tasks import Task
+from sapiens_export.commands.export import export_command
+from sapiens_export.commands.zoo import zoo_command
 from sapiens_export.exporter import EngineOptions, export_engine
-from sapiens_export.licences import DEMO_LICENCE
 from sapiens_export.networks.config import DEMO_NETWORKS, demo_network, released_network
-from sapiens_export.sources import source_from_checkpoint
+from sapiens_export.weights.checkpoints import file_sha256
+from sapiens_export.weights.licences import DEMO_LICENCE
+from sapiens_export.weights.sources import source_from_checkpoint
 from training.network import demo_config
 
 NETWORKS = [task for task in Task if task is not Task.DETECT]

@@ -19,19 +19,19 @@ from transformers import (
 )
 from tritonclient.grpc import model_config_pb2
 
-from sapiens_core.image_codec import decode_bgr
-from sapiens_core.model_info import ModelInfo
-from sapiens_core.preprocess import detector_pixels
-from sapiens_core.step_settings import StepSettings
-from sapiens_core.tasks import ENGINE_FILES
-from sapiens_export.checkpoints import file_sha256
-from sapiens_export.engines import engine_from_torchscript
+from sapiens_core.contract.model_info import ModelInfo
+from sapiens_core.contract.settings import StepSettings
+from sapiens_core.images.codec import decode_bgr
+from sapiens_core.prepare.pixels import detector_pixels
+from sapiens_core.recipes.tasks import ENGINE_FILES
+from sapiens_export.engines.engine import engine_from_torchscript
 from sapiens_export.exporter import EngineOptions, export_detector, export_engine
-from sapiens_export.hub import Hub
 from sapiens_export.networks.detectors import load_detector
-from sapiens_export.parity import in_order_of
-from sapiens_export.serving import Serving
-from sapiens_export.sources import source_from_seed
+from sapiens_export.parity.measures import in_order_of
+from sapiens_export.repository.serving import Serving
+from sapiens_export.weights.checkpoints import file_sha256
+from sapiens_export.weights.hub import Hub
+from sapiens_export.weights.sources import source_from_seed
 
 INPUT_HW = (96, 64)
 CLASSES = {0: "cat", 1: "person"}

@@ -9,21 +9,21 @@ from collections import namedtuple
 
 import pytest
 
-from sapiens_core.tasks import Task
-from sapiens_export import hub as hub_module
+from sapiens_core.recipes.tasks import Task
+from sapiens_export.commands.plan import IN_THE_WAY, export_plan
 from sapiens_export.disk import DiskFullError, needed_bytes
 from sapiens_export.exporter import EngineOptions, export_engine, model_info
 from sapiens_export.networks.config import released_network
-from sapiens_export.plan import IN_THE_WAY, export_plan
-from sapiens_export.serving import Serving
-from sapiens_export.sources import source_from_seed
-from sapiens_export.zoo import HubFile
+from sapiens_export.repository.serving import Serving
+from sapiens_export.weights import hub as hub_module
+from sapiens_export.weights.sources import source_from_seed
+from sapiens_export.weights.zoo import HubFile
 
 Usage = namedtuple("Usage", "total used free")
 # A file that grows beyond the limit fails like one on a full disk, of which there is none at hand.
 LIMITED = """
 import resource, sys, typer
-from sapiens_export.cli import export_command
+from sapiens_export.commands.export import export_command
 limit = int(sys.argv.pop(1))
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 typer.run(export_command)

@@ -7,14 +7,14 @@ import torch
 from typer import Typer
 from typer.testing import CliRunner
 
-from sapiens_core.tasks import NORMALIZATIONS, Task
-from sapiens_export import pipeline
-from sapiens_export.checkpoints import file_sha256
-from sapiens_export.cli import export_command
-from sapiens_export.engines import engine_from_torchscript
+from sapiens_core.recipes.tasks import NORMALIZATIONS, Task
+from sapiens_export.commands.export import export_command
+from sapiens_export.engines.engine import engine_from_torchscript
 from sapiens_export.exporter import EngineOptions, ParityError, export_engine
 from sapiens_export.networks.config import read_network
-from sapiens_export.sources import source_from_checkpoint, source_from_seed
+from sapiens_export.parity import pipeline
+from sapiens_export.weights.checkpoints import file_sha256
+from sapiens_export.weights.sources import source_from_checkpoint, source_from_seed
 
 ENGINE = Path("depth_engine", "1", "model.pt")
 

@@ -18,13 +18,13 @@ from safetensors.torch import load_file
 from typer import Typer
 from typer.testing import CliRunner
 
-from sapiens_core.tasks import Task
-from sapiens_export.cli import export_command
+from sapiens_core.recipes.tasks import Task
+from sapiens_export.commands.export import export_command
 from sapiens_export.exporter import EngineOptions, export_engine
-from sapiens_export.hub import DownloadError, Hub, download_checkpoint
-from sapiens_export.official import checkpoint_from_zoo
-from sapiens_export.sources import source_from_checkpoint
-from sapiens_export.zoo import HubFile, zoo_entry
+from sapiens_export.weights.hub import DownloadError, Hub, download_checkpoint
+from sapiens_export.weights.official import checkpoint_from_zoo
+from sapiens_export.weights.sources import source_from_checkpoint
+from sapiens_export.weights.zoo import HubFile, zoo_entry
 
 FILE = HubFile("facebook/sapiens-depth-0.3b", "sapiens_0.3b_render_people_epoch_100.pth")
 NESTED = HubFile("somebody/weights", "host/pose/checkpoints/weights.pth", is_inferred=True)
@@ -206,8 +206,8 @@ def test_the_command_fetches_what_a_size_alone_asks_for(tmp_path):
 def test_the_variables_of_the_hub_s_library_count(hub_server, tmp_path):
     hub_server.files[f"{FILE.repository}/{FILE.path}"] = CONTENT
     program = """
-from sapiens_export.hub import DownloadError, download_checkpoint
-from sapiens_export.zoo import ZOO
+from sapiens_export.weights.hub import DownloadError, download_checkpoint
+from sapiens_export.weights.zoo import ZOO
 try:
     print(download_checkpoint(ZOO[0].file).path)
 except DownloadError as error:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sapiens_export.licences import accept, accepted_licences_file, is_accepted, require_licence
+from sapiens_export.weights.licences import accept, accepted_licences_file, is_accepted, require_licence
 
 LICENCE = "CC-BY-NC-4.0"
 SOURCE = "facebook/sapiens-depth-0.3b"

@@ -5,12 +5,12 @@ import pytest
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
-from sapiens_core.step_settings import warmup_sizes
-from sapiens_core.tasks import TASKS, Runtime, Task
-from sapiens_export.model_config import model_configs, people_config
+from sapiens_core.contract.settings import warmup_sizes
+from sapiens_core.recipes.tasks import TASKS, Runtime, Task
 from sapiens_export.networks.config import NANODET, released_network
-from sapiens_export.repository import write_released_configs
-from sapiens_export.serving import Serving
+from sapiens_export.repository.configs import model_configs, people_config
+from sapiens_export.repository.serving import Serving
+from sapiens_export.repository.write import write_released_configs
 
 COMMITTED = Path(__file__).parents[2] / "model_repository"
 MEGABYTE = 1e6

@@ -7,13 +7,13 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from sapiens_core.model_info import ModelInfo
-from sapiens_core.tasks import TASKS, Task
+from sapiens_core.contract.model_info import ModelInfo
+from sapiens_core.recipes.tasks import TASKS, Task
 from sapiens_export.exporter import EngineOptions, export_engine
-from sapiens_export.manifest import InstalledEngine
-from sapiens_export.repository import check_models, write_models
-from sapiens_export.serving import Serving
-from sapiens_export.sources import source_from_seed
+from sapiens_export.repository.manifest import InstalledEngine
+from sapiens_export.repository.serving import Serving
+from sapiens_export.repository.write import check_models, write_models
+from sapiens_export.weights.sources import source_from_seed
 
 
 def folders(repository):

@@ -10,19 +10,19 @@ import torch
 from safetensors import safe_open
 
 from sapiens_core.people import people
-from sapiens_core.preprocess import detector_pixels
-from sapiens_core.tasks import ENGINE_FILES, NORMALIZATIONS, Task
-from sapiens_core.tolerances import limits
-from sapiens_export.cost import network_cost
-from sapiens_export.engines import engine_from_file, engine_from_network
+from sapiens_core.prepare.pixels import detector_pixels
+from sapiens_core.recipes.tasks import ENGINE_FILES, NORMALIZATIONS, Task
+from sapiens_core.recipes.tolerances import limits
+from sapiens_export.engines.engine import engine_from_file, engine_from_network
+from sapiens_export.engines.reduced import DTYPES, ServedNetwork
 from sapiens_export.exporter import EngineOptions, export_engine
-from sapiens_export.model_config import step_settings
 from sapiens_export.networks.config import NANODET
+from sapiens_export.networks.cost import network_cost
 from sapiens_export.networks.nanodet import MIN_CANDIDATE_SCORE, NUM_DISTANCES, CandidateReduction
-from sapiens_export.parity import parity, reference
-from sapiens_export.served import DTYPES, ServedNetwork
-from sapiens_export.serving import Serving
-from sapiens_export.sources import built_in_detector
+from sapiens_export.parity.measures import parity, reference
+from sapiens_export.repository.configs import step_settings
+from sapiens_export.repository.serving import Serving
+from sapiens_export.weights.sources import built_in_detector
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "nanodet" / "portrait.npz"

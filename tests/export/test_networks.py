@@ -3,11 +3,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sapiens_core.tasks import NORMALIZATIONS, TASKS, Task
-from sapiens_export.checkpoints import network_from_weights
+from sapiens_core.recipes.tasks import NORMALIZATIONS, TASKS, Task
+from sapiens_export.engines.reduced import ServedNetwork
 from sapiens_export.networks.config import NetworkConfig, released_network
 from sapiens_export.networks.sapiens import SapiensNetwork, resized_positions
-from sapiens_export.served import ServedNetwork
+from sapiens_export.weights.checkpoints import network_from_weights
 
 REFERENCE_ENTRIES = {"pose": 301, "seg": 304, "normal": 304, "depth": 303}
 NETWORKS = ["depth", "normal", "seg", "pose17", "pose308", "pretrain"]

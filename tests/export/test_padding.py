@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from sapiens_core.tasks import Task
-from sapiens_export.checkpoints import random_network
+from sapiens_core.recipes.tasks import Task
 from sapiens_export.networks.config import NetworkConfig
 from sapiens_export.networks.padding import padded_heads
+from sapiens_export.weights.checkpoints import random_network
 
 ROUNDING = 2e-6  # of the output's range, float32
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from sapiens_core.tasks import Task
-from sapiens_core.tolerances import LIMITS, MEASURES, limits
-from sapiens_export.engines import engine_from_network
-from sapiens_export.parity import Measure, ParityReport, Reference, parity, parity_pixels, reference
+from sapiens_core.recipes.tasks import Task
+from sapiens_core.recipes.tolerances import LIMITS, MEASURES, limits
+from sapiens_export.engines.engine import engine_from_network
+from sapiens_export.parity.measures import Measure, ParityReport, Reference, parity, parity_pixels, reference
 
 NETWORKS = [task for task in Task if task is not Task.DETECT]
 ANYTHING = {}

@@ -4,9 +4,9 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from sapiens_export.cli import export_command
+from sapiens_export.commands.export import export_command
 from sapiens_export.exporter import export_engine
-from sapiens_export.sources import source_from_seed
+from sapiens_export.weights.sources import source_from_seed
 
 
 @pytest.fixture

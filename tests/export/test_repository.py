@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from sapiens_core.tasks import Task
+from sapiens_core.recipes.tasks import Task
 from sapiens_export import exporter
 from sapiens_export.exporter import UNKNOWN_LICENCE, EngineOptions, export_engine
 from sapiens_export.networks.config import released_network
-from sapiens_export.serving import Serving, serving_values
-from sapiens_export.sources import source_from_seed
-from sapiens_export.staging import staging_folder
+from sapiens_export.repository.serving import Serving, serving_values
+from sapiens_export.repository.staging import staging_folder
+from sapiens_export.weights.sources import source_from_seed
 
 OTHER_DEVICE = Path("/dev/shm")
 
@@ -100,7 +100,7 @@ def test_exports_at_the_same_time_do_not_mix(install_detector, tmp_path):
 def test_an_interrupted_export_leaves_nothing_behind(number, network_file, tmp_path):
     command = (
         "import typer\n"
-        "from sapiens_export import cli, exporter\n"
+        "from sapiens_export import exporter\nfrom sapiens_export.commands import export as cli\n"
         "def slow(*_, **__):\n"
         "    print('tracing', flush=True)\n"
         "    __import__('time').sleep(60)\n"

@@ -12,15 +12,15 @@ import torch
 
 import sapiens_export
 from sapiens_core.labels import keypoint_set
-from sapiens_core.tasks import ENGINE_FILES, ONNX_OPSET, TASKS, Task
-from sapiens_core.tolerances import limits
-from sapiens_export.build import build_engine, check_buildable
-from sapiens_export.engines import EngineUnavailableError, engine_from_file, engine_from_network
+from sapiens_core.recipes.tasks import ENGINE_FILES, ONNX_OPSET, TASKS, Task
+from sapiens_core.recipes.tolerances import limits
+from sapiens_export.engines.build import build_engine, check_buildable
+from sapiens_export.engines.engine import EngineUnavailableError, engine_from_file, engine_from_network
+from sapiens_export.engines.onnx import onnx_from_network
+from sapiens_export.engines.tensorrt import Profile, _timing_cache, tensorrt_build
 from sapiens_export.exporter import EngineOptions, model_info
-from sapiens_export.parity import parity, reference
-from sapiens_export.serving import Serving
-from sapiens_export.to_onnx import onnx_from_network
-from sapiens_export.to_tensorrt import Profile, _timing_cache, tensorrt_build
+from sapiens_export.parity.measures import parity, reference
+from sapiens_export.repository.serving import Serving
 
 NETWORKS = [task for task in Task if task is not Task.DETECT]
 BUILDS = [

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from sapiens_core.finish.pose import blurred_maxima, decoded_keypoints, heatmap_patches, heatmap_peaks
 from sapiens_core.labels import keypoint_set
-from sapiens_core.postprocess.pose import blurred_maxima, decoded_keypoints, heatmap_patches, heatmap_peaks
-from sapiens_core.tasks import NORMALIZATIONS, TASKS, Task
-from sapiens_export.served import DTYPES, FlipAveraged, PoseReduction, ServedNetwork
+from sapiens_core.recipes.tasks import NORMALIZATIONS, TASKS, Task
+from sapiens_export.engines.reduced import DTYPES, FlipAveraged, PoseReduction, ServedNetwork
 
 
 def heatmaps_of(golden, name):

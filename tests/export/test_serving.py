@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from sapiens_export.serving import Serving, chosen_serving, read_serving
+from sapiens_export.repository.serving import Serving, chosen_serving, read_serving
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from tritonclient.grpc import model_config_pb2
 from typer import Typer
 from typer.testing import CliRunner
 
-from sapiens_core.model_info import ModelInfo
-from sapiens_export.cli import export_command
-from sapiens_export.manifest import InstalledEngine, installed_engine
+from sapiens_core.contract.model_info import ModelInfo
+from sapiens_export.commands.export import export_command
 from sapiens_export.networks.config import DetectorConfig
-from sapiens_export.repository import check_models, write_models
-from sapiens_export.serving import Serving
+from sapiens_export.repository.manifest import InstalledEngine, installed_engine
+from sapiens_export.repository.serving import Serving
+from sapiens_export.repository.write import check_models, write_models
 
 DAMAGE = {
     "no JSON": lambda text: text[:40],

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from small_exports import write_depth
 
-from sapiens_export.staging import _JOURNAL, staging_folder, sweep
+from sapiens_export.repository.staging import _JOURNAL, staging_folder, sweep
 
 # An export that stops for ever where it would rename the n-th folder of a model.
 STUCK = """
@@ -34,7 +34,7 @@ write_depth(Path(sys.argv[1]), max_batch_size=7)
 STAGED = """
 import sys, threading
 from pathlib import Path
-from sapiens_export import staging
+from sapiens_export.repository import staging
 
 if sys.argv[2] == "inside":
     staging._staging_beside = lambda _repository: None

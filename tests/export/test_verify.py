@@ -7,12 +7,12 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from sapiens_core.tasks import Task
-from sapiens_export.checkpoints import file_sha256
-from sapiens_export.cli_verify import verify_command
+from sapiens_core.recipes.tasks import Task
+from sapiens_export.commands.verify import verify_command
 from sapiens_export.exporter import EngineOptions, export_engine
-from sapiens_export.manifest import installed_engine
-from sapiens_export.sources import Source, built_in_detector, source_from_seed
+from sapiens_export.repository.manifest import installed_engine
+from sapiens_export.weights.checkpoints import file_sha256
+from sapiens_export.weights.sources import Source, built_in_detector, source_from_seed
 
 
 @pytest.fixture(scope="module")

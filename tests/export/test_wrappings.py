@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sapiens_core.tasks import Task
-from sapiens_export.checkpoints import load_state_dict, network_from_weights
+from sapiens_core.recipes.tasks import Task
 from sapiens_export.networks.config import read_network, released_network
-from sapiens_export.sources import source_from_checkpoint
+from sapiens_export.weights.checkpoints import load_state_dict, network_from_weights
+from sapiens_export.weights.sources import source_from_checkpoint
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import torch
 from typer import Typer
 from typer.testing import CliRunner
 
-from sapiens_core.families import FAMILIES
-from sapiens_core.tasks import TASKS, Task
-from sapiens_export.cli_zoo import zoo_command
+from sapiens_core.recipes.families import FAMILIES
+from sapiens_core.recipes.tasks import TASKS, Task
+from sapiens_export.commands.zoo import zoo_command
 from sapiens_export.networks.config import released_network
 from sapiens_export.networks.sapiens import SapiensNetwork
-from sapiens_export.zoo import ZOO, zoo_entry
+from sapiens_export.weights.zoo import ZOO, zoo_entry
 
 SUFFIXES = {
     "original": ".pth",
@@ -145,7 +145,7 @@ def test_the_list_needs_nothing_of_the_export_extra():
 import sys
 for name in ("torch", "huggingface_hub", "safetensors", "transformers"):
     sys.modules[name] = None
-from sapiens_client import cli
+from sapiens_client.cli import main as cli
 sys.argv = ["sapiens", "zoo", "--task", "depth"]
 cli.main()
 """

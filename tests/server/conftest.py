@@ -13,12 +13,12 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from sapiens_core.tasks import ENGINE_FILES, Task
-from sapiens_export import pipeline
-from sapiens_export.checkpoints import network_from_weights
-from sapiens_export.engines import Engine, engine_from_torchscript
+from sapiens_core.recipes.tasks import ENGINE_FILES, Task
+from sapiens_export.engines.engine import Engine, engine_from_torchscript
 from sapiens_export.exporter import EngineOptions, export_engine
-from sapiens_export.sources import Source, built_in_detector, source_from_seed
+from sapiens_export.parity import pipeline
+from sapiens_export.weights.checkpoints import network_from_weights
+from sapiens_export.weights.sources import Source, built_in_detector, source_from_seed
 from sapiens_server import RunningServer, serve
 
 BUCKET = "bucket"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sapiens_client import AsyncSapiensClient, SapiensClient
-from sapiens_client.saving import Format
+from sapiens_client.results.saving import Format
 from sapiens_client.testing import FakeServer
 
 TASKS = ("depth", "normal", "seg", "pose", "features", "detect", "people")

@@ -14,11 +14,11 @@ from PIL import Image
 
 from sapiens_client import SapiensClient
 from sapiens_core.labels import keypoint_set
-from sapiens_core.tasks import Task
+from sapiens_core.recipes.tasks import Task
 from sapiens_export.exporter import EngineOptions, export_engine
-from sapiens_export.licences import DEMO_LICENCE
 from sapiens_export.networks.config import DEMO_NETWORKS, demo_network
-from sapiens_export.sources import source_from_checkpoint
+from sapiens_export.weights.licences import DEMO_LICENCE
+from sapiens_export.weights.sources import source_from_checkpoint
 from sapiens_server import serve
 from training.evaluate import Results, agreement, differences, load_results
 

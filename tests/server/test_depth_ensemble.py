@@ -12,7 +12,7 @@ import pytest
 import tritonclient.grpc as triton
 
 from sapiens_client import InvalidInputError, RequestTimeoutError, SapiensClient, ServerUnavailableError
-from sapiens_core.limits import LIMITS
+from sapiens_core.contract.limits import LIMITS
 from sapiens_server import serve
 
 ODD_IMAGES = [

@@ -20,7 +20,7 @@ from sapiens_client import (
     SapiensClient,
 )
 from sapiens_client.testing import FakeServer
-from sapiens_core.tolerances import MEASURES
+from sapiens_core.recipes.tolerances import MEASURES
 from sapiens_server import ServerOptions, serve
 
 TASKS = ["depth", "normal", "seg", "pose", "features", "detect"]

@@ -8,15 +8,15 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from sapiens_core.step_settings import PeopleSettings, StepSettings
-from sapiens_core.tasks import ENGINE_FILES
-from sapiens_export import pipeline
-from sapiens_export.engines import engine_from_torchscript
+from sapiens_core.contract.settings import PeopleSettings, StepSettings
+from sapiens_core.recipes.tasks import ENGINE_FILES
+from sapiens_export.engines.engine import engine_from_torchscript
 from sapiens_export.exporter import export_engine
-from sapiens_export.model_config import step_settings
 from sapiens_export.networks.config import NANODET
-from sapiens_export.serving import Serving
-from sapiens_export.sources import built_in_detector
+from sapiens_export.parity import pipeline
+from sapiens_export.repository.configs import step_settings
+from sapiens_export.repository.serving import Serving
+from sapiens_export.weights.sources import built_in_detector
 from sapiens_server import serve
 
 MAX_BATCH_SIZE = 4
@@ -32,7 +32,7 @@ import time
 
 import numpy as np
 
-from sapiens_core.triton_backend import respond
+from sapiens_core.triton.respond import respond
 
 class TritonPythonModel:
     def execute(self, requests):

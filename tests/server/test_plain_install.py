@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sapiens_core.step_settings import PeopleSettings, StepSettings
-from sapiens_core.tasks import Task
-from sapiens_export import pipeline
-from sapiens_export.model_config import step_settings
+from sapiens_core.contract.settings import PeopleSettings, StepSettings
+from sapiens_core.recipes.tasks import Task
 from sapiens_export.networks.config import NANODET
-from sapiens_export.serving import Serving
+from sapiens_export.parity import pipeline
+from sapiens_export.repository.configs import step_settings
+from sapiens_export.repository.serving import Serving
 
 ROOT = Path(__file__).parents[2]
 INPUT_HW = (64, 48)

@@ -11,13 +11,13 @@ import torch
 from typer.testing import CliRunner
 
 from sapiens_client import InferenceError, ModelNotServedError, SapiensClient
-from sapiens_client.cli import app
-from sapiens_core.tasks import ENGINE_FILES
-from sapiens_export import pipeline
-from sapiens_export.engines import engine_from_torchscript
+from sapiens_client.cli.main import app
+from sapiens_core.recipes.tasks import ENGINE_FILES
+from sapiens_export.engines.engine import engine_from_torchscript
 from sapiens_export.exporter import export_engine
-from sapiens_export.serving import Serving
-from sapiens_export.sources import source_from_seed
+from sapiens_export.parity import pipeline
+from sapiens_export.repository.serving import Serving
+from sapiens_export.weights.sources import source_from_seed
 from sapiens_server import RunningServer, ServerStartError, serve
 
 INPUT_HW = (64, 48)

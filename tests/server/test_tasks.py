@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from sapiens_client import InvalidInputError, SapiensClient
-from sapiens_core.postprocess.normal import unit_normals
-from sapiens_core.postprocess.seg import class_map
-from sapiens_core.step_settings import StepSettings
-from sapiens_core.tasks import ENGINE_FILES, Task
-from sapiens_export import pipeline
-from sapiens_export.engines import engine_from_torchscript
-from sapiens_export.model_config import step_settings
+from sapiens_core.contract.settings import StepSettings
+from sapiens_core.finish.normal import unit_normals
+from sapiens_core.finish.seg import class_map
+from sapiens_core.recipes.tasks import ENGINE_FILES, Task
+from sapiens_export.engines.engine import engine_from_torchscript
 from sapiens_export.networks.config import NANODET
-from sapiens_export.serving import Serving
+from sapiens_export.parity import pipeline
+from sapiens_export.repository.configs import step_settings
+from sapiens_export.repository.serving import Serving
 from sapiens_server import serve
 
 ODD_IMAGES = ["1x1", "3x2000", "4000x3", "portrait", "exif-rotated", "grey", "rgba", "16-bit", "cmyk", "4k"]

@@ -18,8 +18,8 @@ from tritonclient.grpc import service_pb2 as pb
 
 from sapiens_client.testing import FakeServer, Fault
 from sapiens_client.testing.faults import filled
-from sapiens_client.transport_wire import encoded_request
-from sapiens_core.tasks import BBOXES, HUMAN, PEOPLE_POSE, TASKS
+from sapiens_client.wire.messages import encoded_request
+from sapiens_core.recipes.tasks import BBOXES, HUMAN, PEOPLE_POSE, TASKS
 from sapiens_server import serve
 from sapiens_server.launch import launch
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from sapiens_core.finish.pose import udp_decode
 from sapiens_core.labels import class_set, keypoint_set
-from sapiens_core.postprocess.pose import udp_decode
-from sapiens_core.preprocess import dense_pixels
+from sapiens_core.prepare.pixels import dense_pixels
 from training.dataset import FAR, Shards, augmented, mirrored, plain_batch, relative_depth
 from training.losses import heatmaps
 from training.sample import Sample, stacked

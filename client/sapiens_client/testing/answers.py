@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sapiens_client.dense import finished
-from sapiens_core.geometry import person_bboxes
-from sapiens_core.image_codec import decode_bgr
+from sapiens_client.tasks.dense import finished
+from sapiens_core.images.codec import decode_bgr
 from sapiens_core.labels import KeypointSet, counterparts, keypoint_set
-from sapiens_core.preprocess import dense_pixels
-from sapiens_core.tasks import (
+from sapiens_core.prepare.geometry import person_bboxes
+from sapiens_core.prepare.pixels import dense_pixels
+from sapiens_core.recipes.tasks import (
     BBOX_SCORES,
     BBOXES,
     DETECTED_BBOXES,

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from sapiens_core.families import FAMILIES
+from sapiens_core.contract.model_info import ModelInfo, parity_parameters
+from sapiens_core.contract.settings import PeopleSettings, StepSettings
 from sapiens_core.labels import ClassSet, KeypointSet
-from sapiens_core.model_info import ModelInfo, parity_parameters
-from sapiens_core.step_settings import PeopleSettings, StepSettings
-from sapiens_core.tasks import (
+from sapiens_core.recipes.families import FAMILIES
+from sapiens_core.recipes.tasks import (
     HUMAN,
     HUMAN_TASKS,
     IMAGE_HW,
@@ -26,7 +26,7 @@ from sapiens_core.tasks import (
     TaskSpec,
     TensorSpec,
 )
-from sapiens_core.tolerances import limits
+from sapiens_core.recipes.tolerances import limits
 
 _FAMILY, _SIZE = "sapiens", "0.3b"
 _INPUT_HW = (128, 96)  # small and of the released networks' shape, so that answers take milliseconds

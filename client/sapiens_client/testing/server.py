@@ -15,7 +15,7 @@ from sapiens_client.testing.faults import TOKEN_HEADER, Fault
 from sapiens_client.testing.models import Networks, default_names, fake_models
 from sapiens_client.testing.service import FakeService
 from sapiens_client.testing.traffic import Plan, Request, Traffic
-from sapiens_client.threads import fulfil, started
+from sapiens_client.wire.background import fulfil, started
 from sapiens_core.labels import class_set, keypoint_set
 
 R = TypeVar("R")

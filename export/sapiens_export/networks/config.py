@@ -9,8 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from sapiens_core.families import FAMILIES
-from sapiens_core.tasks import (
+from sapiens_core.recipes.families import FAMILIES
+from sapiens_core.recipes.tasks import (
     MIN_PERSON_SCORE,
     NANODET_FAMILY,
     NANODET_MIN_SCORE,

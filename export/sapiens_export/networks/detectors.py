@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForObjectDetection
 
-from sapiens_core.tasks import Normalization
-from sapiens_export.hub import DownloadError, Hub, download_checkpoint
+from sapiens_core.recipes.tasks import Normalization
 from sapiens_export.networks.config import DetectorConfig
-from sapiens_export.zoo import HubFile
+from sapiens_export.weights.hub import DownloadError, Hub, download_checkpoint
+from sapiens_export.weights.zoo import HubFile
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

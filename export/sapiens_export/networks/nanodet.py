@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sapiens_core.tasks import NUM_NANODET_CANDIDATES
+from sapiens_core.recipes.tasks import NUM_NANODET_CANDIDATES
 
 STRIDES = (8, 16, 32)  # pixels of the input per cell
 # What the distance of a side from its cell's center is distributed over: 0, 1, ... 10 strides.
@@ -147,7 +147,7 @@ class Head(nn.Module):
 class CandidateReduction(nn.Module):
     """The most certain cells as boxes: a tenth of the bytes, and nothing left to know about the network.
 
-    Boxes of the same person are not merged; `sapiens_core.postprocess.detect` does that for every detector.
+    Boxes of the same person are not merged; `sapiens_core.finish.detect` does that for every detector.
 
     Args:
         input_hw: Height and width of the network's input.

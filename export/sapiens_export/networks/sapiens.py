@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sapiens_core.tasks import PATCH_SIZE, TASKS
+from sapiens_core.recipes.tasks import PATCH_SIZE, TASKS
 
 if TYPE_CHECKING:
-    from sapiens_core.tasks import HeadSpec
+    from sapiens_core.recipes.tasks import HeadSpec
     from sapiens_export.networks.config import NetworkConfig
 
 _LAYER_NORM_EPS = 1e-6

@@ -1,5 +1,5 @@
-from sapiens_core.postprocess.depth import image_depth
-from sapiens_core.triton_backend import respond
+from sapiens_core.finish.depth import image_depth
+from sapiens_core.triton.respond import respond
 
 
 class TritonPythonModel:

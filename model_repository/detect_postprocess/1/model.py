@@ -1,6 +1,6 @@
-from sapiens_core.postprocess.detect import detected_persons
-from sapiens_core.step_settings import StepSettings
-from sapiens_core.triton_backend import respond
+from sapiens_core.contract.settings import StepSettings
+from sapiens_core.finish.detect import detected_persons
+from sapiens_core.triton.respond import respond
 
 INPUTS = ("candidate_bboxes", "candidate_scores", "finish_hw")
 

@@ -1,9 +1,9 @@
 import numpy as np
 
-from sapiens_core.image_codec import decode_bgr
-from sapiens_core.preprocess import feature_pixels
-from sapiens_core.step_settings import StepSettings
-from sapiens_core.triton_backend import respond
+from sapiens_core.contract.settings import StepSettings
+from sapiens_core.images.codec import decode_bgr
+from sapiens_core.prepare.pixels import feature_pixels
+from sapiens_core.triton.respond import respond
 
 
 class TritonPythonModel:

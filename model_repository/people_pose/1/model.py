@@ -1,8 +1,8 @@
-from sapiens_core.image_codec import decode_bgr
+from sapiens_core.contract.settings import PeopleSettings
+from sapiens_core.images.codec import decode_bgr
 from sapiens_core.people import people_pose
-from sapiens_core.step_settings import PeopleSettings
-from sapiens_core.tasks import TASKS, Task
-from sapiens_core.triton_backend import respond
+from sapiens_core.recipes.tasks import TASKS, Task
+from sapiens_core.triton.respond import respond
 
 INPUTS = ("image", "whole_image_if_nobody")
 ENGINES = (TASKS[Task.DETECT].engine, TASKS[Task.POSE].engine)

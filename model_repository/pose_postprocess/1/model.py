@@ -1,7 +1,7 @@
-from sapiens_core.postprocess.pose import image_keypoints
-from sapiens_core.step_settings import StepSettings
-from sapiens_core.tasks import TASKS, Task
-from sapiens_core.triton_backend import respond
+from sapiens_core.contract.settings import StepSettings
+from sapiens_core.finish.pose import image_keypoints
+from sapiens_core.recipes.tasks import TASKS, Task
+from sapiens_core.triton.respond import respond
 
 INPUTS = tuple(tensor.name for tensor in TASKS[Task.POSE].postprocess.inputs)
 

@@ -1,4 +1,4 @@
-from sapiens_core.torchscript_engine import TorchScriptEngine
+from sapiens_core.triton.engine import TorchScriptEngine
 
 
 class TritonPythonModel:

@@ -1,6 +1,6 @@
-from sapiens_core.postprocess.seg import class_map
-from sapiens_core.step_settings import StepSettings
-from sapiens_core.triton_backend import respond
+from sapiens_core.contract.settings import StepSettings
+from sapiens_core.finish.seg import class_map
+from sapiens_core.triton.respond import respond
 
 
 class TritonPythonModel:

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import torch
 
-from sapiens_core.tasks import ENGINE_FILES
-from sapiens_core.triton_backend import respond
+from sapiens_core.recipes.tasks import ENGINE_FILES
+from sapiens_core.triton.respond import respond
 
 
 class TritonPythonModel:

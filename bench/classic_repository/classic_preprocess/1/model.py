@@ -1,9 +1,9 @@
 import cv2
 import numpy as np
 
-from sapiens_core.image_codec import decode_bgr
-from sapiens_core.tasks import NORMALIZATIONS
-from sapiens_core.triton_backend import respond
+from sapiens_core.images.codec import decode_bgr
+from sapiens_core.recipes.tasks import NORMALIZATIONS
+from sapiens_core.triton.respond import respond
 
 NETWORK_WH = (768, 1024)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sapiens_core.triton_backend import respond
+from sapiens_core.triton.respond import respond
 
 JOURNAL = os.environ.get("STAND_IN_JOURNAL")
 

@@ -1,0 +1,210 @@
+"""What the commands that ask about images have in common: ask, save, count, and go on another time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import typer
+
+from sapiens_client.bulk.progress import progress_bar
+from sapiens_client.bulk.run import mapped
+from sapiens_client.cli.files import ImageFile, ImageFiles, listed
+from sapiens_client.cli.streams import show, tell
+from sapiens_client.errors import (
+    AuthenticationError,
+    ModelNotServedError,
+    SapiensError,
+    ServerUnavailableError,
+)
+from sapiens_client.results.people import DetectionResult, PoseResult
+from sapiens_client.results.saving import Format
+from sapiens_client.tasks.questions import QUESTIONS, AnalysisTask
+
+if TYPE_CHECKING:
+    from sapiens_client.cli.connection import Connection
+    from sapiens_client.client import SapiensClient
+    from sapiens_client.results.base import Result
+    from sapiens_core.contract.model_info import ModelInfo
+
+Answers: TypeAlias = "Mapping[str, Result | SapiensError]"
+Ask: TypeAlias = "Callable[[SapiensClient, Path], Answers]"
+
+INTERRUPTED = 130
+# No other image would fare better.
+_HOPELESS = (ServerUnavailableError, AuthenticationError, ModelNotServedError)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a command asks.
+
+    Attributes:
+        title: What the progress bar calls it.
+        tasks: What is asked about every image.
+        ask: How.
+        model: Ensemble that is asked instead of the task's own, after which files are named then.
+    """
+
+    title: str
+    tasks: Sequence[AnalysisTask]
+    ask: Ask
+    model: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a command does it.
+
+    Attributes:
+        connection: Where servers are, and who asks them.
+        output: Folder for the results.
+        timeout_s: How long one image may take. [s]
+        formats: What is written about every task.
+        concurrency: How many images are asked about at a time.
+        resume: Leave out images whose results are there.
+        recursive: Take the images in folders of folders, too.
+    """
+
+    connection: Connection
+    output: Path
+    timeout_s: float
+    formats: Sequence[Format]
+    concurrency: int
+    resume: bool
+    recursive: bool
+
+
+def run(job: Job, images: Sequence[Path], settings: Settings) -> None:
+    """Ask about images and save the answers; ends with a line that counts them.
+
+    Raises:
+        InvalidInputError: A folder holds no image.
+        SapiensError: No server, or it wants another token, or does not serve the task.
+        OSError: A folder cannot be read, or that for results not be made.
+        typer.Exit: The options about the connection cannot be used, something failed, or was interrupted.
+    """
+    _check_formats(job, settings.formats)
+    files = ImageFiles(images, recursive=settings.recursive)
+    files.check()
+    settings.output.mkdir(parents=True, exist_ok=True)
+    with settings.connection.client(settings.timeout_s) as client:
+        work = _Run(job, settings, client, files)
+        try:
+            work.save_all()
+        except KeyboardInterrupt:
+            tell(f"{work.summary}; interrupted, the same command with --resume goes on")
+            raise typer.Exit(INTERRUPTED) from None
+        except SapiensError:
+            if work.has_begun:
+                tell(f"{work.summary}; the same command with --resume goes on")
+            raise
+    if work.left_out:
+        tell(f"left out: {listed(work.left_out)}")
+    tell(work.summary)
+    if work.num_failed:
+        raise typer.Exit(1)
+
+
+def _check_formats(job: Job, formats: Sequence[Format]) -> None:
+    for task in job.tasks:
+        offered = QUESTIONS[task].kind.writers
+        if missing := [form.value for form in formats if form not in offered]:
+            raise typer.BadParameter(
+                f"--format of {task.value} must be one of {', '.join(offered)}, got {', '.join(missing)}"
+            )
+
+
+class _Run:
+    def __init__(self, job: Job, settings: Settings, client: SapiensClient, files: ImageFiles) -> None:
+        self._job = job
+        self._settings = settings
+        self._client = client
+        self._introduced: set[ModelInfo] = set()
+        self._files = files
+        self._has_numbers = Format.JSON in settings.formats and files.have_numbers()
+        self.left_out: Counter[str] = Counter()
+        self._num_done = self._num_skipped = self.num_failed = 0
+
+    @property
+    def summary(self) -> str:
+        """How many images came to what."""
+        return f"{self._num_done} done, {self._num_skipped} skipped, {self.num_failed} failed"
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether an image came to anything."""
+        return self._num_done + self._num_skipped + self.num_failed > 0
+
+    def save_all(self) -> None:
+        """Ask on several threads, save on this one: whoever interrupts it interrupts no other writer."""
+        with progress_bar() as bar:
+            total = None if bar.disable else sum(1 for _ in self._files)
+            row = bar.add_task(self._job.title, total=total)
+            wanted = self._wanted(lambda: bar.advance(row))
+            with closing(mapped(self._asked, wanted, concurrency=self._settings.concurrency)) as items:
+                for item in items:
+                    self._save(*item.result)
+                    bar.advance(row)
+
+    def _wanted(self, advance: Callable[[], None]) -> Iterator[ImageFile]:
+        settings = self._settings
+        for image in self._files.found(self.left_out):
+            names = [self._job.model or task for task in self._job.tasks]
+            if settings.resume and image.is_done(settings.output, names, settings.formats):
+                self._num_skipped += 1
+                advance()
+            else:
+                yield image
+
+    def _asked(self, image: ImageFile) -> tuple[ImageFile, Answers]:
+        try:
+            return image, self._job.ask(self._client, image.path)
+        except SapiensError as error:
+            return image, {self._job.title: error}
+
+    def _save(self, image: ImageFile, answers: Answers) -> None:
+        """Write what was answered and report what was not; images count as failed also for one task."""
+        files: list[Path] = []
+        has_failed = False
+        try:
+            for task, answer in answers.items():
+                try:
+                    files += self._saved(image, task, answer)
+                except _HOPELESS:
+                    raise
+                except (SapiensError, OSError) as error:
+                    tell(f"{image.path}: {error}")
+                    has_failed = True
+            self.num_failed += has_failed
+            self._num_done += not has_failed
+        finally:
+            for file in files:  # once they are counted: whoever reads them may interrupt
+                show(file)
+
+    def _saved(self, image: ImageFile, task: str, answer: Result | SapiensError) -> list[Path]:
+        if isinstance(answer, SapiensError):
+            raise answer
+        files: list[Path] = []
+        for form in self._settings.formats:
+            path = image.result(self._settings.output, self._job.model or task, form.suffix)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files += answer.save(path, image_id=image.image_id(is_number=self._has_numbers))
+        self._introduce(answer.model)
+        if isinstance(answer, DetectionResult | PoseResult) and not len(answer.bboxes):
+            tell(f"0 persons found in {image.path}")
+        return files
+
+    def _introduce(self, model: ModelInfo) -> None:
+        """Tell once where a model comes from."""
+        if model in self._introduced:
+            return
+        self._introduced.add(model)
+        words = f"{model.task} by {model.family} {model.size}, licence of the weights: {model.licence}"
+        tell(words)
+        if model.untrained:
+            tell("the served model is untrained (random weights): its results mean nothing")

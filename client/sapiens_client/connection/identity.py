@@ -1,0 +1,219 @@
+"""Who the server is, and who asks it: certificates, tokens, headers."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from sapiens_client.errors import AuthenticationError, InvalidInputError
+from sapiens_client.steps import Flow, Work
+
+if TYPE_CHECKING:
+    from sapiens_client.connection.address import Target
+    from sapiens_client.servers.deadline import Deadline
+
+Pem: TypeAlias = "str | os.PathLike[str] | bytes"
+Token: TypeAlias = "str | Callable[[], str]"
+
+_PEM_START = b"-----BEGIN "
+_HEADER_NAME = re.compile(r"[a-z0-9_.-]+")
+# What gRPC sets itself, or leaves out in silence, or HTTP/2 forbids.
+_OWN_HEADERS = {
+    *("connection", "content-length", "content-type", "host", "keep-alive", "proxy-connection"),
+    *("te", "transfer-encoding", "upgrade", "user-agent"),
+}
+_HEADER_VALUE = re.compile(r"[ -~]+")
+# Triton compares headers of its restricted protocols, which bear this prefix on gRPC.
+_TRITON_PREFIX = "triton-grpc-protocol-"
+
+
+@dataclass(frozen=True)
+class TLS:
+    """How connections are encrypted.
+
+    Each certificate or key is the path of a PEM file, or the bytes of one.
+
+    Attributes:
+        root_certificates: Authorities that may have signed the server's certificate. None: gRPC's own list of
+            public ones.
+        client_certificate: What tells the server who asks, with all certificates between it and an authority
+            of the server. None: nothing does.
+        client_key: Private key of `client_certificate`.
+        server_name: Name in the server's certificate, where it is not that of the address.
+
+    Raises:
+        InvalidInputError: One of client certificate and key is given without the other.
+    """
+
+    root_certificates: Pem | None = None
+    client_certificate: Pem | None = None
+    client_key: Pem | None = field(default=None, repr=False)
+    server_name: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.server_name, str | None):
+            raise InvalidInputError(f"server_name must be a name, got {self.server_name!r:.80}")
+        for name in ("root_certificates", "client_certificate", "client_key"):
+            if not isinstance(pem := getattr(self, name), str | os.PathLike | bytes | None):
+                raise InvalidInputError(f"{name} must be a path or bytes, got {type(pem).__name__}")
+        if (self.client_certificate is None) != (self.client_key is None):
+            given = "client_key" if self.client_certificate is None else "client_certificate"
+            raise InvalidInputError(
+                f"client_certificate and client_key must be given together, got only {given}; add the other"
+            )
+
+
+@dataclass(frozen=True)
+class Pems:
+    """The contents of the files that a `TLS` names, in the order gRPC wants them."""
+
+    root_certificates: bytes | None
+    client_key: bytes | None = field(repr=False)
+    client_certificate: bytes | None
+
+
+def read_pems(tls: TLS) -> Pems:
+    """Read the files.
+
+    Raises:
+        InvalidInputError: A file cannot be read or is not PEM.
+    """
+    return Pems(
+        root_certificates=_pem("root_certificates", tls.root_certificates),
+        client_key=_pem("client_key", tls.client_key),
+        client_certificate=_pem("client_certificate", tls.client_certificate),
+    )
+
+
+def _pem(name: str, pem: Pem | None) -> bytes | None:
+    if pem is None:
+        return None
+    seen = "other bytes" if isinstance(pem, bytes) else repr(os.fspath(pem))
+    try:
+        content = pem if isinstance(pem, bytes) else Path(pem).read_bytes()
+    except OSError as error:
+        raise InvalidInputError(
+            f"{name} must be a readable PEM file, got {seen}: {error.strerror}"
+        ) from error
+    if _PEM_START not in content:
+        raise InvalidInputError(
+            f"{name} must be PEM, which has a line '-----BEGIN ...', got {seen}; convert it"
+        )
+    return content
+
+
+class Identity:
+    """What tells servers who asks: the headers of every request. Its `repr` tells nothing.
+
+    Args:
+        token: Sent as "Bearer TOKEN"; a function is called for every request, on a thread of its own when the
+            client is asynchronous.
+        headers: Sent as they are.
+
+    Raises:
+        InvalidInputError: A header or the token cannot be sent.
+    """
+
+    def __init__(self, token: Token | None, headers: Mapping[str, str] | None) -> None:
+        self._token = token
+        if headers is not None and not isinstance(headers, Mapping):
+            raise InvalidInputError(
+                f"headers must be a mapping of names to values, got {type(headers).__name__}"
+            )
+        self._headers = tuple(_checked_header(name, value) for name, value in (headers or {}).items())
+        if token is not None and not callable(token):
+            _check_token(token)
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether there is anything to send."""
+        return bool(self._headers) or self._token is not None
+
+    @property
+    def advice(self) -> str:
+        """What to do when a server refuses what is sent."""
+        if self._token is None:
+            sent = f"the headers {', '.join(name for name, _ in self._headers)}" if self._headers else "none"
+            return f"no token was sent, and of headers {sent}: pass token, or headers with the one it names"
+        return "the token that was sent is not the right one: check token, and the header that it names"
+
+    def metadata(self, deadline: Deadline) -> Flow[tuple[tuple[str, str], ...]]:
+        """Return the headers of a request: the token where a proxy looks for it, and where Triton does.
+
+        Raises:
+            RequestTimeoutError: The token was not there in time.
+            AuthenticationError: The function that should return it raised an exception.
+            InvalidInputError: It returned something else.
+        """
+        if self._token is None:
+            return self._headers
+        token = self._token
+        if callable(token):
+            token = yield Work(partial(_asked, token), deadline, "the token")
+        bearer = f"Bearer {token}"
+        return (
+            ("authorization", bearer),
+            (f"{_TRITON_PREFIX}authorization", bearer),
+            *self._headers,
+        )
+
+
+def _asked(token: Callable[[], str]) -> str:
+    """Ask a function for the token.
+
+    Raises:
+        AuthenticationError: It failed.
+        InvalidInputError: It returned something else.
+    """
+    try:
+        text = token()
+    except Exception as error:  # whatever a program raises there; its words may hold the token
+        raise AuthenticationError(
+            f"the function passed as token must return one, got {type(error).__name__}; see its cause"
+        ) from error
+    _check_token(text)
+    return text
+
+
+def check_privacy(targets: Sequence[Target], identity: Identity) -> None:
+    """Refuse to send secrets that others can read.
+
+    Raises:
+        InvalidInputError: There is something secret, and an address beyond this machine.
+    """
+    remote = [target.url for target in targets if not target.is_loopback]
+    if identity.is_secret and remote:
+        raise InvalidInputError(
+            f"token (also that in SAPIENS_TOKEN) and headers must travel encrypted to other machines, got "
+            f"{remote[0]!r}; pass tls, or ClientOptions(plaintext_secrets=True) where something else encrypts"
+        )
+
+
+def _checked_header(name: str, value: str) -> tuple[str, str]:
+    lowered = name.lower() if isinstance(name, str) else ""
+    if not _HEADER_NAME.fullmatch(lowered):
+        raise InvalidInputError(f"names of headers must be letters, digits, '-', '_' and '.', got {name!r}")
+    if lowered in _OWN_HEADERS or lowered.startswith("grpc-") or lowered.endswith("-bin"):
+        raise InvalidInputError(
+            f"headers must be others than those of HTTP/2 and gRPC themselves, got {name!r}; "
+            "take another name, which must not end in '-bin' either"
+        )
+    if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+        raise InvalidInputError(
+            f"the value of header {name!r} must be printable ASCII, got something else; encode it"
+        )
+    return lowered, value
+
+
+def _check_token(token: object) -> None:
+    """Look at a token without ever showing it."""
+    if not isinstance(token, str) or not _HEADER_VALUE.fullmatch(token):
+        raise InvalidInputError(
+            f"token must be printable ASCII without line breaks, got {type(token).__name__} of another form; "
+            "strip what surrounds it"
+        )

@@ -1,0 +1,161 @@
+"""What all results share: where they come from, how to look at them and how to keep them."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypedDict
+
+import numpy as np
+
+from sapiens_client.errors import InvalidInputError
+from sapiens_client.results.saving import SEVERAL_ARRAYS, Format, ImageId, Writer, format_of, png
+from sapiens_core.contract.model_info import ModelInfo
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where the time of a call went, and what travelled.
+
+    Attributes:
+        total_s: The whole call, with the questions about the models that the first call asks. [s]
+        prepare_s: From the image as passed to the bytes of an image file. [s]
+        request_s: From sending these bytes to having the result's arrays, in all requests of the call. [s]
+        request_bytes: Size of the requests.
+        response_bytes: Size of the replies.
+        attempts: How often requests for inference were sent; more than there were requests after failures.
+        finish_s: From the network's own, smaller arrays to those of the image's size, where this is done
+            here and not by the server: see `ClientOptions.output`. [s]
+        shared_bytes: Size of the tensors that went through shared memory instead of requests and replies.
+    """
+
+    total_s: float
+    prepare_s: float
+    request_s: float
+    request_bytes: int
+    response_bytes: int
+    attempts: int = 1
+    finish_s: float = 0.0
+    shared_bytes: int = 0
+
+
+class Origin(TypedDict):
+    """The fields that every result has, see `Result`."""
+
+    model: ModelInfo
+    timing: Timing
+    encoded_image: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Result(ABC):
+    """What the client's methods return.
+
+    A result keeps the image it belongs to as it travelled, so that `plot` can draw over it. Who collects many
+    results may want to keep their arrays only.
+
+    Attributes:
+        model: Origin and kind of the network; `model.untrained` says that the result means nothing.
+        timing: Where the time went.
+        encoded_image: (B,) uint8, the bytes of the image file that was sent.
+        writers: The formats that `save` offers, and what writes them.
+    """
+
+    model: ModelInfo
+    timing: Timing
+    encoded_image: NDArray[np.uint8] = field(repr=False)
+
+    writers: ClassVar[Mapping[Format, Writer]] = SEVERAL_ARRAYS
+
+    @cached_property
+    def image(self) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB, upright, read-only: the image, decoded when first asked for and then kept."""
+        from sapiens_core.images.codec import decode_bgr
+
+        try:
+            pixels = np.ascontiguousarray(decode_bgr(self.encoded_image)[:, :, ::-1])
+        except ValueError as error:
+            raise InvalidInputError(str(error)) from error
+        pixels.flags.writeable = False
+        return pixels
+
+    @property
+    def image_hw(self) -> tuple[int, int]:
+        """Height and width of the image, upright, in pixels."""
+        height, width, _ = self.image.shape
+        return height, width
+
+    @abstractmethod
+    def plot(self) -> Image:
+        """Draw the result as the reference does."""
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the network's arrays by the names of the result's attributes."""
+        foreign = {"encoded_image", "foreground"}
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in foreign}
+        return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the array, where the result is one.
+
+        Raises:
+            InvalidInputError: The result is several arrays.
+        """
+        arrays = self.arrays()
+        if len(arrays) != 1:
+            raise InvalidInputError(
+                f"a result must be one array to become one, got {', '.join(arrays)}; take the attribute meant"
+            )
+        (array,) = arrays.values()
+        return np.array(array, dtype=dtype) if copy else np.asarray(array, dtype=dtype)
+
+    def save(self, path: str | os.PathLike[str], *, image_id: ImageId = 0) -> tuple[Path, ...]:
+        """Write the result to a file whose name says how.
+
+        Args:
+            path: `*.png` and `*.jpg` are a picture for people, `*.npz` holds the arrays by name. Depth,
+                normals, class map and features: `*.npy` is the array. Depth: `*.16.png` is a 16-bit grey
+                picture, with a `*.16.json` beside it that holds `offset` and `scale`: depth = offset + scale
+                * value. Depth and normals: `*.exr` is OpenEXR with 32-bit floats, its channels Y, or R, G, B
+                for x, y, z. Class map: `*.ids.png` is an 8-bit grey picture whose levels are the classes.
+                Class map, keypoints and detections: `*.json` is a list of COCO results.
+            image_id: What COCO results call the image.
+
+        Returns:
+            The files written.
+
+        Raises:
+            InvalidInputError: The name ends otherwise, or the depth is not finite and 16 bits cannot hold it.
+            OSError: The file cannot be written.
+        """
+        if not isinstance(path, str | os.PathLike):
+            raise InvalidInputError(f"path must be that of a file, got {path!r:.80}")
+        path = Path(path)
+        return self.writers[format_of(path.name, self.writers)](self, path, image_id)
+
+    def _repr_png_(self) -> bytes:
+        return png(self.plot())
+
+
+def drawn(draw: Callable[P, NDArray[np.uint8]], *args: P.args, **options: P.kwargs) -> Image:
+    """Return the picture that a function of `sapiens_core.pictures` draws.
+
+    Raises:
+        InvalidInputError: The function refuses its arguments.
+    """
+    import PIL.Image
+
+    try:
+        return PIL.Image.fromarray(draw(*args, **options))
+    except ValueError as error:
+        raise InvalidInputError(str(error)) from error

@@ -1,0 +1,278 @@
+"""Results that are one array per image: depth, normals, classes, features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from sapiens_client.errors import InvalidInputError
+from sapiens_client.results.base import Result, drawn
+from sapiens_client.results.coco import CocoSegmentation, Rle, class_rles
+from sapiens_client.results.labels import classes_of, index_of
+from sapiens_client.results.saving import (
+    COCO,
+    ONE_ARRAY,
+    Format,
+    ImageId,
+    Writer,
+    checked_image_id,
+    write_exr,
+    write_ids,
+    write_png16,
+)
+from sapiens_core.recipes.tasks import PATCH_SIZE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    from sapiens_core.labels import ClassSet
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DepthResult(Result):
+    """Relative depth of every pixel.
+
+    Its array is read-only and may be an unaligned view of the reply; `.copy()` gives an aligned writable one.
+
+    Attributes:
+        depth: (H, W) float32, relative; larger is farther.
+        foreground: (H, W) bool, where a person is; None: not known. `analyze` tells it where it was asked for
+            classes too.
+    """
+
+    depth: NDArray[np.float32] = field(repr=False)
+    foreground: NDArray[np.bool_] | None = field(default=None, repr=False)
+
+    writers: ClassVar[Mapping[Format, Writer]] = MappingProxyType(
+        {
+            **ONE_ARRAY,
+            Format.PNG16: lambda result, path, _: write_png16(result.depth, path),
+            Format.EXR: lambda result, path, _: write_exr({"Y": result.depth}, path),
+        }
+    )
+
+    @property
+    def image_hw(self) -> tuple[int, int]:
+        """Height and width of the image, upright, in pixels."""
+        return _size(self.depth)
+
+    def plot(self, foreground: NDArray[np.bool_] | None = None) -> Image:
+        """Draw the depth in the colours of the reference: inferno, near is bright.
+
+        Args:
+            foreground: (H, W) bool; the colours span the depths inside it, the rest is grey. None: that of
+                the result, or all.
+
+        Raises:
+            InvalidInputError: `foreground` has another shape than the depth.
+        """
+        from sapiens_core.pictures import depth_picture
+
+        return drawn(depth_picture, self.depth, _mask(foreground, self.foreground))
+
+    def normal_from_depth(self, foreground: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+        """Estimate the surface's normals from the slope of the depth.
+
+        Depth is relative: in which direction a surface leans is meaningful, by how much is not.
+
+        Args:
+            foreground: (H, W) bool; the rest of the image, whose depth means nothing, is left out. None: all.
+
+        Returns:
+            (H, W, 3) float32, unit vectors x (right), y (down), z (away from the camera), which point towards
+            the camera; NaN where the 7x7 pixels around are not all foreground.
+
+        Raises:
+            InvalidInputError: `foreground` has another shape than the depth.
+        """
+        from sapiens_core.finish.depth import normals_from_depth
+
+        try:
+            return normals_from_depth(self.depth, _mask(foreground))
+        except ValueError as error:
+            raise InvalidInputError(str(error)) from error
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NormalResult(Result):
+    """Surface normal of every pixel.
+
+    Its array is read-only and may be an unaligned view of the reply; `.copy()` gives an aligned writable one.
+
+    Attributes:
+        normals: (H, W, 3) float32, unit vectors x, y, z in the frame of the network's training data, which
+            need not be that of `DepthResult.normal_from_depth`.
+        foreground: (H, W) bool, where a person is; None: not known. `analyze` tells it where it was asked for
+            classes too.
+    """
+
+    normals: NDArray[np.float32] = field(repr=False)
+    foreground: NDArray[np.bool_] | None = field(default=None, repr=False)
+
+    writers: ClassVar[Mapping[Format, Writer]] = MappingProxyType(
+        {
+            **ONE_ARRAY,
+            Format.EXR: lambda result, path, _: write_exr(
+                dict(zip("RGB", np.moveaxis(result.normals, 2, 0), strict=True)), path
+            ),
+        }
+    )
+
+    @property
+    def image_hw(self) -> tuple[int, int]:
+        """Height and width of the image, upright, in pixels."""
+        return _size(self.normals)
+
+    def plot(self, foreground: NDArray[np.bool_] | None = None) -> Image:
+        """Draw x, y and z as red, green and blue, like the reference.
+
+        Args:
+            foreground: (H, W) bool; the rest is black. None: that of the result, or all.
+
+        Raises:
+            InvalidInputError: `foreground` has another shape than the image.
+        """
+        from sapiens_core.pictures import normal_picture
+
+        return drawn(normal_picture, self.normals, _mask(foreground, self.foreground))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SegmentationResult(Result):
+    """Class of every pixel.
+
+    Its array is read-only and may be an unaligned view of the reply; `.copy()` gives an aligned writable one.
+
+    Attributes:
+        class_map: (H, W) uint8 class ids, which index `classes`.
+    """
+
+    class_map: NDArray[np.uint8] = field(repr=False)
+
+    writers: ClassVar[Mapping[Format, Writer]] = MappingProxyType(
+        {**ONE_ARRAY, Format.IDS: lambda result, path, _: write_ids(result.class_map, path), **COCO}
+    )
+
+    @property
+    def image_hw(self) -> tuple[int, int]:
+        """Height and width of the image, upright, in pixels."""
+        return _size(self.class_map)
+
+    @property
+    def class_set(self) -> ClassSet:
+        """Names, colours and background of the network's classes."""
+        return classes_of(self.model)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Name of every class, in the order of the ids. Without labels: the numbers 0 to 255."""
+        return self.class_set.names
+
+    @property
+    def foreground(self) -> NDArray[np.bool_]:
+        """(H, W) bool: what is part of a person."""
+        return np.not_equal(self.class_map, self.class_set.background)
+
+    def mask(self, *classes: str | int) -> NDArray[np.bool_]:
+        """Find the pixels of some classes.
+
+        Args:
+            classes: Names as in `classes`, or ids.
+
+        Returns:
+            (H, W) bool, true where a pixel is of any of them.
+
+        Raises:
+            InvalidInputError: The network has no such class.
+        """
+        is_wanted = np.zeros(256, dtype=bool)
+        for each in classes:
+            is_wanted[index_of(each, self.classes, "class")] = True
+        mask: NDArray[np.bool_] = is_wanted[self.class_map]
+        return mask
+
+    def to_rle(self) -> dict[int, Rle]:
+        """Encode the masks as COCO's compressed run lengths.
+
+        Returns:
+            Ids of the classes in the image, the background's too, each to the run lengths of its pixels.
+        """
+        return class_rles(self.class_map)
+
+    def to_coco(self, *, image_id: ImageId) -> list[CocoSegmentation]:
+        """Return one COCO segmentation result per class in the image; categories are class ids.
+
+        Args:
+            image_id: What COCO calls the image.
+
+        Raises:
+            InvalidInputError: The image is called by neither a whole number nor a name.
+        """
+        image_id = checked_image_id(image_id)
+        return [
+            CocoSegmentation(image_id=image_id, category_id=class_id, segmentation=rle, score=1.0)
+            for class_id, rle in self.to_rle().items()
+            if class_id != self.class_set.background
+        ]
+
+    def plot(self) -> Image:
+        """Draw the reference's colours of the classes over the image, half and half."""
+        from sapiens_core.pictures import class_picture
+
+        return drawn(class_picture, self.image, self.class_map, self.class_set.palette)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FeatureResult(Result):
+    """Features of a pretrained backbone.
+
+    Its array is read-only and may be an unaligned view of the reply; `.copy()` gives an aligned writable one.
+
+    Attributes:
+        features: (C, h, w) float32, one vector per patch of the network's input.
+    """
+
+    features: NDArray[np.float32] = field(repr=False)
+
+    writers: ClassVar[Mapping[Format, Writer]] = ONE_ARRAY
+
+    def plot(self) -> Image:
+        """Draw the three principal components as red, green and blue, at the size of the network's input."""
+        height, width = self.features.shape[1:]
+        patches = drawn(_principal_colors, self.features)
+        return patches.resize((width * PATCH_SIZE, height * PATCH_SIZE), resample=0)  # 0: the nearest
+
+
+def _principal_colors(features: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Project (C, h, w) on its first three principal components, each stretched over 0..255: (h, w, 3)."""
+    vectors = features.reshape(len(features), -1).T
+    vectors = vectors - vectors.mean(axis=0)
+    _, axes = np.linalg.eigh(vectors.T @ vectors)
+    axes = axes[:, :-4:-1]
+    axes *= np.sign(axes[np.abs(axes).argmax(axis=0), range(axes.shape[1])])  # else the sign is arbitrary
+    values = vectors @ axes
+    values -= values.min(axis=0)
+    largest = values.max(axis=0)
+    values *= 255 / np.where(largest > 0, largest, 1)  # features may be constant
+    colors = np.zeros((len(values), 3), dtype=np.uint8)
+    colors[:, : values.shape[1]] = values
+    return colors.reshape(*features.shape[1:], 3)
+
+
+def _mask(
+    given: NDArray[np.bool_] | None, known: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_] | None:
+    try:
+        return known if given is None else np.asarray(given, dtype=bool)
+    except ValueError as error:
+        raise InvalidInputError(f"foreground must be an (H, W) array, got {given!r:.80}: {error}") from error
+
+
+def _size(pixels: NDArray[np.float32] | NDArray[np.uint8]) -> tuple[int, int]:
+    height, width = pixels.shape[:2]
+    return height, width

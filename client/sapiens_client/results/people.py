@@ -1,0 +1,243 @@
+"""Results about persons: their keypoints, their boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from numbers import Real
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from sapiens_client.errors import InvalidInputError
+from sapiens_client.results.base import Result, drawn
+from sapiens_client.results.coco import CocoDetection, CocoKeypoints, keypoint_triples, person_score
+from sapiens_client.results.labels import index_of
+from sapiens_client.results.saving import (
+    COCO,
+    SEVERAL_ARRAYS,
+    Format,
+    ImageId,
+    Writer,
+    checked_id,
+    checked_image_id,
+)
+from sapiens_core.labels import KeypointSet, counterparts, keypoint_set
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+_WRITERS: Mapping[Format, Writer] = MappingProxyType({**SEVERAL_ARRAYS, **COCO})
+
+
+@dataclass(frozen=True)
+class Keypoint:
+    """One keypoint of one person.
+
+    Attributes:
+        x: Column, image pixels.
+        y: Row, image pixels.
+        score: Height of the heatmap's peak, about 0..1.
+    """
+
+    x: float
+    y: float
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """The keypoints of one person; `person["left_elbow"]` or `person[7]` is one of them.
+
+    Attributes:
+        xy: (K, 2) float32, x and y, image pixels.
+        scores: (K,) float32.
+        bbox: (4,) float32, xyxy, image pixels: where the person was looked for.
+        bbox_score: Of the detector; None: the box was given.
+        keypoint_set: Names of the keypoints.
+    """
+
+    xy: NDArray[np.float32] = field(repr=False)
+    scores: NDArray[np.float32] = field(repr=False)
+    bbox: NDArray[np.float32]
+    bbox_score: float | None
+    keypoint_set: KeypointSet = field(repr=False)
+
+    def __getitem__(self, keypoint: str | int) -> Keypoint:
+        """Return a keypoint by name or index.
+
+        Raises:
+            InvalidInputError: The network has no such keypoint.
+        """
+        index = index_of(keypoint, self.keypoint_set.names, "keypoint")
+        x, y = self.xy[index].tolist()
+        return Keypoint(x, y, self.scores[index].item())
+
+    def __iter__(self) -> Iterator[Keypoint]:
+        return (self[index] for index in range(len(self)))
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PoseResult(Result):
+    """Keypoints of persons, none included.
+
+    The arrays are read-only and may be unaligned views of the reply; `.copy()` gives an aligned writable one.
+
+    Attributes:
+        keypoints: (N, K, 2) float32, x and y, image pixels. NaN where `to` found no counterpart.
+        scores: (N, K) float32, heights of the heatmaps' peaks, about 0..1.
+        bboxes: (N, 4) float32, xyxy, image pixels: where the persons were looked for.
+        bbox_scores: (N,) float32, 0..1, of the detector; None: the boxes were given.
+        keypoint_set: Names, skeleton and colours of the keypoints.
+    """
+
+    keypoints: NDArray[np.float32] = field(repr=False)
+    scores: NDArray[np.float32] = field(repr=False)
+    bboxes: NDArray[np.float32] = field(repr=False)
+    bbox_scores: NDArray[np.float32] | None = field(default=None, repr=False)
+    keypoint_set: KeypointSet = field(repr=False)
+
+    writers: ClassVar[Mapping[Format, Writer]] = _WRITERS
+
+    @cached_property
+    def persons(self) -> tuple[Person, ...]:
+        """The persons in the order of their boxes."""
+        bbox_scores = [None] * len(self.bboxes) if self.bbox_scores is None else self.bbox_scores.tolist()
+        each = zip(self.keypoints, self.scores, self.bboxes, bbox_scores, strict=True)
+        return tuple(Person(*facts, self.keypoint_set) for facts in each)
+
+    def to(self, target: str | KeypointSet) -> PoseResult:
+        """Convert to another set of keypoints, by their names.
+
+        Args:
+            target: "coco" (17), "coco_wholebody" (133), "goliath" (308), or a set.
+
+        Returns:
+            The keypoints of the set. Those that the network does not find are NaN with score 0: the faces of
+            the larger sets follow different schemes.
+
+        Raises:
+            InvalidInputError: There is no such set, or the sets have no name in common.
+        """
+        try:
+            target = target if isinstance(target, KeypointSet) else keypoint_set(target)
+        except (ValueError, TypeError) as error:  # also of what cannot be the name of anything
+            raise InvalidInputError(str(error)) from error
+        sources = counterparts(self.keypoint_set, target)
+        is_found = np.array([source is not None for source in sources])
+        if not is_found.any():
+            raise InvalidInputError(
+                f"keypoint sets must share names, got {self.keypoint_set.names[:3]}... and "
+                f"{target.names[:3]}...; the served network has labels of its own"
+            )
+        indices = [source or 0 for source in sources]
+        return replace(
+            self,
+            keypoints=np.where(is_found[:, None], self.keypoints[:, indices], np.float32(np.nan)),
+            scores=np.where(is_found, self.scores[:, indices], np.float32(0)),
+            keypoint_set=target,
+        )
+
+    def to_coco(self, *, image_id: ImageId, category_id: int = 1) -> list[CocoKeypoints]:
+        """Return one COCO keypoint result per person.
+
+        A keypoint is x, y and its score; one without counterpart is three zeros. A person's score is that of
+        the reference's evaluation: the mean of the keypoint scores above 0.2, times the box's score.
+
+        Args:
+            image_id: What COCO calls the image.
+            category_id: What it calls persons.
+
+        Raises:
+            InvalidInputError: The image is called by neither a whole number nor a name.
+        """
+        image_id, category_id = checked_image_id(image_id), checked_id(category_id, "category_id")
+        return [
+            CocoKeypoints(
+                image_id=image_id,
+                category_id=category_id,
+                keypoints=keypoint_triples(person.xy, person.scores),
+                score=person_score(person.scores, person.bbox_score),
+            )
+            for person in self.persons
+        ]
+
+    def plot(self, *, threshold: float = 0.3, radius: int = 6, thickness: int = 3) -> Image:
+        """Draw keypoints and skeletons over the image, in the reference's colours.
+
+        Args:
+            threshold: Keypoints with a lower score are left out, and lines that touch them.
+            radius: Of the keypoints, pixels.
+            thickness: Of the lines, pixels.
+
+        Raises:
+            InvalidInputError: One of them is no number, or too small to draw.
+        """
+        if (
+            not all(isinstance(each, Real) for each in (threshold, radius, thickness))
+            or radius < 0
+            or thickness < 1
+        ):
+            raise InvalidInputError(
+                "threshold must be a number, radius at least 0 and thickness at least 1 pixel, "
+                f"got {threshold!r}, {radius!r} and {thickness!r}"
+            )
+        from sapiens_core.pictures import pose_picture
+
+        return drawn(
+            pose_picture,
+            self.image,
+            self.keypoints,
+            self.scores,
+            self.keypoint_set,
+            threshold=threshold,
+            radius=radius,
+            thickness=thickness,
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DetectionResult(Result):
+    """Boxes of persons, none included.
+
+    The arrays are read-only and may be unaligned views of the reply; `.copy()` gives an aligned writable one.
+
+    Attributes:
+        bboxes: (N, 4) float32, xyxy, image pixels.
+        scores: (N,) float32, 0..1.
+    """
+
+    bboxes: NDArray[np.float32] = field(repr=False)
+    scores: NDArray[np.float32] = field(repr=False)
+
+    writers: ClassVar[Mapping[Format, Writer]] = _WRITERS
+
+    def to_coco(self, *, image_id: ImageId, category_id: int = 1) -> list[CocoDetection]:
+        """Return one COCO detection result per box.
+
+        Args:
+            image_id: What COCO calls the image.
+            category_id: What it calls persons.
+
+        Raises:
+            InvalidInputError: The image is called by neither a whole number nor a name.
+        """
+        image_id, category_id = checked_image_id(image_id), checked_id(category_id, "category_id")
+        corners, sizes = self.bboxes[:, :2], self.bboxes[:, 2:] - self.bboxes[:, :2]
+        bboxes = np.concatenate([corners, sizes], axis=1).tolist()
+        return [
+            CocoDetection(image_id=image_id, category_id=category_id, bbox=bbox, score=score)
+            for bbox, score in zip(bboxes, self.scores.tolist(), strict=True)
+        ]
+
+    def plot(self) -> Image:
+        """Draw the boxes with their scores over the image."""
+        from sapiens_core.pictures import boxes_picture
+
+        return drawn(boxes_picture, self.image, self.bboxes, self.scores)

@@ -1,0 +1,86 @@
+"""Asks replicas whether they are ready: those that were set aside again and again, in the background."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from sapiens_client.errors import SapiensError
+from sapiens_client.servers.failures import CLOSED
+from sapiens_client.steps import Flow, RpcFailure, Sleep, Spawn
+
+if TYPE_CHECKING:
+    from sapiens_client.servers.replicas import Replica, Replicas
+
+READY_METHOD = "ServerReady"
+PROBE_EVERY_S = 0.25
+_PROBE_TIMEOUT_S = 0.5
+_YES = b"\x08\x01"  # ServerReadyResponse { ready: true }
+
+
+class Probes:
+    """The probes of one client; threads and tasks may share it.
+
+    Args:
+        replicas: What is asked, and told how they fare.
+        send: Sends a message for a method to a replica, and may take some seconds for it.
+        on_gone: Called with every replica that was found gone.
+    """
+
+    def __init__(
+        self,
+        replicas: Replicas,
+        send: Callable[[Replica, str, bytes, float], Flow[bytes]],
+        on_gone: Callable[[Replica], object],
+    ) -> None:
+        self._replicas = replicas
+        self._send = send
+        self._on_gone = on_gone
+
+    def says_ready(self, replica: Replica, timeout_s: float) -> Flow[bool]:
+        """Ask a replica once; it may fail with an RpcFailure, or a SapiensError of a token."""
+        return (yield from self._send(replica, READY_METHOD, b"", timeout_s)) == _YES
+
+    def is_ready(self, replica: Replica, left_s: float = _PROBE_TIMEOUT_S) -> Flow[bool]:
+        """Ask a replica once; whatever fails means no."""
+        try:
+            return (yield from self.says_ready(replica, min(_PROBE_TIMEOUT_S, left_s)))
+        except (RpcFailure, SapiensError):
+            return False
+
+    def watch(self) -> Flow[None]:
+        """Have all replicas asked that are aside, until they are ready."""
+        for replica in self._replicas.to_probe():
+            yield Spawn(self._probe(replica))
+
+    def look_after(self, replica: Replica) -> Flow[None]:
+        """Have a replica asked that has kept somebody waiting."""
+        if self._replicas.to_look_after(replica):
+            yield Spawn(self._look_after(replica))
+
+    def _probe(self, replica: Replica) -> Flow[None]:
+        """Ask a replica until it is ready, or nobody wants to know any more."""
+        try:
+            while self._replicas.is_wanted(replica):
+                yield Sleep(PROBE_EVERY_S)
+                try:
+                    if (yield from self.says_ready(replica, _PROBE_TIMEOUT_S)):
+                        self._replicas.says_ready(replica)
+                except RpcFailure as failure:
+                    if failure.code == CLOSED:
+                        return
+                except SapiensError:  # of a token, which the next time there may be
+                    continue
+        finally:
+            replica.is_probed = False
+
+    def _look_after(self, replica: Replica) -> Flow[None]:
+        """Set a replica aside that has kept somebody waiting, unless it says that it is ready."""
+        is_ready = False
+        try:
+            is_ready = yield from self.is_ready(replica)
+        finally:
+            replica.is_doubted = False
+        if not is_ready:
+            self._replicas.set_aside(replica)
+            self._on_gone(replica)

@@ -1,0 +1,314 @@
+"""One request, sent as often as that may help: where, when, and what the caller gets if it does not."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from sapiens_client.errors import (
+    AuthenticationError,
+    ClientClosedError,
+    RequestTimeoutError,
+    SapiensError,
+    ServerUnavailableError,
+    TLSError,
+)
+from sapiens_client.servers.deadline import Deadline
+from sapiens_client.servers.failures import BROKE_OFF, GONE, HUNG_UP, Meaning, Remedy, meaning_of, plain
+from sapiens_client.servers.lookup import Names
+from sapiens_client.servers.pace import LEAST_S, Pace, pause_s, watch_s
+from sapiens_client.servers.probes import PROBE_EVERY_S, READY_METHOD, Probes
+from sapiens_client.servers.replicas import Replica, Replicas
+from sapiens_client.servers.requests import Answer, Effort, Failure, Request, telling
+from sapiens_client.steps import Flow, HangUp, RpcFailure, Send, Sleep, Wait
+
+if TYPE_CHECKING:
+    from sapiens_client.connection.settings import Settings
+
+_LOG = logging.getLogger("sapiens_client")
+
+_READY_TIMEOUT_S = 2.0
+_LEAST_READY_S = 0.01
+_FINAL = (AuthenticationError, ClientClosedError, TLSError)  # waiting for a server does not change them
+_AT_ONCE = (Remedy.AGAIN, Remedy.WITHOUT_PINGS)
+_ADVICE_TO_PLAIN = "pass tls if it wants encryption, or look whether a server is behind that address"
+_ADVICE_TO_ENCRYPTED = (
+    "give TLS a client certificate that it accepts, or look whether a server is behind that address"
+)
+
+
+@dataclass(frozen=True)
+class _Reason:
+    """Why there is no replica that is ready.
+
+    Attributes:
+        error: In words.
+        is_final: Waiting does not help.
+    """
+
+    error: SapiensError
+    is_final: bool
+
+
+class Attempts:
+    """Sends requests of one client to its replicas; threads and tasks may share it.
+
+    Args:
+        settings: Where servers are, who asks, and how often to try.
+        on_gone: Called with every replica that went away, which may come back with other models.
+        on_forgotten: Called with every replica that could not use shared memory that it was told about.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        on_gone: Callable[[Replica], object],
+        on_forgotten: Callable[[Replica], object],
+    ) -> None:
+        options = settings.options
+        self._replicas = Replicas(settings.targets)
+        self._names = Names(settings.targets, self._replicas, options.resolve_every_s)
+        self._identity = settings.identity
+        self._max_attempts = options.max_attempts
+        self._patience_s = options.patience_s
+        self._paces: dict[tuple[str, str], Pace] = {}
+        self._tls_advice = _ADVICE_TO_ENCRYPTED if settings.pems else _ADVICE_TO_PLAIN
+        self._on_gone = on_gone
+        self._on_forgotten = on_forgotten
+        self._probes = Probes(self._replicas, self.sent, on_gone)
+
+    def is_ready(self, deadline: Deadline) -> Flow[bool]:
+        """Return whether some replica answers and all its models are loaded.
+
+        Raises:
+            ClientClosedError: The client is closed.
+        """
+        reason = yield from self._why_not_ready(deadline)
+        if reason is not None and isinstance(reason.error, ClientClosedError):
+            raise reason.error
+        return reason is None
+
+    def wait_until_ready(self, deadline: Deadline) -> Flow[None]:
+        """Ask again and again until some replica is ready.
+
+        Raises:
+            RequestTimeoutError: None was in time.
+            SapiensError: Waiting does not help: the client is closed, or a certificate is not trusted.
+        """
+        while True:
+            once = Deadline.after(max(_LEAST_READY_S, min(_READY_TIMEOUT_S, deadline.left_s())))
+            reason = yield from self._why_not_ready(once)
+            if reason is None:
+                return
+            if reason.is_final:
+                raise reason.error
+            if deadline.left_s() <= PROBE_EVERY_S:
+                raise RequestTimeoutError(
+                    f"a server must be ready within {deadline.timeout_s:g} s, but: {reason.error}"
+                ) from reason.error
+            yield Sleep(PROBE_EVERY_S)
+
+    def _why_not_ready(self, deadline: Deadline) -> Flow[_Reason | None]:
+        """Return why the last of the replicas is not ready; None: one is."""
+        try:
+            yield from self._names.refreshed(deadline)
+        except (ServerUnavailableError, RequestTimeoutError) as error:
+            return _Reason(error, is_final=False)
+        replicas = self._replicas.listed()
+        reason = None
+        for position, replica in enumerate(replicas):
+            timeout_s = deadline.left_s() / (len(replicas) - position)
+            try:
+                if (yield from self._probes.says_ready(replica, timeout_s)):
+                    self._replicas.says_ready(replica)
+                    return None
+                failure = RpcFailure("UNAVAILABLE", "it answers, but not all of its models are loaded")
+            except RpcFailure as raised:
+                failure = raised
+            except SapiensError as error:  # of a token
+                return _Reason(error, is_final=isinstance(error, _FINAL))
+            meaning = meaning_of(failure)
+            failed = Failure(failure, meaning, replica)
+            told = self._error(Request(READY_METHOD), [failed], deadline)
+            reason = _Reason(told, is_final=isinstance(told, _FINAL) and meaning is not HUNG_UP)
+        return reason
+
+    def answer(self, request: Request, deadline: Deadline) -> Flow[Answer]:
+        """Send a request until it is answered, nothing helps, or its time is over.
+
+        Raises:
+            SapiensError: What the last try failed for.
+        """
+        pace = self._paces.setdefault((request.method, request.model), Pace())
+        hopeless_at_s = time.monotonic() + self._patience_s
+        effort = Effort(request, deadline, hopeless_at_s, pace, pace.line_up(deadline.ends_at_s))
+        try:
+            while True:
+                yield from self._until_turn(effort)
+                yield from self._tend(effort)
+                yield from self._until_return(effort)
+                sent_in_round = pace.round
+                outcome = yield from self._tried(effort)
+                if isinstance(outcome, Answer):
+                    pace.answered()
+                    return outcome
+                effort.failures.append(outcome)
+                if not self._may_help(effort):
+                    raise self._error(request, effort.failures, deadline) from outcome.error
+                if outcome.meaning.remedy in _AT_ONCE or self._replicas.has_other(effort.tried):
+                    _log_retry(effort, 0.0)
+                else:
+                    yield from self._paused(effort, sent_in_round)
+        finally:
+            pace.give_back(effort.turn)
+
+    def limit(self, model: str) -> float:
+        """Return how many requests to a model may be under way at a time."""
+        pace = self._paces.get(("ModelInfer", model))
+        return pace.limit if pace else float("inf")
+
+    def _left_s(self, effort: Effort) -> float:
+        """Return how long it is of use to wait for an answer."""
+        left_s = effort.deadline.left_s()
+        if self._replicas.has_answered:
+            return left_s
+        return min(left_s, effort.hopeless_at_s - time.monotonic())
+
+    def _until_turn(self, effort: Effort) -> Flow[None]:
+        """Wait while as many requests are under way as the servers take."""
+        turn, deadline = effort.turn, effort.deadline
+        if turn.done():
+            return
+        yield Wait(turn, deadline.left_s())
+        if turn.done() and not turn.cancelled() and deadline.left_s() > 0:
+            return
+        refusal = effort.failures[-1] if effort.failures else effort.pace.refusal
+        if refusal is not None:
+            error = self._error(effort.request, [refusal], deadline)
+            error.attempts = len(effort.failures)
+            raise error from refusal.error
+
+    def _until_return(self, effort: Effort) -> Flow[None]:
+        """Wait while all replicas are away; probes tell when one is back."""
+        if not self._replicas.are_away:
+            return
+        returned = self._replicas.next_return()
+        try:
+            yield Wait(returned, watch_s(self._left_s(effort)))
+        finally:
+            returned.cancel()
+
+    def _tried(self, effort: Effort) -> Flow[Answer | Failure]:
+        """Send a request once, to the best replica."""
+        request, deadline = effort.request, effort.deadline
+        replica = self._replicas.take(effort.tried)
+        was_aside, was_pinged, left_s = replica.is_aside, replica.takes_pings, deadline.left_s()
+        try:
+            message = request.message
+            if not isinstance(message, bytes):
+                message = yield from message(replica, left_s)
+            reply = yield from self._sent(replica, request.method, message, deadline)
+            self._replicas.answered(replica, was_aside=was_aside)
+            attempts = len(effort.failures) + 1
+            return Answer(reply, len(message), replica.address, attempts, request.request_id)
+        except RpcFailure as error:
+            meaning = yield from self._meaning(error, replica, deadline)
+            if meaning.remedy is Remedy.WITHOUT_PINGS and not was_pinged:
+                meaning = BROKE_OFF
+            return Failure(error, meaning, replica, was_aside, left_s)
+        finally:
+            self._replicas.give_back(replica)
+
+    def _may_help(self, effort: Effort) -> bool:
+        """Return whether to send a request again that has just failed."""
+        meaning = effort.failures[-1].meaning
+        if meaning.remedy is Remedy.AGAIN:  # from now on the tensors travel
+            return effort.num_again == 1
+        if meaning.remedy in (Remedy.NONE, Remedy.LOOK_AFTER):
+            return False
+        return effort.num_suspect < self._max_attempts and self._left_s(effort) > LEAST_S
+
+    def _paused(self, effort: Effort, sent_in_round: int) -> Flow[None]:
+        """Wait before a request is sent again that every replica refused."""
+        last = effort.failures[-1]
+        if last.meaning.remedy is Remedy.LATER:
+            effort.pace.refused(sent_in_round, last)
+        wait_s = pause_s(effort.num_pauses, self._left_s(effort))
+        _log_retry(effort, wait_s)
+        yield Sleep(wait_s)
+        effort.num_before_pause = len(effort.failures)
+        effort.num_pauses += not (last.was_aside and self._replicas.are_away)
+        if effort.pace.is_exceeded:
+            effort.pace.give_back(effort.turn)
+            effort.turn = effort.pace.line_up(effort.deadline.ends_at_s)
+
+    def _tend(self, effort: Effort) -> Flow[None]:
+        """Look up names, have replicas probed that are aside, close connections to those that left."""
+        yield from self._names.refreshed(effort.deadline, effort.hopeless_at_s - time.monotonic())
+        yield from self._probes.watch()
+        for replica in self._replicas.take_left():
+            yield HangUp(replica)
+
+    def sent(self, replica: Replica, method: str, message: bytes, timeout_s: float) -> Flow[bytes]:
+        """Send a message to a replica once, and return its reply; it may fail with an RpcFailure."""
+        return (yield from self._sent(replica, method, message, Deadline.after(max(timeout_s, LEAST_S))))
+
+    def _sent(self, replica: Replica, method: str, message: bytes, deadline: Deadline) -> Flow[bytes]:
+        metadata = yield from self._identity.metadata(deadline)
+        reply: bytes = yield Send(replica, method, message, deadline.left_s(), metadata)
+        return reply
+
+    def _meaning(self, failure: RpcFailure, replica: Replica, deadline: Deadline) -> Flow[Meaning]:
+        """Return what a failure means, after asking the replica where that depends, and act on it."""
+        meaning = meaning_of(failure)
+        if meaning is HUNG_UP and replica.has_answered:
+            meaning = GONE
+        if meaning.remedy is Remedy.ASK_WHETHER_READY:
+            is_ready = yield from self._probes.is_ready(replica, deadline.left_s())
+            meaning = replace(meaning, remedy=Remedy.NONE if is_ready else Remedy.ELSEWHERE)
+        if meaning.remedy is Remedy.LOOK_AFTER:
+            yield from self._probes.look_after(replica)
+        if meaning.remedy in (Remedy.ELSEWHERE, Remedy.REST):
+            self._replicas.set_aside(replica, to_rest=meaning.remedy is Remedy.REST)
+        if meaning.remedy is Remedy.ELSEWHERE:
+            self._on_gone(replica)
+        if meaning.remedy is Remedy.AGAIN:
+            self._on_forgotten(replica)
+        if meaning.remedy is Remedy.LATER:
+            replica.has_answered = True  # that it is full
+        if meaning.remedy is Remedy.WITHOUT_PINGS:
+            replica.takes_pings = False
+        return meaning
+
+    def _error(self, request: Request, failures: list[Failure], deadline: Deadline) -> SapiensError:
+        last = telling(failures, deadline.timeout_s)
+        error = last.meaning.error(
+            last.error,
+            url=last.replica.address,
+            model=request.model,
+            timeout_s=deadline.timeout_s,
+            about=f" about request {request.request_id}" if request.request_id else "",
+            identity_advice=self._identity.advice,
+            tls_advice=self._tls_advice,
+        )
+        error.url = last.replica.address
+        error.attempts = len(failures)
+        error.request_id = request.request_id
+        return error
+
+
+def _log_retry(effort: Effort, wait_s: float) -> None:
+    last, request = effort.failures[-1], effort.request
+    _LOG.info(
+        "try %d of %s %s failed at %s with %s: %s; trying again in %.2f s",
+        len(effort.failures),
+        request.method,
+        request.request_id or request.model,
+        last.replica.address,
+        last.error.code,
+        plain(last.error.text),
+        wait_s,
+    )

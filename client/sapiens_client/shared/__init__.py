@@ -1,0 +1,1 @@
+"""Large tensors through this machine's shared memory."""

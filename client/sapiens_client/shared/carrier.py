@@ -1,0 +1,87 @@
+"""How the tensors of one inference request travel: in its messages, or through shared memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from sapiens_client.shared.memory import layout
+from sapiens_client.steps import Flow, Work
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sapiens_client.servers.replicas import Replica
+    from sapiens_client.shared.memory import SharedMemory
+    from sapiens_client.wire.messages import Shared
+
+
+class Carrier:
+    """The tensors of one request and its reply. Only its first try shares memory: that may be why it failed.
+
+    Args:
+        memory: What the client shares with servers.
+        model: Name of the model asked.
+        inputs: Input tensors by name.
+        outputs: Names of the output tensors wanted.
+        reply_sizes: Bytes of the outputs whose size is known, for which shared memory may serve.
+        request_id: What the server's log calls the request.
+    """
+
+    def __init__(
+        self,
+        memory: SharedMemory,
+        model: str,
+        inputs: Mapping[str, NDArray[Any]],
+        outputs: Sequence[str],
+        *,
+        reply_sizes: Mapping[str, int],
+        request_id: str,
+    ) -> None:
+        from sapiens_client.wire import messages  # here, because it loads gRPC
+
+        self._wire = messages
+        self._memory = memory
+        self._layout = layout(inputs, reply_sizes)
+        self._shared: Shared | None = None
+        self._is_first_try = True
+        self._encoded = partial(messages.encoded_request, model, inputs, outputs, request_id=request_id)
+
+    @property
+    def shared_bytes(self) -> int:
+        """Size of the tensors in shared memory, 0 where there is none."""
+        return self._layout.num_bytes if self._shared else 0
+
+    def message(self, replica: Replica, left_s: float) -> Flow[bytes]:
+        """Return the request for a try at a replica, serialised.
+
+        Args:
+            replica: Where it will be sent.
+            left_s: What is left of the call's time, seconds.
+        """
+        self.drop()
+        if self._is_first_try:
+            self._is_first_try = False
+            region = yield from self._memory.lease(replica, self._layout.num_bytes, left_s)
+            self._shared = self._wire.Shared(region, self._layout) if region else None
+        message: bytes = yield Work(partial(self._encoded, timeout_s=left_s, shared=self._shared))
+        return message
+
+    def arrays(self, reply: bytes) -> Flow[dict[str, NDArray[Any]]]:
+        """Return the output tensors of a serialised reply to the last try, by name, read-only.
+
+        Raises:
+            Exception: The bytes are no such reply.
+        """
+        if self._shared is None:
+            return self._wire.decoded_reply(reply)
+        arrays: dict[str, NDArray[Any]] = yield Work(partial(self._wire.decoded_reply, reply, self._shared))
+        self._memory.give_back(self._shared.region)
+        return arrays
+
+    def drop(self) -> None:
+        """Give up the memory of a try that was not answered: the server may still work on it."""
+        shared, self._shared = self._shared, None
+        if shared:
+            self._memory.drop(shared.region)

@@ -1,0 +1,1 @@
+"""A call's images to requests, and its replies to results."""

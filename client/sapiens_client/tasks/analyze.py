@@ -1,0 +1,228 @@
+"""Several tasks about one image: asked together, answered or failed one by one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+
+from sapiens_client.errors import InferenceError, InvalidInputError, ModelNotServedError, SapiensError
+from sapiens_client.results.base import Result
+from sapiens_client.results.dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
+from sapiens_client.results.people import DetectionResult, PoseResult
+from sapiens_client.servers.session import Call
+from sapiens_client.steps import Flow, Together
+from sapiens_client.tasks.dense import lean_way
+from sapiens_client.tasks.questions import QUESTIONS, AnalysisTask, dense_results
+from sapiens_core.recipes.tasks import HUMAN, HUMAN_TASKS, Task
+
+if TYPE_CHECKING:
+    from sapiens_client.servers.session import Session, Upload
+
+R = TypeVar("R", bound=Result)
+
+ANSWERED_TOGETHER = tuple(map(AnalysisTask, HUMAN_TASKS))
+
+
+# What may befall one task alone, even if it was the only one.
+_OF_ONE_TASK: set[type[SapiensError]] = {ModelNotServedError, InferenceError}
+
+
+class _NotAskedError(InvalidInputError, KeyError):
+    """A task was not asked for; mappings need it to be a KeyError."""
+
+    __str__ = Exception.__str__
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis(Mapping[str, Result]):
+    """What each task answered: `analysis.depth`, or `analysis["depth"]`, is its result, or raises its error.
+
+    As a mapping it holds results by the names of their tasks, in the order asked, without those that failed.
+
+    Attributes:
+        answers: Result or error of every task.
+    """
+
+    answers: Mapping[str, Result | SapiensError]
+
+    def __getitem__(self, task: str) -> Result:
+        """Return the result of a task.
+
+        Raises:
+            SapiensError: What went wrong with it; it was not asked for.
+        """
+        answer = self.answers.get(task)
+        if isinstance(answer, SapiensError):
+            raise answer
+        if answer is None:
+            raise _NotAskedError(f"{task!r} must be a task that was asked for, got {list(self.answers)}")
+        return answer
+
+    def __contains__(self, task: object) -> bool:
+        return task in self.answers and task not in self.failed
+
+    def __iter__(self) -> Iterator[str]:
+        return (task for task in self.answers if task in self)
+
+    def __len__(self) -> int:
+        return len(self.answers) - len(self.failed)
+
+    @property
+    def failed(self) -> dict[str, SapiensError]:
+        """The errors of the tasks that failed; empty when all went well."""
+        return {task: answer for task, answer in self.answers.items() if isinstance(answer, SapiensError)}
+
+    @property
+    def depth(self) -> DepthResult:
+        """Result of `depth`."""
+        return self._result(AnalysisTask.DEPTH, DepthResult)
+
+    @property
+    def normal(self) -> NormalResult:
+        """Result of `normal`."""
+        return self._result(AnalysisTask.NORMAL, NormalResult)
+
+    @property
+    def seg(self) -> SegmentationResult:
+        """Result of `seg`."""
+        return self._result(AnalysisTask.SEG, SegmentationResult)
+
+    @property
+    def pose(self) -> PoseResult:
+        """Result of `pose`, the whole image taken as one person."""
+        return self._result(AnalysisTask.POSE, PoseResult)
+
+    @property
+    def features(self) -> FeatureResult:
+        """Result of `features`."""
+        return self._result(AnalysisTask.FEATURES, FeatureResult)
+
+    @property
+    def detect(self) -> DetectionResult:
+        """Result of `detect`."""
+        return self._result(AnalysisTask.DETECT, DetectionResult)
+
+    @property
+    def people(self) -> PoseResult:
+        """Result of `people`."""
+        return self._result(AnalysisTask.PEOPLE, PoseResult)
+
+    def _result(self, task: AnalysisTask, kind: type[R]) -> R:
+        result = self[task.value]
+        if not isinstance(result, kind):
+            raise InvalidInputError(f"{task.value!r} must be a {kind.__name__}, got {type(result).__name__}")
+        return result
+
+
+def checked_tasks(tasks: Iterable[str]) -> tuple[AnalysisTask, ...]:
+    """Return the tasks, each once.
+
+    Raises:
+        InvalidInputError: There is none, or one that does not exist.
+    """
+    names = tuple(tasks) if isinstance(tasks, Iterable) and not isinstance(tasks, str) else (tasks,)
+    unknown = [name for name in names if not isinstance(name, str) or name not in QUESTIONS]
+    if unknown or not names:
+        close = difflib.get_close_matches(str(*unknown[:1]), map(str, QUESTIONS), n=1)
+        hint = f"; perhaps {close[0]!r}" if close else ""
+        raise InvalidInputError(
+            f"tasks must be some of {[*map(str, QUESTIONS)]}, got {unknown or names}{hint}"
+        )
+    return tuple(dict.fromkeys(map(AnalysisTask, names)))
+
+
+def analyze(session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...]) -> Flow[Analysis]:
+    """Ask for all tasks at the same time, for those that one ensemble answers together in one request.
+
+    Args:
+        session: The server.
+        upload: The image.
+        tasks: What to ask for.
+
+    Raises:
+        SapiensError: No task was answered, all for the same reason: no server, a wrong token, no image.
+    """
+    groups = yield from _groups(session, upload, tasks)
+    answers: dict[str, Result | SapiensError] = {}
+    for some in (yield Together([_answers(session, upload, group) for group in groups])):
+        answers.update(some)
+    analysis = Analysis(_with_foreground({task.value: answers[task] for task in tasks}))
+    kinds = {type(error): error for error in analysis.failed.values()}
+    if not analysis and len(kinds) == 1 and not kinds.keys() & _OF_ONE_TASK:
+        raise kinds.popitem()[1]
+    return analysis
+
+
+def _with_foreground(answers: Mapping[str, Result | SapiensError]) -> dict[str, Result | SapiensError]:
+    """Tell depth and normals where the person is, if the classes are among the answers."""
+    seg = answers.get(AnalysisTask.SEG)
+    if not isinstance(seg, SegmentationResult):
+        return dict(answers)
+    foreground = seg.foreground
+    return {
+        task: replace(answer, foreground=foreground)
+        if isinstance(answer, DepthResult | NormalResult)
+        else answer
+        for task, answer in answers.items()
+    }
+
+
+def _groups(
+    session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...]
+) -> Flow[list[tuple[AnalysisTask, ...]]]:
+    together = tuple(task for task in tasks if task in ANSWERED_TOGETHER)
+    if len(together) < 2 or not (yield from _is_served(session, upload, HUMAN)):
+        together = ()
+    if session.output != "image" and (yield from _travels_lighter_apart(session, upload, together)):
+        together = ()
+    alone = ((task,) for task in tasks if task not in together)
+    return [group for group in (together, *alone) if group]
+
+
+def _travels_lighter_apart(session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...]) -> Flow[bool]:
+    """Return whether some task alone would be answered in fewer bytes, which outweighs sending it again."""
+    call = Call(session, upload)
+    for task in map(Task, tasks):
+        try:
+            served = yield from call.served_model(task)
+            if (yield from lean_way(call, task, served)) is not None:
+                return True
+        except SapiensError:  # which asking will tell
+            continue
+    return False
+
+
+def _is_served(session: Session, upload: Upload, model: str) -> Flow[bool]:
+    try:
+        yield from session.served_model(model, upload.deadline)
+    except SapiensError:  # what else may be wrong, each task will tell
+        return False
+    return True
+
+
+def _answers(
+    session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...]
+) -> Flow[dict[str, Result | SapiensError]]:
+    if len(tasks) > 1:
+        kinds = {Task(task): QUESTIONS[task].kind for task in tasks}
+        try:
+            results = yield from dense_results(Call(session, upload), HUMAN, kinds)
+        except (InferenceError, ModelNotServedError):
+            pass  # one engine's failure is the whole ensemble's; asked alone, the others answer
+        except SapiensError as error:
+            return dict.fromkeys(tasks, error)
+        else:
+            return {task: results[Task(task)] for task in tasks}
+    answers: dict[str, Result | SapiensError] = {}
+    for task in tasks:
+        answers[task] = yield from _answer(session, upload, task)
+    return answers
+
+
+def _answer(session: Session, upload: Upload, task: AnalysisTask) -> Flow[Result | SapiensError]:
+    try:
+        return (yield from QUESTIONS[task].ask(Call(session, upload)))
+    except SapiensError as error:
+        return error

@@ -1,0 +1,138 @@
+"""Arrays as large as the image: made by the server, or here from the network's own, smaller ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from sapiens_client.errors import InferenceError, ModelNotServedError
+from sapiens_client.steps import Flow
+from sapiens_client.tasks.sizes import num_bytes
+from sapiens_core.recipes.tasks import IMAGE_HW, TASKS, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sapiens_client.servers.session import Call
+    from sapiens_client.tasks.served_model import ServedModel
+    from sapiens_core.contract.settings import StepSettings
+
+
+@dataclass(frozen=True)
+class Lean:
+    """How to have an array in fewer bytes.
+
+    Attributes:
+        task: What is predicted.
+        ensemble: The one that returns the network's own array.
+        settings: What its postprocessor is told.
+    """
+
+    task: Task
+    ensemble: str
+    settings: StepSettings
+
+
+def dense_array(call: Call, task: Task, served: ServedModel) -> Flow[NDArray[Any]]:
+    """Ask for the array of a task, and finish it here where that is wanted.
+
+    Args:
+        call: About which image.
+        task: What to ask for.
+        served: The ensemble.
+    """
+    tensor = TASKS[task].outputs[0]
+    lean = yield from lean_way(call, task, served)
+    if lean is None:
+        array = (yield from call.ask(served.name, [tensor]))[tensor.name]
+        return array[0] if tensor.is_batched else array
+    outputs = TASKS[task].raw_outputs
+    arrays = yield from call.ask(lean.ensemble, outputs)
+    maps, image_hw = arrays[outputs[0].name], arrays[IMAGE_HW.name]
+    try:
+        array = yield from call.finish(partial(finished, task, maps, lean.settings, image_hw))
+    except (ValueError, IndexError) as error:
+        raise InferenceError(
+            f"'{lean.ensemble}' at {served.url} must return {outputs[0].name} and {IMAGE_HW.name} of one "
+            f"image, got shapes {maps.shape} and {image_hw.shape}: {error}"
+        ) from error
+    array.flags.writeable = False  # like one that the server made
+    return array
+
+
+def lean_way(call: Call, task: Task, served: ServedModel) -> Flow[Lean | None]:
+    """Return how to have the array in fewer bytes, if that is wanted; None: ask for it as it is.
+
+    Args:
+        call: About which image.
+        task: What to ask for.
+        served: The ensemble.
+    """
+    wish = call.session.output
+    suffix = served.name.removeprefix(task).removeprefix("_")
+    spec = TASKS[task].named(suffix) if suffix else TASKS[task]
+    if wish == "image" or spec.postprocess is None or not spec.raw_outputs:
+        return None
+    try:
+        raw = yield from call.served_model(spec.raw_name)
+        step = yield from call.served_model(spec.postprocess.name)
+    except ModelNotServedError:
+        if wish == "network":
+            raise
+        return None
+    if wish == "auto":
+        dims, encoded = raw.output_dims, call.upload.encoded
+        lean, whole = spec.raw_outputs[0], spec.outputs[0]
+        lean_bytes = num_bytes(lean, dims.get(lean.name, ()), encoded)
+        if lean_bytes is None or lean_bytes >= (num_bytes(whole, (), encoded) or 0):
+            return None
+    return Lean(task, spec.raw_name, step.settings)
+
+
+def finished(
+    task: Task, maps: NDArray[Any], settings: StepSettings, image_hw: NDArray[np.int32]
+) -> NDArray[Any]:
+    """Do what the server's postprocessor of a task does.
+
+    Args:
+        task: Whose.
+        maps: (1, C, h, w), the network's own array.
+        settings: What the postprocessor is told.
+        image_hw: (2,) int32, height and width of the image.
+
+    Raises:
+        ValueError: `maps` or `image_hw` has another form.
+    """
+    height, width = image_hw.tolist()
+    return _POSTPROCESSORS[task](maps[0], settings.between_hw, (height, width))
+
+
+def _depth(maps: NDArray[Any], _: object, image_hw: tuple[int, int]) -> NDArray[Any]:
+    from sapiens_core.finish.depth import image_depth
+
+    return image_depth(maps[0], image_hw)
+
+
+def _normals(
+    maps: NDArray[Any], between_hw: tuple[int, int] | None, image_hw: tuple[int, int]
+) -> NDArray[Any]:
+    from sapiens_core.finish.normal import unit_normals
+
+    return unit_normals(maps, between_hw, image_hw)
+
+
+def _classes(
+    maps: NDArray[Any], between_hw: tuple[int, int] | None, image_hw: tuple[int, int]
+) -> NDArray[Any]:
+    from sapiens_core.finish.seg import class_map
+
+    return class_map(maps, between_hw, image_hw)
+
+
+_POSTPROCESSORS: Mapping[Task, Callable[..., NDArray[Any]]] = MappingProxyType(
+    {Task.DEPTH: _depth, Task.NORMAL: _normals, Task.SEG: _classes}
+)

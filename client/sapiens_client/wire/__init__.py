@@ -1,0 +1,1 @@
+"""Requests and replies as bytes of Triton's protocol, by threads and by event loops."""

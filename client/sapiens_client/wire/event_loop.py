@@ -1,0 +1,170 @@
+"""Runs flows on an event loop: one gRPC channel per replica."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+import grpc.aio
+
+from sapiens_client.errors import InvalidInputError, SapiensError
+from sapiens_client.servers.failures import CLOSED, meaning_of
+from sapiens_client.steps import Flow, HangUp, RpcFailure, Send, Sleep, Spawn, Step, Together, Wait, Work
+from sapiens_client.wire.background import in_background
+from sapiens_client.wire.channels import SERVICE, channel_credentials, channel_options, whole
+
+if TYPE_CHECKING:
+    from sapiens_client.connection.settings import Settings
+    from sapiens_client.servers.replicas import Replica
+
+R = TypeVar("R")
+
+
+class AsyncTransport:
+    """The channels of one client; any number of tasks of one event loop may share it.
+
+    Args:
+        settings: How to reach servers.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._credentials = channel_credentials(settings)
+        self._channels: dict[tuple[Replica, bool], grpc.aio.Channel] = {}  # with and without pings
+        self._background: set[asyncio.Task[None]] = set()
+        self._waited_for: set[asyncio.Future[None]] = set()
+        self._is_closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def close(self) -> None:
+        """Close the channels; calls that are under way end with a ClientClosedError."""
+        self._is_closed = True
+        for waiting in (*self._background, *self._waited_for):
+            waiting.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        while self._channels:
+            _, channel = self._channels.popitem()
+            await channel.close(None)
+
+    async def run(self, flow: Flow[R]) -> R:
+        """Do what a flow asks for, and return its result.
+
+        Raises:
+            InvalidInputError: Another event loop ran the flows before this one.
+        """
+        loop = asyncio.get_running_loop()
+        if (self._loop or loop) is not loop:
+            raise InvalidInputError(
+                "an asynchronous client must stay in one event loop, got a second one; make a client for each"
+            )
+        self._loop = loop
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    result = await self._done(step)
+                except BaseException as error:  # noqa: BLE001  also a cancellation: the flow has to tidy up
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(result)
+        except StopIteration as end:
+            result_of_flow: R = end.value
+            return result_of_flow
+        except RpcFailure as failure:  # where the client was closed while a flow waited
+            raise meaning_of(failure).error(failure) from failure
+
+    async def _done(self, step: Step) -> Any:
+        match step:
+            case Send():
+                return await self._sent(step)
+            case Sleep():
+                await self._wait(Future(), step.seconds)
+            case Wait():
+                await self._wait(step.future, step.timeout_s)
+            case Work():
+                return await self._worked(step)
+            case Together():
+                return await self._all_done(step)
+            case Spawn():
+                task = asyncio.create_task(self._run_alone(step.flow))
+                self._background.add(task)
+                task.add_done_callback(self._background.discard)
+            case HangUp():
+                found = [self._channels.pop((step.replica, is_pinged), None) for is_pinged in (True, False)]
+                for channel in filter(None, found):
+                    await channel.close(None)
+        return None
+
+    async def _run_alone(self, flow: Flow[None]) -> None:
+        with suppress(SapiensError):
+            await self.run(flow)
+
+    async def _worked(self, work: Work) -> Any:
+        done = asyncio.wrap_future(in_background(work.function))
+        if work.deadline is None:
+            return await done
+        try:
+            async with asyncio.timeout(work.deadline.left_s()) as limit:
+                return await done
+        except TimeoutError:
+            if not limit.expired():  # it is the function's own
+                raise
+            raise work.deadline.missed(work.what) from None
+
+    async def _wait(self, future: Future[None], timeout_s: float) -> None:
+        if self._is_closed:
+            raise RpcFailure(CLOSED, "it is closed")
+        waiting = asyncio.wrap_future(future)
+        self._waited_for.add(waiting)
+        try:
+            await asyncio.wait_for(waiting, timeout_s)
+        except TimeoutError:
+            pass
+        except asyncio.CancelledError as error:
+            self._raise_if_closed(error)
+            raise
+        finally:
+            self._waited_for.discard(waiting)
+
+    def _raise_if_closed(self, error: asyncio.CancelledError) -> None:
+        """Tell a client that was closed from a task that was cancelled."""
+        task = asyncio.current_task()
+        if self._is_closed and not (task is not None and task.cancelling()):
+            raise RpcFailure(CLOSED, "it was closed") from error
+
+    async def _sent(self, send: Send) -> bytes:
+        method: Any = self._channel(send.replica).unary_unary(SERVICE + send.method, None, None)
+        try:
+            return whole(await method(send.message, timeout=send.timeout_s, metadata=send.metadata))
+        except grpc.aio.AioRpcError as error:
+            code = CLOSED if self._is_closed else error.code().name
+            raise RpcFailure(code, error.details() or "") from error
+        except grpc.aio.UsageError as error:  # how grpc refuses a channel that is closed
+            raise RpcFailure(CLOSED, str(error)) from error
+        except asyncio.CancelledError as error:
+            self._raise_if_closed(error)
+            raise
+
+    def _channel(self, replica: Replica) -> grpc.aio.Channel:
+        if self._is_closed:
+            raise RpcFailure(CLOSED, "it is closed")
+        if (known := self._channels.get((replica, replica.takes_pings))) is not None:
+            return known
+        options = channel_options(self._settings, replica)
+        if self._credentials is None:
+            channel = grpc.aio.insecure_channel(replica.address, options)
+        else:
+            channel = grpc.aio.secure_channel(replica.address, self._credentials, options)
+        self._channels[replica, replica.takes_pings] = channel
+        return channel
+
+    async def _all_done(self, together: Together) -> list[Any]:
+        tasks = [asyncio.create_task(self.run(flow)) for flow in together.flows]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()

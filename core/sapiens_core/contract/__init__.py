@@ -1,0 +1,1 @@
+"""What passes between client, steps and engines."""

@@ -1,0 +1,124 @@
+"""What export tells an engine and the steps around it through their model configs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from sapiens_core.recipes.tasks import MIN_PERSON_SCORE, Fit, Preprocess
+
+_DEFAULT_FIT: Fit = "stretch"  # what nearly all steps do: of defaults, configs say nothing
+_DETECT, _POSE = "detect_", "pose_"
+_WARMUP = "warmup"
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """Facts about the engine that the steps beside it need.
+
+    Attributes:
+        network_hw: Height and width of the network's input.
+        max_batch_size: Largest batch of the engine.
+        preprocess: "full" as in training, or "lite" as in the official lite demos.
+        fit: How a whole image becomes the network's input.
+        min_score: What a detector's candidates must score more than to be persons.
+    """
+
+    network_hw: tuple[int, int]
+    max_batch_size: int
+    preprocess: Preprocess = "full"
+    fit: Fit = _DEFAULT_FIT
+    min_score: float = MIN_PERSON_SCORE
+
+    @property
+    def between_hw(self) -> tuple[int, int] | None:
+        """Size through which maps are interpolated to the image; the lite demos go there directly: None."""
+        return None if self.preprocess == "lite" else self.network_hw
+
+    def to_parameters(self, prefix: str = "") -> dict[str, str]:
+        """Return the settings as Triton model config parameters, which are strings."""
+        height, width = self.network_hw
+        parameters = {
+            f"{prefix}network_hw": f"{height}x{width}",
+            f"{prefix}max_batch_size": str(self.max_batch_size),
+            f"{prefix}preprocess": self.preprocess,
+        }
+        if self.fit != _DEFAULT_FIT:
+            parameters[f"{prefix}fit"] = self.fit
+        if self.min_score != MIN_PERSON_SCORE:
+            parameters[f"{prefix}min_score"] = str(self.min_score)
+        return parameters
+
+    @classmethod
+    def from_args(cls, args: Mapping[str, str], prefix: str = "") -> StepSettings:
+        """Read the settings from what Triton passes to `initialize`."""
+        return cls.from_parameters(_parameters(args), prefix)
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, str], prefix: str = "") -> StepSettings:
+        """Read the settings from model config parameters.
+
+        Raises:
+            ValueError: One is missing or is no such setting: the model was not written by `sapiens export`.
+        """
+        try:
+            height, width = parameters[f"{prefix}network_hw"].split("x")
+            return cls(
+                (int(height), int(width)),
+                int(parameters[f"{prefix}max_batch_size"]),
+                cast("Preprocess", parameters[f"{prefix}preprocess"]),
+                cast("Fit", parameters.get(f"{prefix}fit", _DEFAULT_FIT)),
+                float(parameters.get(f"{prefix}min_score", MIN_PERSON_SCORE)),
+            )
+        except (KeyError, ValueError) as error:
+            raise ValueError(
+                f"model config must carry the settings of a step, got {sorted(parameters)}: {error!r}; "
+                "write the repository with `sapiens export`"
+            ) from error
+
+
+@dataclass(frozen=True)
+class PeopleSettings:
+    """Facts about the two engines that the pose of all people takes.
+
+    Attributes:
+        detect: Of the detector.
+        pose: Of the pose network.
+        num_keypoints: Keypoints of a person; where there is nobody, no engine tells.
+    """
+
+    detect: StepSettings
+    pose: StepSettings
+    num_keypoints: int
+
+    def to_parameters(self) -> dict[str, str]:
+        """Return the settings as Triton model config parameters, which are strings."""
+        engines = self.detect.to_parameters(_DETECT) | self.pose.to_parameters(_POSE)
+        return engines | {"num_keypoints": str(self.num_keypoints)}
+
+    @classmethod
+    def from_args(cls, args: Mapping[str, str]) -> PeopleSettings:
+        """Read the settings from what Triton passes to `initialize`."""
+        return cls(
+            StepSettings.from_args(args, _DETECT),
+            StepSettings.from_args(args, _POSE),
+            int(_parameters(args)["num_keypoints"]),
+        )
+
+
+def warmup_parameters(sizes: Sequence[int]) -> dict[str, str]:
+    """Return, as a Triton model config parameter, what batches an engine shall compute when it is loaded."""
+    return {_WARMUP: ",".join(map(str, sizes))} if sizes else {}
+
+
+def warmup_sizes(args: Mapping[str, str]) -> tuple[int, ...]:
+    """Read these sizes from what Triton passes to `initialize`; without the parameter there are none."""
+    text = _parameters(args).get(_WARMUP)
+    return tuple(map(int, text.split(","))) if text else ()
+
+
+def _parameters(args: Mapping[str, str]) -> dict[str, str]:
+    parameters = json.loads(args["model_config"]).get("parameters", {})
+    return {name: parameter["string_value"] for name, parameter in parameters.items()}

@@ -1,0 +1,1 @@
+"""What an engine returns to results at image size, one module per task."""

@@ -1,0 +1,56 @@
+"""Surface normals at head resolution to unit normals at image size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from sapiens_core.contract.limits import check_size
+from sapiens_core.finish.bilinear import axis_sizes, interpolated, strips
+from sapiens_core.finish.depth import LENGTH_EPSILON
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ROWS_AT_ONCE = 64
+COLUMN_WIDTH = 32
+
+
+def unit_normals(
+    normal_map: NDArray[np.float32], network_hw: tuple[int, int] | None, image_hw: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Resize the network's normals to the size of the image and scale them to unit length.
+
+    Args:
+        normal_map: (3, h, w) float32, the network's output: x, y, z of any length.
+        network_hw: Height and width of the network's input, through which the reference interpolates. None:
+            as its lite demos do, from the head straight to the image.
+        image_hw: Height and width of the image.
+
+    Returns:
+        (H, W, 3) float32, unit vectors x, y, z in the frame of the network's training data. All that the
+        reference tells of it: mirroring an image left to right negates x, and pictures show x, y, z as red,
+        green and blue. It need not be the frame of `normals_from_depth`.
+
+    Raises:
+        ValueError: `normal_map` is not (3, h, w) float32, or there are no images of that size.
+
+    Source: Sapiens `predict_by_feat`, `postprocess_result` and `vis_normal`: bilinear, half-pixel centres, no
+    antialiasing, then n / (|n| + 1e-5).
+    """
+    if normal_map.ndim != 3 or len(normal_map) != 3 or normal_map.dtype != np.float32:
+        raise ValueError(
+            f"normal_map must be (3, h, w) float32, got {normal_map.shape} {normal_map.dtype}; "
+            "pass one image at a time"
+        )
+    check_size(image_hw[1], image_hw[0])
+    heights, widths = axis_sizes(normal_map.shape[1:], network_hw, image_hw)
+    columns = strips(widths, COLUMN_WIDTH)
+    normals = np.empty((*image_hw, 3), dtype=np.float32)
+    for row in strips(heights, ROWS_AT_ONCE):
+        xyz = interpolated(normal_map, row, columns)
+        xyz /= cv2.magnitude(cv2.magnitude(xyz[0], xyz[1]), xyz[2]) + LENGTH_EPSILON
+        cv2.merge(list(xyz), normals[row.target])
+    return normals

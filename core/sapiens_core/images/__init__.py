@@ -1,0 +1,1 @@
+"""Encoded image files to pixels."""

@@ -1,1 +1,0 @@
-"""Engine outputs to results at image size, one module per task."""

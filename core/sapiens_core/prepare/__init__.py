@@ -1,0 +1,1 @@
+"""Pixels of an image to the pixels that a network takes."""

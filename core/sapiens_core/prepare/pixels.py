@@ -1,0 +1,147 @@
+"""Images to the uint8 pixels that engines take; normalisation is the engine's first layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from sapiens_core.prepare.geometry import fitted_hw, person_bboxes, person_crops, udp_matrices
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sapiens_core.contract.settings import StepSettings
+    from sapiens_core.recipes.tasks import Preprocess
+
+
+@dataclass(frozen=True)
+class PersonInputs:
+    """What the pose engine and the steps after it need of one image.
+
+    Attributes:
+        pixels: (N, network height, network width, 3) uint8, RGB: one crop per person.
+        crops: (N, 4) float32, center x, y and scale w, h of the crops, image pixels.
+        person_bboxes: (N, 4) float32, xyxy, image pixels: the boxes as used.
+        image_hw: (2,) int32, height and width of the image.
+    """
+
+    pixels: NDArray[np.uint8]
+    crops: NDArray[np.float32]
+    person_bboxes: NDArray[np.float32]
+    image_hw: NDArray[np.int32]
+
+
+def person_inputs(
+    image_bgr: NDArray[np.uint8], bboxes: NDArray[np.float32] | None, settings: StepSettings
+) -> PersonInputs:
+    """Prepare the persons of an image for the pose engine.
+
+    Args:
+        image_bgr: (H, W, 3) uint8, BGR.
+        bboxes: (N, 4) float32, xyxy, image pixels. None: the whole image is one person.
+        settings: Size of the network's input, largest N, and the way of cropping.
+
+    Raises:
+        ValueError: There are no or too many boxes, or one of them cannot be used.
+    """
+    height, width, _ = image_bgr.shape
+    checked = person_bboxes(bboxes, (height, width), max_bboxes=settings.max_batch_size)
+    crops = person_crops(checked, (height, width) if settings.preprocess == "lite" else settings.network_hw)
+    pixels = person_pixels(image_bgr, crops, settings.network_hw, preprocess=settings.preprocess)
+    return PersonInputs(pixels, crops, checked, np.array([height, width], dtype=np.int32))
+
+
+def feature_pixels(
+    image_bgr: NDArray[np.uint8], network_hw: tuple[int, int], *, preprocess: Preprocess = "full"
+) -> NDArray[np.uint8]:
+    """Stretch an image to the feature extractor's input size.
+
+    Args:
+        image_bgr: (H, W, 3) uint8, BGR.
+        network_hw: Height and width of the network's input.
+        preprocess: "full" is Pillow's bicubic with antialiasing, "lite" the bilinear of `dense_pixels`.
+
+    Returns:
+        (1, network height, network width, 3) uint8, RGB: a batch of one.
+
+    Source: Sapiens pretraining pipeline, and its lite demo.
+    """
+    if preprocess == "lite":
+        return dense_pixels(image_bgr, network_hw)
+    height, width = network_hw
+    resized = Image.fromarray(image_bgr).resize((width, height), Image.Resampling.BICUBIC)
+    return cv2.cvtColor(np.asarray(resized), cv2.COLOR_BGR2RGB)[None]  # type: ignore[return-value]
+
+
+def dense_pixels(image_bgr: NDArray[np.uint8], network_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """Stretch an image to the network's input size, ignoring its aspect ratio.
+
+    Args:
+        image_bgr: (H, W, 3) uint8, BGR.
+        network_hw: Height and width of the network's input.
+
+    Returns:
+        (1, network height, network width, 3) uint8, RGB: a batch of one.
+
+    Source: Sapiens dense pipelines: bilinear on uint8, half-pixel centres, no antialiasing, no padding.
+    """
+    height, width = network_hw
+    resized = cv2.resize(image_bgr, (width, height), interpolation=cv2.INTER_LINEAR)
+    return cv2.cvtColor(resized, cv2.COLOR_BGR2RGB)[None]  # type: ignore[return-value]
+
+
+def detector_pixels(image_bgr: NDArray[np.uint8], settings: StepSettings) -> NDArray[np.uint8]:
+    """Fit an image into the detector's input.
+
+    Args:
+        image_bgr: (H, W, 3) uint8, BGR.
+        settings: Size of the network's input, and whether to keep the aspect ratio. What the image then
+            leaves free, right of it or below, repeats its last pixels: any other colour would be an edge.
+
+    Returns:
+        (1, network height, network width, 3) uint8, RGB: a batch of one.
+
+    Source: the image processors of the RT-DETR family, whose bilinear is Pillow's, with antialiasing.
+    """
+    image_hw = (image_bgr.shape[0], image_bgr.shape[1])
+    height, width = fitted_hw(image_hw, settings.network_hw, settings.fit)
+    resized = np.asarray(Image.fromarray(image_bgr).resize((width, height), Image.Resampling.BILINEAR))
+    below, beside = settings.network_hw[0] - height, settings.network_hw[1] - width
+    padded = cv2.copyMakeBorder(resized, 0, below, 0, beside, cv2.BORDER_REPLICATE)
+    return cv2.cvtColor(padded, cv2.COLOR_BGR2RGB)[None]  # type: ignore[return-value]
+
+
+def person_pixels(
+    image_bgr: NDArray[np.uint8],
+    crops: NDArray[np.float32],
+    network_hw: tuple[int, int],
+    *,
+    preprocess: Preprocess = "full",
+) -> NDArray[np.uint8]:
+    """Cut persons out of an image, each stretched to the network's input size.
+
+    Args:
+        image_bgr: (H, W, 3) uint8, BGR.
+        crops: (N, 4) float32, center x, y and scale w, h, image pixels. What lies outside the image is black.
+        network_hw: Height and width of the network's input.
+        preprocess: "lite" warps each crop to the size of the image and then resizes it; its crops should have
+            the image's aspect ratio. For comparison with the lite demo's results only.
+
+    Returns:
+        (N, network height, network width, 3) uint8, RGB.
+
+    Source: Sapiens `TopdownAffine` (UDP) and, for "lite", `preprocess_pose`.
+    """
+    height, width = network_hw
+    warped_hw = (image_bgr.shape[0], image_bgr.shape[1]) if preprocess == "lite" else network_hw
+    pixels = np.empty((len(crops), height, width, 3), dtype=np.uint8)
+    warped = np.empty((*warped_hw, 3), dtype=np.uint8)
+    for matrix, person in zip(udp_matrices(crops, warped_hw), pixels, strict=True):
+        cv2.warpAffine(image_bgr, matrix, warped_hw[::-1], dst=warped, flags=cv2.INTER_LINEAR)
+        crop = cv2.resize(warped, (width, height)) if preprocess == "lite" else warped
+        cv2.cvtColor(crop, cv2.COLOR_BGR2RGB, dst=person)
+    return pixels

@@ -1,0 +1,1 @@
+"""What is served: tasks, families, and how exact an engine must be."""

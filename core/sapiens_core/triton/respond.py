@@ -1,0 +1,140 @@
+"""Triton's Python backend, fenced: adapters hand a pure function to `respond` and never meet the protocol.
+
+Runs inside the interpreter that Triton embeds, where `triton_python_backend_utils` exists. Importing this
+module configures that process: one OpenCV thread per model instance, since instances are the parallelism.
+"""
+
+from __future__ import annotations
+
+import traceback
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from sapiens_core.recipes.tasks import IMAGE, PEOPLE_POSE, TASKS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from sapiens_core.recipes.tasks import StepSpec
+
+    Compute = Callable[..., Mapping[str, NDArray[Any]]]
+
+# Texts of the server where a model takes no request now; a client may try again.
+_NOT_LET_IN = ("Exceeds maximum queue size", "is not ready")
+
+_STEPS = (*(spec.preprocess for spec in TASKS.values()), PEOPLE_POSE)
+_OPTIONAL = {tensor.name for step in _STEPS for tensor in step.inputs if tensor.is_optional} - {IMAGE.name}
+
+cv2.setNumThreads(1)
+
+
+class EngineError(Exception):
+    """A failure with a status of its own, such as another model's.
+
+    Args:
+        message: What to tell the caller.
+        code: Triton's status.
+    """
+
+    def __init__(self, message: str, code: Any) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def respond(
+    requests: Sequence[Any], inputs: Sequence[str], compute: Compute, *, engines: Sequence[StepSpec] = ()
+) -> list[Any]:
+    """Answer each request by one call of a pure function; no request can spoil another one.
+
+    Args:
+        requests: What Triton passes to `execute`.
+        inputs: Names of the input tensors, in the order of the parameters of `compute`. One that the registry
+            lets callers leave out is passed as None; without another one nothing is computed.
+        compute: Arrays to named output arrays. Its ValueErrors are the caller's fault (INVALID_ARGUMENT with
+            the sentence), everything else is ours (INTERNAL, the stack goes to the server's log).
+        engines: Models that `compute` calls: it gets them as functions on arrays, before its own arrays. What
+            such a model answers instead of a result (that its queue is full, say) becomes the caller's
+            answer, with its status.
+
+    Returns:
+        One response per request. For a client that has left, nothing is computed and no engine called.
+    """
+    return [_answer(request, inputs, compute, engines) for request in requests]
+
+
+def _answer(request: Any, inputs: Sequence[str], compute: Compute, engines: Sequence[StepSpec]) -> Any:
+    try:
+        _refuse_if_cancelled(request)
+        tensors = {name: pb_utils.get_input_tensor_by_name(request, name) for name in inputs}
+        _check_needed(tensors)
+        arrays = (None if tensor is None else tensor.as_numpy() for tensor in tensors.values())
+        outputs = compute(*(partial(_called, request, engine) for engine in engines), *arrays)
+        return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in outputs.items()])
+    except Exception as error:  # noqa: BLE001 - each failure is answered, see `failure`
+        return failure(error)
+
+
+def _check_needed(tensors: Mapping[str, Any]) -> None:
+    """Triton only counts the inputs that come, and takes an optional one for another."""
+    if missing := [name for name, tensor in tensors.items() if tensor is None and name not in _OPTIONAL]:
+        sent = ", ".join(name for name, tensor in tensors.items() if tensor is not None)
+        raise ValueError(
+            f"{' and '.join(missing)} must be sent, got {f'only {sent}' if sent else 'nothing'}; add it"
+        )
+
+
+def failure(error: Exception) -> Any:
+    """Turn an error into an answer: one line for the caller, and the stack for the log if it is our fault."""
+    if isinstance(error, EngineError):
+        code = error.code
+    elif isinstance(error, ValueError):
+        code = pb_utils.TritonError.INVALID_ARG
+    else:
+        pb_utils.Logger.log_error("".join(traceback.format_exception(error)))
+        code, error = pb_utils.TritonError.INTERNAL, EngineError(f"{type(error).__name__}: {error}", None)
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), code))
+
+
+def _called(request: Any, engine: StepSpec, *arrays: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    """Return an engine's outputs for arrays, on behalf of a request: its deadline goes along."""
+    _refuse_if_cancelled(request)
+    names = [tensor.name for tensor in engine.outputs]
+    response = pb_utils.InferenceRequest(
+        model_name=engine.name,
+        inputs=[
+            pb_utils.Tensor(tensor.name, array) for tensor, array in zip(engine.inputs, arrays, strict=True)
+        ],
+        requested_output_names=names,
+        request_id=request.request_id(),
+        timeout=request.timeout(),
+        trace=request.trace(),
+        preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU),
+    ).exec()
+    if response.has_error():
+        raise _engine_error(response.error())
+    outputs = [pb_utils.get_output_tensor_by_name(response, name) for name in names]
+    return tuple(np.array(output.as_numpy()) for output in outputs)  # the response's memory goes with it
+
+
+def _engine_error(error: Any) -> EngineError:
+    """Keep an engine's message and status. Of a request that is not let in, Triton forgets the status."""
+    message, code = error.message(), error.code()
+    if any(text in message for text in _NOT_LET_IN):
+        code = pb_utils.TritonError.UNAVAILABLE
+    return EngineError(message, code)
+
+
+def caller_left() -> EngineError:
+    """Return the error of a request for whose answer nobody waits any more."""
+    return EngineError("the caller has left", pb_utils.TritonError.CANCELLED)
+
+
+def _refuse_if_cancelled(request: Any) -> None:
+    if request.is_cancelled():
+        raise caller_left()

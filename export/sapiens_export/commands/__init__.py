@@ -1,0 +1,1 @@
+"""`sapiens export`, `verify` and `zoo`."""

@@ -1,0 +1,87 @@
+"""`sapiens verify`: are the engines of a repository what their networks are, on this machine?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Column, Table
+
+from sapiens_core.contract.folders import model_folders
+
+if TYPE_CHECKING:
+    from sapiens_export.parity.verify import Verification
+
+_MISSING_EXTRA = "sapiens verify needs {name}: pip install 'sapiens-triton[export]'"
+
+
+def verify_command(
+    repository: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder that `sapiens export` wrote.")
+    ] = Path("models"),
+    device: Annotated[
+        Literal["cpu", "cuda"] | None,
+        typer.Option(help="Where the engines run; default: the GPU if there is one."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The reports for programs.")] = False,
+) -> None:
+    """Run the engines of a repository on fixed images, and compare them with their float32 networks.
+
+    The built-in detector has none to compare with. What the networks answered is kept beside the engines, so
+    neither checkpoints nor the machine that exported are needed. Exit status: 0 all engines are as close as
+    they must be, 1 one is not, or cannot run here.
+    """
+    console = Console(stderr=True, highlight=False)
+    try:
+        from sapiens_export.engines.engine import check_device
+        from sapiens_export.parity.verify import (
+            broken_models,
+            engine_folders,
+            incomplete_ensembles,
+            verifications,
+        )
+    except ModuleNotFoundError as error:
+        console.print(_MISSING_EXTRA.format(name=error.name), markup=False)
+        raise typer.Exit(1) from error
+    try:
+        check_device(device)
+        folders = engine_folders(repository)
+    except (ValueError, OSError, RuntimeError) as error:
+        console.print(f"sapiens verify: {error}", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        outcomes = list(
+            progress.track(verifications(folders, device), total=len(folders), description="verify")
+        )
+    outcomes += broken_models(repository) + incomplete_ensembles(repository)
+    if foreign := model_folders(repository).foreign:
+        console.print(
+            f"note: {', '.join(foreign)} in {repository} are no models: `sapiens serve` leaves them out, "
+            "tritonserver alone does not start",
+            markup=False,
+            soft_wrap=True,
+        )
+    if as_json:
+        typer.echo(json.dumps([outcome.to_json() for outcome in outcomes], indent=2, allow_nan=False))
+    else:
+        Console(soft_wrap=True).print(_table(outcomes))
+    raise typer.Exit(0 if all(outcome.is_passed for outcome in outcomes) else 1)
+
+
+def _table(outcomes: list[Verification]) -> Table:
+    table = Table("model", "runtime", "precision", "device", "measures", Column("result", overflow="fold"))
+    for outcome in outcomes:
+        report = outcome.report
+        table.add_row(
+            outcome.model,
+            outcome.runtime,
+            outcome.precision,
+            report.device if report else "",
+            "\n".join(map(str, report.measures)) if report else "",
+            outcome.problem or ("passed" if outcome.is_passed else "FAILED"),
+        )
+    return table

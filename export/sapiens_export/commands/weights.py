@@ -1,0 +1,180 @@
+"""Which network an export is of, as its options say, and where its weights are."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.filesize import decimal
+
+from sapiens_core.recipes.tasks import Task, VariantSpec
+from sapiens_export.networks.config import DEMO_NETWORKS, DEMO_SIZE
+from sapiens_export.weights.licences import DEMO_LICENCE
+from sapiens_export.weights.zoo import ZooEntry, zoo_entry
+
+if TYPE_CHECKING:
+    from sapiens_export.networks.config import EngineConfig, NetworkConfig
+    from sapiens_export.weights.official import OfficialCheckpoint
+    from sapiens_export.weights.sources import Source
+
+
+@dataclass(frozen=True)
+class WeightOptions:
+    """What the command line says about a network and its weights; the options' own help describes them.
+
+    Attributes:
+        task: What the network predicts.
+        checkpoint: --checkpoint.
+        network: --network.
+        size: --size.
+        variant: --keypoints or --classes.
+        seed: --seed with --random-weights; None: without.
+        mirror: --mirror.
+        accept_licence: --accept-licence.
+    """
+
+    task: Task
+    checkpoint: Path | None
+    network: Path | None
+    size: str | None
+    variant: VariantSpec | None
+    seed: int | None
+    mirror: Path | None
+    accept_licence: bool
+
+    @property
+    def labels(self) -> str | None:
+        """Set of keypoints or classes; None: not said."""
+        return self.variant.labels if self.variant else None
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether the weights that come with this project are asked for."""
+        return self.size == DEMO_SIZE and self._is_size_alone
+
+    @cached_property
+    def published(self) -> ZooEntry | None:
+        """The published weights that are asked for; None: others are."""
+        if self.size is None or self.is_demo or not self._is_size_alone:
+            return None
+        return zoo_entry(self.task, self.size, self.labels)
+
+    @property
+    def known_licence(self) -> str | None:
+        """The licence of the published weights or of the demo's; None: others are asked for."""
+        if self.is_demo:
+            return DEMO_LICENCE
+        return self.published.licence if self.published else None
+
+    @property
+    def _is_size_alone(self) -> bool:
+        return self.task is not Task.DETECT and self.checkpoint is None and self.seed is None
+
+    @property
+    def _demo_file(self) -> Path:
+        return DEMO_NETWORKS / f"{self.task.value}.safetensors"
+
+    def config(self) -> NetworkConfig | None:
+        """Return the architecture, if it is said.
+
+        Raises:
+            ValueError: It is not said as it must be.
+        """
+        from sapiens_export.networks.config import read_network, released_network
+
+        if self.network is not None:
+            return read_network(self.network, self.task)
+        if self.size is not None:
+            return released_network(self.task, self.size, variant=self.variant)
+        if self.seed is not None:
+            raise ValueError("--random-weights needs an architecture; give --size or --network")
+        return None
+
+    def fetched(self) -> OfficialCheckpoint | None:
+        """Fetch the published weights that are asked for, once their licence is accepted.
+
+        Raises:
+            ValueError: The licence is not accepted, or the file cannot be had.
+            DownloadError: The hub does not give the file.
+        """
+        if self.published is None:
+            return None
+        from sapiens_export.weights.official import checkpoint_from_zoo
+
+        return checkpoint_from_zoo(
+            self.task,
+            self.published.size,
+            self.labels,
+            accept_licence=self.accept_licence,
+            mirror=self.mirror,
+            ask=_ask if sys.stdin.isatty() else None,
+        )
+
+    def source(self, fetched: OfficialCheckpoint | None) -> Source:
+        """Load the network.
+
+        Args:
+            fetched: What `fetched` returned.
+
+        Raises:
+            ValueError: The weights cannot be read, or are another network's.
+        """
+        from sapiens_export.weights.sources import built_in_detector, source_from_checkpoint, source_from_seed
+
+        if self.task is Task.DETECT:
+            return built_in_detector()
+        config = self.config()
+        if fetched is not None:
+            source = source_from_checkpoint(self.task, fetched.path, config, labels=self.labels)
+            return replace(source, origin=fetched.origin)
+        checkpoint = self._demo_file if self.is_demo else self.checkpoint
+        if checkpoint is not None:
+            return source_from_checkpoint(self.task, checkpoint, config, labels=self.labels)
+        if config is None or self.seed is None:
+            raise ValueError(f"weights of {self.task.value} must be given, got none; give --checkpoint")
+        return source_from_seed(config, self.seed)
+
+    def planned(self) -> tuple[EngineConfig, str]:
+        """Return the architecture, and in words where the weights would come from; nothing is fetched.
+
+        Raises:
+            ValueError: The weights are a file that cannot be read or that the mirror lacks, or the
+                architecture is not said.
+        """
+        from sapiens_export.networks.config import NANODET
+        from sapiens_export.weights.checkpoints import load_state_dict, recognised_network
+
+        if self.task is Task.DETECT:
+            return NANODET, "part of this package"
+        config = self.config()
+        if self.checkpoint is not None:
+            weights = load_state_dict(self.checkpoint)
+            config = config or recognised_network(
+                self.task, weights, str(self.checkpoint), labels=self.labels
+            )
+            return config, f"{self.checkpoint}, {decimal(self.checkpoint.stat().st_size)}"
+        if config is None:
+            raise ValueError(f"weights of {self.task.value} must be given, got none; give --checkpoint")
+        if self.is_demo:
+            return (
+                config,
+                f"{self._demo_file.name}, {decimal(self._demo_file.stat().st_size)}, part of this project",
+            )
+        if self.published is None:
+            return config, f"random, seed {self.seed}"
+        file = self.published.file
+        where = f"about {decimal(self.published.num_bytes)}, downloaded unless it is in the cache"
+        if self.mirror:
+            from sapiens_export.weights.hub import mirrored_file
+
+            copy = mirrored_file(file, self.mirror)
+            where = f"{decimal(copy.stat().st_size)}, from {copy}"
+        return config, f"{file.repository}, {file.path}, {where}"
+
+
+def _ask(question: str) -> bool:
+    return typer.confirm(question, err=True)

@@ -1,0 +1,1 @@
+"""Networks to engines, one module per runtime."""

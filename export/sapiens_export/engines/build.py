@@ -1,0 +1,80 @@
+"""A network into the engine files of a runtime."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import torch
+
+from sapiens_core.recipes.tasks import ENGINE_FILES, ONNX_OPSET, TASKS
+from sapiens_export.engines.onnx import check_onnx_libraries, onnx_from_network
+from sapiens_export.engines.tensorrt import check_tensorrt, plan_from_onnx, tensorrt_build
+from sapiens_export.engines.torchscript import torchscript_from_network
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+    from sapiens_core.contract.model_info import ModelInfo
+    from sapiens_core.recipes.tasks import Precision, Runtime
+    from sapiens_export.networks.config import EngineConfig
+    from sapiens_export.repository.serving import Serving
+
+_ONNX = ENGINE_FILES["onnx"]
+
+
+def default_precision(runtime: Runtime) -> Precision:
+    """Return what engines compute in unless told otherwise: what GPUs are fast at where one is certain."""
+    return "bfloat16" if runtime == "tensorrt" else "float32"
+
+
+def check_buildable(runtime: Runtime, precision: Precision) -> None:
+    """Refuse before a long export what this machine cannot build.
+
+    Raises:
+        ValueError: The runtime has no such engines.
+        EngineUnavailableError: Something is missing here.
+    """
+    if runtime == "onnx" and precision == "bfloat16":
+        raise ValueError(
+            "precision of an ONNX engine must be float32 or float16, got bfloat16, for which onnxruntime has "
+            "no convolutions; export with --runtime tensorrt or python"
+        )
+    if runtime in ("onnx", "tensorrt"):
+        check_onnx_libraries()
+    if runtime == "tensorrt":
+        check_tensorrt(precision)
+
+
+def build_engine(
+    network: nn.Module, config: EngineConfig, folder: Path, *, info: ModelInfo, serving: Serving
+) -> dict[str, object]:
+    """Write the engine files of a network.
+
+    Args:
+        network: Uint8 pixels to an engine's outputs, in the precision; in evaluation mode, on the CPU.
+        config: Its architecture.
+        folder: Where to write; its parent is used for what is needed on the way.
+        info: Which runtime and precision.
+        serving: Which batches.
+
+    Returns:
+        Facts about the build, for the manifest.
+
+    Raises:
+        EngineUnavailableError: It cannot be built on this machine.
+    """
+    facts: dict[str, object] = {"torch": torch.__version__}
+    file = folder / ENGINE_FILES[info.runtime]
+    if info.runtime in ("python", "torchscript"):
+        torchscript_from_network(network, config.input_hw, file)
+        return facts
+    onnx_file = file if info.runtime == "onnx" else folder.parent / _ONNX
+    onnx_from_network(network, TASKS[config.task].engine, config.input_hw, onnx_file)
+    build = tensorrt_build(onnx_file, serving.max_batch_size)
+    facts["onnx_opset"] = ONNX_OPSET
+    if info.runtime == "onnx":
+        return {**facts, "trtexec": build.trtexec(ENGINE_FILES["tensorrt"])}
+    return {**facts, "plan": asdict(plan_from_onnx(build, file))}

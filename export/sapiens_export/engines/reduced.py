@@ -1,0 +1,194 @@
+"""The network as it is served: uint8 pixels in, reduced results out."""
+
+from __future__ import annotations
+
+import copy
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import cv2
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sapiens_core.recipes.tasks import PEAK_PATCH, TASKS, Task
+from sapiens_export.networks.nanodet import CandidateReduction, NanoDet
+from sapiens_export.networks.sapiens import SapiensNetwork
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sapiens_core.recipes.tasks import Normalization, Precision
+
+DTYPES: Mapping[Precision, torch.dtype] = MappingProxyType(
+    {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+)
+_BLUR_TAPS = PEAK_PATCH - 2
+
+
+class ServedNetwork(nn.Module):
+    """A network between its normalisation and its reduction, so that few bytes travel to it and from it.
+
+    Args:
+        network: (B, 3, H, W) float, normalised RGB, to (B, C, h, w), or (B, C, cells) of a detector.
+        normalization: Statistics it was trained with.
+        task: What it predicts, which decides on the reduction: logits leave as float16, heatmaps as their
+            peaks, a detector's cells as boxes.
+        precision: What the network computes in, from its first layer to the one before the last. The
+            normalisation, the last layer, the flip test's mean and the reduction stay float32: where outputs
+            leave in eight bits, a slope becomes steps.
+        flip_indices: The channel that each heatmap has in a mirrored image. Given: the network sees every
+            image mirrored too, in the same batch, and the heatmaps are averaged (the reference's flip test).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        normalization: Normalization,
+        task: Task,
+        *,
+        precision: Precision = "float32",
+        flip_indices: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.compute_dtype = DTYPES[precision]
+        if precision != "float32":
+            network = _in_precision(network, self.compute_dtype)
+        self.network = network if flip_indices is None else FlipAveraged(network, flip_indices)
+        self.reduction = _reduction(task)
+        self.dtype = torch.float16 if task is Task.SEG else torch.float32
+        self.register_buffer("mean", torch.tensor(normalization.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(normalization.std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Run the network on raw pixels.
+
+        Args:
+            pixels: (B, H, W, 3) uint8, RGB.
+
+        Returns:
+            The engine's outputs as the registry lists them, batch first.
+        """
+        if torch.compiler.is_exporting():  # TensorRT takes bytes, but can only cast them
+            images = pixels.float().permute(0, 3, 1, 2)
+        else:  # channels are moved while they are still bytes: half the time of moving them as floats
+            images = pixels.permute(0, 3, 1, 2).contiguous().float()
+        outputs = self.network(((images - self.mean) / self.std).to(self.compute_dtype))
+        # Contiguous: what is read out of a transposed map is copied by whoever passes it on, on a GPU too.
+        return self.reduction(outputs.float()) if self.reduction else outputs.to(self.dtype).contiguous()
+
+
+def _reduction(task: Task) -> nn.Module | None:
+    if task is Task.DETECT:
+        return CandidateReduction(TASKS[task].network_hw)
+    return PoseReduction() if task is Task.POSE else None
+
+
+def _in_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Return a copy of a network with weights of another type, but for its last layers.
+
+    The weights are not copied before that.
+    """
+    kept = {id(tensor) for layer in _last_layers(network) for tensor in layer.parameters()}
+    tensors = [*network.parameters(), *network.buffers()]
+    tensors = [tensor for tensor in tensors if id(tensor) not in kept]
+    cast = {id(tensor): tensor.detach().to(dtype) for tensor in tensors if tensor.is_floating_point()}
+    memo = {
+        key: nn.Parameter(cast[key], requires_grad=False) if isinstance(tensor, nn.Parameter) else cast[key]
+        for tensor in tensors
+        if (key := id(tensor)) in cast
+    }
+    return copy.deepcopy(network, memo)
+
+
+def _last_layers(network: nn.Module) -> list[nn.Module]:
+    if isinstance(network, NanoDet):
+        return network.last_layers
+    last_layer = network.last_layer if isinstance(network, SapiensNetwork) else None
+    return [last_layer] if last_layer else []
+
+
+class FlipAveraged(nn.Module):
+    """The mean of a network's heatmaps of an image and of its mirror image.
+
+    Args:
+        network: (B, 3, H, W) to (B, K, h, w).
+        flip_indices: The channel that each heatmap has in a mirrored image.
+    """
+
+    flip_indices: Tensor
+
+    def __init__(self, network: nn.Module, flip_indices: Sequence[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("flip_indices", torch.tensor(flip_indices), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, K, h, w) heatmaps of (B, 3, H, W) images."""
+        heatmaps = self.network(torch.cat([images, images.flip(3)]))
+        # Not chunk(2), which would write the size of the exported batch into an ONNX file.
+        direct, mirrored = heatmaps.unflatten(0, (2, -1)).unbind()
+        return (direct + mirrored.flip(3)[:, self.flip_indices]) / 2
+
+
+class PoseReduction(nn.Module):
+    """Heatmaps to all that the UDP decode needs of them: 300 times fewer bytes.
+
+    Source: the decode reads an 11-tap Gaussian blur at the peak and its eight neighbours, and rescales it by
+    the maximum of the whole blurred map; see `sapiens_core.finish.pose`.
+    """
+
+    taps: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        taps = cv2.getGaussianKernel(_BLUR_TAPS, 0, cv2.CV_32F)[:, 0]
+        self.register_buffer("taps", torch.from_numpy(taps), persistent=False)
+
+    def forward(self, heatmaps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Reduce heatmaps.
+
+        Args:
+            heatmaps: (B, K, h, w) float32.
+
+        Returns:
+            peaks: (B, K, 2) int32, column and row of the maximum, the first one in row-major order.
+            scores: (B, K) float32, the maximum.
+            patches: (B, K, 13, 13) float32 around the peak, zero outside the map.
+            blurred_max: (B, K) float32, maximum of the blurred map.
+        """
+        width = heatmaps.shape[3]
+        cells = heatmaps.flatten(2)
+        peaks = cells.argmax(2, keepdim=True)
+        scores = cells.gather(2, peaks)
+        columns, rows = peaks % width, peaks.div(width, rounding_mode="floor")
+        return (
+            torch.cat([columns, rows], dim=2).int(),
+            scores[:, :, 0],
+            self._patches(heatmaps, columns, rows),
+            self._blurred_max(heatmaps),
+        )
+
+    def _patches(self, heatmaps: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
+        radius = PEAK_PATCH // 2
+        padded_width = heatmaps.shape[3] + 2 * radius
+        offsets = torch.arange(PEAK_PATCH, device=heatmaps.device)
+        window = (offsets[:, None] * padded_width + offsets).flatten()
+        corners = rows * padded_width + columns
+        padded = functional.pad(heatmaps, (radius, radius, radius, radius)).flatten(2)
+        return padded.gather(2, corners + window).unflatten(2, (PEAK_PATCH, PEAK_PATCH))
+
+    def _blurred_max(self, heatmaps: Tensor) -> Tensor:
+        # One group per channel: on a CPU many times faster than maps as a batch, in a fraction of the memory.
+        num_keypoints, half = heatmaps.shape[1], _BLUR_TAPS // 2
+        rows, columns = self.taps.view(1, 1, 1, -1), self.taps.view(1, 1, -1, 1)
+        along_rows = functional.conv2d(
+            heatmaps, rows.expand(num_keypoints, 1, 1, -1), padding=(0, half), groups=num_keypoints
+        )
+        blurred = functional.conv2d(
+            along_rows, columns.expand(num_keypoints, 1, -1, 1), padding=(half, 0), groups=num_keypoints
+        )
+        return blurred.amax((2, 3))

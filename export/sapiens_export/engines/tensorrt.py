@@ -1,0 +1,290 @@
+"""ONNX to TensorRT, on the GPU that will serve: a plan fits one version of TensorRT and one kind of GPU."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from sapiens_export.engines.engine import EngineUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sapiens_core.recipes.tasks import Precision
+    from sapiens_export.engines.engine import Engine
+
+ELSEWHERE = (
+    "run the same command where the engine will be served, in NVIDIA's container nvcr.io/nvidia/tensorrt of "
+    "the release of its Triton, with pip install 'sapiens-triton[export]'"
+)
+
+
+_BFLOAT16_CAPABILITY = (8, 0)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Shapes of one input that an engine takes.
+
+    Attributes:
+        smallest: Smallest shape, batch first.
+        best: Shape that the engine is tuned for.
+        largest: Largest shape.
+    """
+
+    smallest: tuple[int, ...]
+    best: tuple[int, ...]
+    largest: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TensorRTBuild:
+    """What TensorRT is asked to build.
+
+    Attributes:
+        onnx: The network, whose own types TensorRT keeps to (strongly typed).
+        inputs: Types of its inputs by name, as ONNX calls them.
+        outputs: Types of its outputs by name.
+        profiles: Shapes of its inputs by name.
+    """
+
+    onnx: Path
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    profiles: Mapping[str, Profile]
+
+    def trtexec(self, plan: str) -> str:
+        """Return the command that builds the same with NVIDIA's own tool, for building elsewhere.
+
+        Args:
+            plan: File to write.
+        """
+        shapes = {
+            flag: ",".join(
+                f"{name}:{'x'.join(map(str, getattr(profile, of)))}"
+                for name, profile in self.profiles.items()
+            )
+            for flag, of in (("minShapes", "smallest"), ("optShapes", "best"), ("maxShapes", "largest"))
+        }
+        flags = {"onnx": self.onnx.name, "saveEngine": plan, **shapes}
+        choices = [f"--{name}={value}" for name, value in flags.items()]
+        return shlex.join(["trtexec", *choices, "--stronglyTyped", "--noTF32"])
+
+
+@dataclass(frozen=True)
+class BuiltPlan:
+    """Where a plan was built.
+
+    Attributes:
+        tensorrt: Version of TensorRT, the only one that surely loads it.
+        gpu: Name of the GPU that it was tuned for.
+        compute_capability: Of that GPU, such as "9.0".
+    """
+
+    tensorrt: str
+    gpu: str
+    compute_capability: str
+
+
+def tensorrt_build(onnx_file: Path, max_batch_size: int) -> TensorRTBuild:
+    """Describe the engine of an ONNX file that takes 1 to `max_batch_size` images, tuned for full batches.
+
+    Args:
+        onnx_file: File whose inputs are free in the batch axis alone.
+        max_batch_size: Largest batch.
+    """
+    import onnx
+
+    graph = onnx.load(onnx_file, load_external_data=False).graph
+    profiles = {
+        tensor.name: Profile(*((size, *_dims(tensor)[1:]) for size in (1, max_batch_size, max_batch_size)))
+        for tensor in graph.input
+    }
+    inputs, outputs = (
+        {tensor.name: onnx.TensorProto.DataType.Name(tensor.type.tensor_type.elem_type) for tensor in tensors}
+        for tensors in (graph.input, graph.output)
+    )
+    return TensorRTBuild(onnx_file, inputs, outputs, profiles)
+
+
+def check_tensorrt(precision: Precision = "float32") -> None:
+    """Refuse now what would fail after a long export.
+
+    Args:
+        precision: What an engine is to compute in.
+
+    Raises:
+        EngineUnavailableError: TensorRT or a GPU is missing, or the GPU does not know the precision.
+    """
+    try:
+        import tensorrt
+    except (ImportError, OSError) as error:
+        raise EngineUnavailableError(
+            f"a TensorRT engine needs the package tensorrt of the server's version, got: {error}; {ELSEWHERE}"
+        ) from error
+    if not torch.cuda.is_available():
+        raise EngineUnavailableError(
+            f"a TensorRT engine is built on the kind of GPU that runs it, TensorRT {tensorrt.__version__} is "
+            f"here but no GPU; {ELSEWHERE}"
+        )
+    if precision == "bfloat16" and torch.cuda.get_device_capability() < _BFLOAT16_CAPABILITY:
+        raise EngineUnavailableError(
+            f"bfloat16 needs a GPU of compute capability 8.0, got {torch.cuda.get_device_name()} of "
+            f"{_capability()}; add --precision float16"
+        )
+
+
+def plan_from_onnx(build: TensorRTBuild, path: Path) -> BuiltPlan:
+    """Build a plan; this takes minutes.
+
+    Args:
+        build: What to build.
+        path: File to write.
+
+    Raises:
+        EngineUnavailableError: TensorRT cannot build it here, with its own reasons.
+    """
+    check_tensorrt()
+    import tensorrt as trt
+
+    logger = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(logger)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(build.onnx)):
+        reasons = "; ".join(parser.get_error(index).desc() for index in range(parser.num_errors))
+        raise EngineUnavailableError(f"TensorRT {trt.__version__} must understand {build.onnx}: {reasons}")
+    _check_tensors(trt, network, build)
+    config = _builder_config(trt, builder, build)
+    timings = _timing_cache_file(trt.__version__)
+    cache = _timing_cache(config, timings)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise EngineUnavailableError(
+            f"TensorRT {trt.__version__} must build {build.onnx}, and did not; its reasons stand above. Is "
+            "the GPU's memory full? Try a smaller --max-batch-size"
+        )
+    path.write_bytes(plan)
+    _keep(cache.serialize(), timings)
+    return BuiltPlan(trt.__version__, torch.cuda.get_device_name(), _capability())
+
+
+def engine_from_tensorrt(path: Path) -> Engine:
+    """Return a plan as a function on arrays, see `engine_from_network`.
+
+    Raises:
+        EngineUnavailableError: There is no TensorRT or GPU here, or the plan is for others.
+    """
+    check_tensorrt()
+    import tensorrt as trt
+
+    runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
+    plan = runtime.deserialize_cuda_engine(path.read_bytes())
+    if plan is None:
+        raise EngineUnavailableError(
+            f"{path} must be of TensorRT {trt.__version__} and for {torch.cuda.get_device_name()}; its "
+            f"manifest tells which it is for; {ELSEWHERE}"
+        )
+    context = plan.create_execution_context()
+    names = [plan.get_tensor_name(index) for index in range(plan.num_io_tensors)]
+    is_input = {name: plan.get_tensor_mode(name) == trt.TensorIOMode.INPUT for name in names}
+    dtypes = {name: _torch_dtype(trt, plan.get_tensor_dtype(name)) for name in names}
+
+    def run(pixels: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
+        stream = torch.cuda.Stream()
+        with torch.cuda.stream(stream):
+            images = torch.from_numpy(pixels).cuda()
+            for name in names:
+                if is_input[name]:
+                    context.set_input_shape(name, tuple(images.shape))
+            tensors = {
+                name: images
+                if is_input[name]
+                else torch.empty(tuple(context.get_tensor_shape(name)), dtype=dtypes[name], device="cuda")
+                for name in names
+            }
+            for name, tensor in tensors.items():
+                context.set_tensor_address(name, tensor.data_ptr())
+            is_run = context.execute_async_v3(stream.cuda_stream)
+            stream.synchronize()
+        if not is_run:
+            raise EngineUnavailableError(f"TensorRT {trt.__version__} must run {path}, and did not")
+        return tuple(tensors[name].cpu().numpy() for name in names if not is_input[name])
+
+    return run
+
+
+def _builder_config(trt: Any, builder: Any, build: TensorRTBuild) -> Any:
+    config = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)  # which rounds what is float32 in any engine to ten bits
+    profile = builder.create_optimization_profile()
+    for name, shapes in build.profiles.items():
+        profile.set_shape(name, shapes.smallest, shapes.best, shapes.largest)
+    config.add_optimization_profile(profile)
+    return config
+
+
+def _check_tensors(trt: Any, network: Any, build: TensorRTBuild) -> None:
+    """Refuse a network whose inputs and outputs TensorRT understands otherwise than the contract."""
+    kinds = {"UINT8": trt.DataType.UINT8, "INT32": trt.DataType.INT32}
+    kinds |= {"FLOAT16": trt.DataType.HALF, "FLOAT": trt.DataType.FLOAT}
+    tensors = [network.get_input(index) for index in range(network.num_inputs)]
+    tensors += [network.get_output(index) for index in range(network.num_outputs)]
+    seen = {tensor.name: tensor.dtype for tensor in tensors}
+    wanted = {name: kinds[kind] for name, kind in {**build.inputs, **build.outputs}.items()}
+    if seen != wanted:
+        raise EngineUnavailableError(
+            f"TensorRT {trt.__version__} must see {wanted} in {build.onnx}, got {seen}"
+        )
+
+
+def _timing_cache(config: Any, path: Path) -> Any:
+    """Return the kept timings in use, or empty ones where they are damaged or of another TensorRT."""
+    kept = path.read_bytes() if path.is_file() else b""
+    cache = config.create_timing_cache(kept)
+    if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+        cache = config.create_timing_cache(b"")
+        config.set_timing_cache(cache, ignore_mismatch=False)
+    return cache
+
+
+def _capability() -> str:
+    major, minor = torch.cuda.get_device_capability()
+    return f"{major}.{minor}"
+
+
+def _dims(tensor: Any) -> tuple[int, ...]:
+    return tuple(dim.dim_value for dim in tensor.type.tensor_type.shape.dim)
+
+
+def _torch_dtype(trt: Any, dtype: Any) -> torch.dtype:
+    return {
+        trt.DataType.UINT8: torch.uint8,
+        trt.DataType.INT32: torch.int32,
+        trt.DataType.HALF: torch.float16,
+        trt.DataType.FLOAT: torch.float32,
+    }[dtype]
+
+
+def _timing_cache_file(version: str) -> Path:
+    """Return where the timings of kernels are kept, so that the next build on this GPU need not take them."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    gpu = "".join(letter if letter.isalnum() else "-" for letter in torch.cuda.get_device_name())
+    return caches / "sapiens" / f"tensorrt-{version}-{gpu}.timings"
+
+
+def _keep(timings: Any, path: Path) -> None:
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    with suppress(OSError):  # a folder that cannot be written to means that they are taken again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_bytes(timings)
+        unfinished.replace(path)

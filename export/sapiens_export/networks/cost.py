@@ -1,0 +1,156 @@
+"""What a network takes to run, counted on torch's meta device: shapes alone go through it."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from sapiens_core.recipes.tasks import NORMALIZATIONS
+from sapiens_export.engines.reduced import ServedNetwork
+from sapiens_export.networks.config import NetworkConfig
+from sapiens_export.networks.nanodet import NanoDet
+from sapiens_export.networks.sapiens import SapiensNetwork
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from torch import nn
+
+    from sapiens_core.recipes.tasks import Precision
+    from sapiens_export.networks.config import EngineConfig
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """What one forward pass of a network takes.
+
+    Attributes:
+        num_parameters: Numbers that the weight file holds.
+        macs: Multiply-accumulates of matrix products, attention and convolutions, for the whole batch.
+        weight_bytes: Size of the weights.
+        activation_bytes: Largest sum of tensors that live at the same time, from the uint8 pixels to the
+            engine's outputs, run operator by operator. Weights and the kernels' own workspaces are not in it,
+            nor are attention scores, which no fused kernel stores.
+    """
+
+    num_parameters: int
+    macs: int
+    weight_bytes: int
+    activation_bytes: int
+
+
+def network_cost(
+    config: EngineConfig, *, batch_size: int = 1, precision: Precision = "float32"
+) -> NetworkCost:
+    """Count the cost of a network of any size; no memory is taken for it.
+
+    Args:
+        config: The architecture; of detectors, the built-in one's.
+        batch_size: Images that go through it together.
+        precision: Number format of weights and activations, e.g. "bfloat16".
+
+    Raises:
+        ValueError: The batch is empty.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be positive, got {batch_size}")
+    with torch.device("meta"):
+        network = (SapiensNetwork(config) if isinstance(config, NetworkConfig) else NanoDet()).eval()
+        pixels = torch.empty(batch_size, *config.input_hw, 3, dtype=torch.uint8)
+    normalization = NORMALIZATIONS["full"]
+    served = ServedNetwork(network, normalization, config.task, precision=precision).eval().to("meta")
+    num_parameters = sum(parameter.numel() for parameter in network.parameters())
+    return NetworkCost(
+        num_parameters=num_parameters,
+        macs=batch_size * _macs(network, config.input_hw),
+        weight_bytes=sum(parameter.nbytes for parameter in served.parameters()),
+        activation_bytes=activation_bytes(served, pixels),
+    )
+
+
+def _macs(network: nn.Module, input_hw: tuple[int, int]) -> int:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.empty(1, 3, *input_hw, device="meta"))
+    num_flops: int = counter.get_total_flops()
+    return num_flops // 2
+
+
+def activation_bytes(module: nn.Module, inputs: Tensor) -> int:
+    """Return the largest sum of the tensors that live at the same time while a module runs.
+
+    Args:
+        module: The module; its parameters and buffers do not count.
+        inputs: Its argument, which counts; on the meta device nothing is computed.
+    """
+    tensors = (*module.parameters(), *module.buffers())
+    with torch.no_grad(), _FusedAttention(), _LiveBytes(ignored=tensors) as live:
+        live.see(inputs)
+        module(inputs)
+    peak: int = live.peak
+    return peak
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Follows every storage that an operator returns until nobody holds it any more; views share theirs."""
+
+    def __init__(self, ignored: Iterable[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = 0
+        self._live = 0
+        self._sizes = {tensor.untyped_storage()._cdata: 0 for tensor in ignored}
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        outputs = func(*args, **(kwargs or {}))
+        for output in tree_leaves(outputs):
+            if isinstance(output, Tensor):
+                self.see(output)
+        return outputs
+
+    def see(self, tensor: Tensor) -> None:
+        """Count a tensor's storage, unless it is counted already."""
+        storage = tensor.untyped_storage()
+        if storage._cdata in self._sizes:
+            return
+        self._sizes[storage._cdata] = storage.nbytes()
+        weakref.finalize(storage, self._forget, storage._cdata)
+        self._live += storage.nbytes()
+        self.peak = max(self.peak, self._live)
+
+    def _forget(self, key: int) -> None:
+        self._live -= self._sizes.pop(key)
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Attention without stored scores, which the meta device would otherwise take apart."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func is functional.scaled_dot_product_attention:
+            func = _fused_attention
+        return func(*args, **(kwargs or {}))
+
+
+def _fused_attention(query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = None) -> Tensor:
+    fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    attended: Tensor = fused(query, key, value, scale=scale)[0]
+    return attended

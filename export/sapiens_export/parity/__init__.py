@@ -1,0 +1,1 @@
+"""Whether an engine is what its network is."""

@@ -1,0 +1,128 @@
+"""Compare the engines of a repository with their float32 networks again, on this machine."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sapiens_core.contract.folders import CONFIG_FILE, model_folders
+from sapiens_core.recipes.tasks import ENGINE_FILES
+from sapiens_core.recipes.tolerances import limits
+from sapiens_export.engines.engine import default_device, device_name, engine_from_file
+from sapiens_export.parity.measures import REFERENCE_FILE, ParityReport, Reference, parity
+from sapiens_export.repository.manifest import MANIFEST_FILE, InstalledEngine, installed_engine, read_manifest
+from sapiens_export.repository.write import VERSION_FOLDER
+from sapiens_export.weights.checkpoints import file_sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came of comparing one engine.
+
+    Attributes:
+        model: Its name in the repository.
+        runtime: What runs it; empty: its manifest does not tell.
+        precision: What it computes in; likewise.
+        report: How far it is from the float32 network; None: it could not be compared.
+        problem: Why not, or what is wrong with it; empty: nothing is.
+    """
+
+    model: str
+    runtime: str = ""
+    precision: str = ""
+    report: ParityReport | None = None
+    problem: str = ""
+
+    @property
+    def is_passed(self) -> bool:
+        """It was compared, and is as close as it must be."""
+        return self.report is not None and self.report.is_passed and not self.problem
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the outcome as plain data."""
+        report = self.report.to_json() if self.report else None
+        return {**vars(self), "report": report, "is_passed": self.is_passed}
+
+
+def engine_folders(repository: Path) -> list[Path]:
+    """Return the folders of a repository's engines.
+
+    Raises:
+        ValueError: There is none.
+    """
+    folders = sorted(path.parent for path in repository.glob(f"*_engine/{CONFIG_FILE}"))
+    if not folders:
+        raise ValueError(
+            f"{repository} must have engines that `sapiens export` wrote from networks, got none; give the "
+            "folder of a model repository"
+        )
+    return folders
+
+
+def broken_models(repository: Path) -> list[Verification]:
+    """Return the folders that look like models and are none, which keep a server from starting."""
+    problem = f"it has no {CONFIG_FILE}, so that no server starts; export it again, or remove it"
+    return [Verification(name, problem=problem) for name in model_folders(repository).broken]
+
+
+def incomplete_ensembles(repository: Path) -> list[Verification]:
+    """Return the ensembles that lack a model that they are made of, which a server cannot load."""
+    outcomes = []
+    for path in sorted(repository.glob(f"*/{CONFIG_FILE}")):
+        steps = set(re.findall(r'model_name: "([^"]+)"', path.read_text(errors="replace")))
+        missing = sorted(step for step in steps if not (repository / step / CONFIG_FILE).is_file())
+        if missing:
+            problem = f"it needs {', '.join(missing)}, not in {repository}; export the task again"
+            outcomes.append(Verification(path.parent.name, problem=problem))
+    return outcomes
+
+
+def verifications(folders: list[Path], device: str | None) -> Iterator[Verification]:
+    """Compare engines one after the other; what is wrong with one is told, and the others go on.
+
+    Args:
+        folders: Of `engine_folders`.
+        device: "cpu" or "cuda"; None: where the engines run best on this machine.
+    """
+    for folder in folders:
+        outcome = Verification(folder.name)
+        try:
+            engine = installed_engine(folder)
+            outcome = replace(outcome, runtime=engine.info.runtime, precision=engine.info.precision)
+            _check_files(folder)
+            yield replace(outcome, report=_report(folder, engine, device))
+        except (ValueError, OSError, RuntimeError) as error:  # torch raises RuntimeErrors for broken engines
+            yield replace(outcome, problem=str(error))
+
+
+def _report(folder: Path, engine: InstalledEngine, device: str | None) -> ParityReport:
+    config, info = engine.config, engine.info
+    device = device or default_device(info.runtime)
+    return parity(
+        engine_from_file(info.runtime, folder / VERSION_FOLDER / ENGINE_FILES[info.runtime], device),
+        Reference.load(folder / REFERENCE_FILE, config.task, config.output_hw),
+        limits(config.task, info.precision, untrained=info.untrained),
+        device=device_name(device),
+        max_batch_size=engine.serving.max_batch_size,
+    )
+
+
+def _check_files(folder: Path) -> None:
+    """Refuse an engine whose files are not those that were exported."""
+    exported = read_manifest(folder).get("engine_sha256")
+    if not isinstance(exported, dict):
+        raise ValueError(
+            f"{folder / MANIFEST_FILE} must tell the hashes of its files; export the engine again"
+        )
+    files = {folder / VERSION_FOLDER / name: sha256 for name, sha256 in exported.items()}
+    for file, sha256 in files.items():
+        if not file.is_file() or file_sha256(file) != sha256:
+            seen = "another one" if file.is_file() else "none"
+            raise ValueError(
+                f"{file} must be the file that was exported, got {seen}; export the engine again"
+            )

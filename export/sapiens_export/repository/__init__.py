@@ -1,0 +1,1 @@
+"""Engines to a model repository that Triton can load."""

@@ -1,0 +1,115 @@
+"""What is known of an engine in a repository: the manifest beside it, written once and read again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from sapiens_core.contract.model_info import ModelInfo
+from sapiens_core.recipes.tasks import TASKS, Task
+from sapiens_export.networks.config import DetectorConfig, NetworkConfig
+from sapiens_export.repository.serving import Serving, serving_values
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from sapiens_core.recipes.tasks import TaskSpec
+    from sapiens_export.networks.config import EngineConfig
+
+MANIFEST_FILE = "manifest.json"
+# Goes up when a release cannot read what another one has written.
+_FORMAT_KEY, _FORMAT = "format", 1
+
+
+@dataclass(frozen=True)
+class InstalledEngine:
+    """An engine of a repository, as its manifest describes it.
+
+    Attributes:
+        config: Its architecture.
+        info: Its origin.
+        serving: The operator's choices.
+        name: Tells it from the task's other engines in the repository, see `TaskSpec.named`. None: it is the
+            one that clients call by the name of the task, and that answers in `human` and `people_pose`.
+    """
+
+    config: EngineConfig
+    info: ModelInfo
+    serving: Serving
+    name: str | None = None
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The models that serve it."""
+        spec = TASKS[self.config.task]
+        return spec if self.name is None else spec.named(self.name)
+
+
+def manifest(new: InstalledEngine, facts: Mapping[str, object]) -> dict[str, object]:
+    """Return all facts about an engine as plain data.
+
+    Args:
+        new: The engine.
+        facts: Further ones.
+    """
+    return {
+        _FORMAT_KEY: _FORMAT,
+        **asdict(new.info),
+        **facts,
+        "name": new.name,
+        "network": asdict(new.config),
+        "serving": asdict(new.serving),
+        "sapiens_triton": version("sapiens-triton"),
+    }
+
+
+def installed_engine(folder: Path) -> InstalledEngine:
+    """Read what the manifest in an engine's folder says.
+
+    Raises:
+        ValueError: It is not what `write_models` wrote.
+    """
+    facts = read_manifest(folder)
+    try:
+        task = Task(facts["task"])
+        network: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in facts["network"].items()
+        }
+        return InstalledEngine(
+            DetectorConfig(**network) if task is Task.DETECT else NetworkConfig(**{**network, "task": task}),
+            ModelInfo(**{field.name: facts[field.name] for field in fields(ModelInfo)}),
+            Serving(**serving_values(facts["serving"], str(folder / MANIFEST_FILE))),
+            facts.get("name"),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _foreign_manifest(folder, error) from error
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read all facts about an engine.
+
+    Raises:
+        ValueError: There is no manifest, or it is none of this release's.
+    """
+    try:
+        facts = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _foreign_manifest(folder, error) from error
+    if not isinstance(facts, dict):
+        raise _foreign_manifest(folder, TypeError(f"it is a {type(facts).__name__}"))
+    if facts.get(_FORMAT_KEY) != _FORMAT:
+        release = facts.get("sapiens_triton", "unknown")
+        seen = f"it has format {facts.get(_FORMAT_KEY)!r}, of release {release!r}"
+        raise _foreign_manifest(folder, ValueError(f"{seen}, not {_FORMAT}"))
+    return facts
+
+
+def _foreign_manifest(folder: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{folder / MANIFEST_FILE} must be of this release of `sapiens export`, got {error!r}; "
+        "export the engine again, or remove its folder"
+    )

@@ -1,0 +1,261 @@
+"""Assemble a model repository that Triton can load: adapters, generated configs, engine files, manifest."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, cast
+
+from sapiens_core.contract.folders import CONFIG_FILE
+from sapiens_core.contract.model_info import parity_parameters
+from sapiens_core.recipes.families import FAMILIES
+from sapiens_core.recipes.tasks import HUMAN, HUMAN_TASKS, PEOPLE_POSE, TASKS, Task
+from sapiens_export.networks.config import NANODET, released_network
+from sapiens_export.repository.configs import human_config, model_configs, people_config
+from sapiens_export.repository.manifest import MANIFEST_FILE, InstalledEngine, installed_engine, manifest
+from sapiens_export.repository.serving import Serving
+from sapiens_export.repository.shared_steps import changes, check_agreement, shared_preprocess
+from sapiens_export.repository.staging import locked, move_in, staging_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sapiens_core.recipes.tasks import StepSpec, TaskSpec
+    from sapiens_export.networks.config import DetectorConfig, EngineConfig, NetworkConfig
+
+VERSION_FOLDER = "1"
+_ADAPTER_FILE = "model.py"
+_PLACEHOLDER_FILE = "placeholder.txt"
+_PEOPLE_TASKS = (Task.DETECT, Task.POSE)
+# What Triton, shells and file systems that ignore case take alike; the rest of a model's name is a role.
+_NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,38}[a-z0-9])?")
+_ROLES = ("raw", "preprocess", "engine", "postprocess")
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written into a repository.
+
+    Attributes:
+        models: Names of the models.
+        notes: What else the operator should know, see `notes_about`.
+    """
+
+    models: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def write_models(
+    repository: Path,
+    new: InstalledEngine,
+    *,
+    engine: Path | None,
+    beside: Path | None = None,
+    facts: Mapping[str, object],
+    parity: Mapping[str, float] = MappingProxyType({}),
+) -> Written:
+    """Write or replace the models that serve one network; other models in the repository stay as they are.
+
+    Everything is prepared in a folder of its own and moved in at the end by renaming, so that a model folder
+    is either the old one or the complete new one, but for the moment between two renames in which it is
+    absent. If a move fails or is interrupted, the old folders are put back. Of several exports into one
+    repository, one after the other moves its models in. No model's folder refers to anything outside of it,
+    so that each may be copied alone, as Triton does from object storage.
+
+    Args:
+        repository: Folder of models; made if it is missing.
+        new: The network, where it comes from, and how it is served.
+        engine: Folder whose files are moved into the engine model's version, best in a `staging_folder`;
+            None: the engine needs none.
+        beside: Folder whose files are moved beside the manifest; None: there are none.
+        facts: Further entries of the manifest.
+        parity: How far the engine is from its float32 network, for clients to read.
+
+    Raises:
+        ValueError: The name cannot be one, another engine in the repository shares the preprocessor and
+            needs it otherwise, or nothing can be written there.
+    """
+    repository = Path(os.path.realpath(repository))
+    with staging_folder(repository) as staging, locked(repository):
+        check_models(repository, new)
+        configs = _configs(repository, new, parity)
+        for name, text in configs.items():
+            _write_model(Path(staging, name), text, new)
+        engine_folder = Path(staging, new.spec.engine.name)
+        _move_files(engine, engine_folder / VERSION_FOLDER)
+        _move_files(beside, engine_folder)
+        (engine_folder / MANIFEST_FILE).write_text(json.dumps(manifest(new, facts), indent=2) + "\n")
+        notes = tuple(notes_about(repository, new))
+        move_in(list(configs), staging, repository)
+    return Written(tuple(configs), notes)
+
+
+def planned_models(repository: Path, new: InstalledEngine) -> set[str]:
+    """Return the names of the models that `write_models` would write.
+
+    Args:
+        repository: Folder of models, which need not exist.
+        new: The network and how it is to be served.
+    """
+    return set(_configs(repository, new))
+
+
+def notes_about(repository: Path, new: InstalledEngine) -> list[str]:
+    """Tell in sentences what `write_models` would change, or leave as it is, beside the engine itself.
+
+    Args:
+        repository: Folder of models, which need not exist.
+        new: The network and how it is to be served.
+    """
+    notes = changes(repository, new)
+    if new.name is None and new.config.task in _PEOPLE_TASKS:
+        for task in _PEOPLE_TASKS:
+            try:
+                _ = task is new.config.task or _installed(repository, task)
+            except ValueError as error:
+                notes.append(f"{PEOPLE_POSE.name} is left as it is: {error}")
+    return notes
+
+
+def check_models(repository: Path, new: InstalledEngine) -> None:
+    """Refuse what `write_models` would refuse, before the work on an engine.
+
+    Args:
+        repository: Folder of models, which need not exist.
+        new: The network and how it is to be served.
+
+    Raises:
+        ValueError: The name cannot be one, or another engine in the repository shares the preprocessor and
+            needs it otherwise.
+    """
+    check_name(new.name)
+    check_agreement(repository, new)
+
+
+def check_name(name: str | None) -> None:
+    """Refuse what cannot tell an engine from the task's others.
+
+    Args:
+        name: What to tell it by; None: it is the one without a name.
+
+    Raises:
+        ValueError: The name cannot be one.
+    """
+    if name is not None and (_NAME.fullmatch(name) is None or name.rpartition("_")[2] in _ROLES):
+        raise ValueError(
+            "name must be at most 40 small letters, digits, '_', '.' and '-', with a letter or digit at both "
+            f"ends, and its last word none of {', '.join(_ROLES)}, got {name!r}; name it after its size, "
+            "such as 2b"
+        )
+
+
+def _write_model(folder: Path, config: str, new: InstalledEngine) -> None:
+    """Write a model's config and the code of its step."""
+    (folder / VERSION_FOLDER).mkdir(parents=True)
+    (folder / CONFIG_FILE).write_text(config)
+    if "ensemble_scheduling" in config:
+        (folder / VERSION_FOLDER / _PLACEHOLDER_FILE).write_text("Object storage keeps no empty folders.\n")
+    if folder.name == new.spec.engine.name and new.info.runtime != "python":
+        return
+    name = _adapters(new).get(folder.name, folder.name)
+    adapter = files("sapiens_export") / "model_repository" / name / VERSION_FOLDER / _ADAPTER_FILE
+    if adapter.is_file():
+        with as_file(adapter) as path:
+            shutil.copyfile(path, folder / VERSION_FOLDER / _ADAPTER_FILE)
+
+
+def _adapters(new: InstalledEngine) -> dict[str, str]:
+    """Return, for the models with names of their own, the names of those with the same code."""
+    steps = zip(_steps(new.spec), _steps(TASKS[new.config.task]), strict=True)
+    return {step.name: canonical.name for step, canonical in steps}
+
+
+def _steps(spec: TaskSpec) -> list[StepSpec]:
+    return [step for step in (spec.preprocess, spec.engine, spec.postprocess) if step]
+
+
+def _move_files(source: Path | None, target: Path) -> None:
+    for file in sorted(source.iterdir()) if source else ():
+        shutil.move(file, target / file.name)
+
+
+def _configs(
+    repository: Path, new: InstalledEngine, parity: Mapping[str, float] = MappingProxyType({})
+) -> dict[str, str]:
+    """Return the configs of all models that come with an engine, given those already there."""
+    task, info = new.config.task, new.info
+    shared = shared_preprocess(repository, new)
+    configs = model_configs(
+        new.config,
+        new.serving,
+        name=new.name,
+        runtime=info.runtime,
+        precision=info.precision,
+        preprocess=info.preprocess,
+        shared=shared.present.choices if shared else None,
+        parameters=info.to_parameters() | parity_parameters(parity),
+    )
+    if new.name is not None:
+        return configs
+    if _completes_human(repository, task):
+        configs[HUMAN] = human_config()
+    if task in _PEOPLE_TASKS:
+        configs.update(_people_configs(repository, new))
+    return configs
+
+
+def _completes_human(repository: Path, task: Task) -> bool:
+    others = [other for other in HUMAN_TASKS if other is not task]
+    return task in HUMAN_TASKS and all((repository / other.value).is_dir() for other in others)
+
+
+def _people_configs(repository: Path, new: InstalledEngine) -> dict[str, str]:
+    """Return the config of the model that takes both a detector and a pose network, if now both are there."""
+    try:
+        detect, pose = (
+            new if task is new.config.task else _installed(repository, task) for task in _PEOPLE_TASKS
+        )
+    except ValueError:  # `notes_about` tells of it
+        return {}
+    if detect is None or pose is None:
+        return {}
+    text = people_config(
+        cast("DetectorConfig", detect.config),
+        cast("NetworkConfig", pose.config),
+        pose.serving,
+        preprocess=pose.info.preprocess,
+        parameters=pose.info.to_parameters(),
+    )
+    return {PEOPLE_POSE.name: text}
+
+
+def _installed(repository: Path, task: Task) -> InstalledEngine | None:
+    """Read what engine a repository has for a task under its own name."""
+    folder = repository / TASKS[task].engine.name
+    return installed_engine(folder) if (folder / MANIFEST_FILE).is_file() else None
+
+
+def write_released_configs(repository: Path) -> None:
+    """Write the configs of the released networks, without engines, as they are kept under version control.
+
+    Args:
+        repository: Folder with the adapters.
+    """
+    size = next(iter(FAMILIES["sapiens"].sizes))
+    networks = {task: released_network(task, size) for task in TASKS if task is not Task.DETECT}
+    configs = {
+        HUMAN: human_config(),
+        PEOPLE_POSE.name: people_config(NANODET, networks[Task.POSE], Serving(), parameters={}),
+    }
+    engines: list[EngineConfig] = [*networks.values(), NANODET]
+    for network in engines:
+        configs |= model_configs(network, Serving(), parameters={})
+    for name, text in configs.items():
+        (repository / name / VERSION_FOLDER).mkdir(parents=True, exist_ok=True)
+        (repository / name / CONFIG_FILE).write_text(text)

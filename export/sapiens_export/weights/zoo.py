@@ -1,0 +1,146 @@
+"""The published Sapiens weights: what exists, where it lies, under which licence.
+
+Source: README and model cards of the first release of `facebookresearch/sapiens`. Paths that follow from the
+published naming but are not written out there are marked as inferred. Left out is what has no architecture
+here: the release's person detector and its one-class foreground network.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Any, Literal
+
+from sapiens_core.recipes.tasks import TASKS, Task
+
+FileFormat = Literal["original", "clean", "torchscript", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """One file on the Hugging Face hub.
+
+    Attributes:
+        repository: The hub's name of the repository, "owner/name".
+        path: The file in it.
+        is_inferred: The path follows from the naming of other files; nobody has written it down.
+    """
+
+    repository: str
+    path: str
+    is_inferred: bool = False
+
+    @property
+    def name(self) -> str:
+        """The file's own name, without folders."""
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How well a network does, as published.
+
+    Attributes:
+        metric: What was measured, on what. The figures on COCO are of whole-body or body keypoints, with flip
+            test and a detector's boxes.
+        value: Per cent.
+    """
+
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
+class ZooEntry:
+    """One published network.
+
+    Attributes:
+        task: What it predicts.
+        size: Name of the released size, e.g. "0.3b".
+        labels: Name of its set of keypoints or classes; empty where channels are no labels.
+        num_parameters: Numbers that its architecture takes.
+        licence: Licence of the weights, or "not stated".
+        accuracy: As published; None: nothing is.
+        files: Its weights by format. "original" is what the training wrote, "clean" the bare backbone;
+            "torchscript" and "bfloat16" are programs.
+    """
+
+    task: Task
+    size: str
+    labels: str
+    num_parameters: int
+    licence: str
+    accuracy: Accuracy | None
+    files: Mapping[FileFormat, HubFile]
+
+    @property
+    def file(self) -> HubFile:
+        """The weights that are exported: the original ones, which can be read without running anything."""
+        return self.files["original"]
+
+    @property
+    def num_bytes(self) -> int:
+        """About the size of that file, which holds float32."""
+        return self.num_parameters * 4
+
+    @property
+    def input_hw(self) -> tuple[int, int]:
+        """Height and width of the network's input, pixels."""
+        return TASKS[self.task].network_hw
+
+
+def _zoo_entry(facts: Mapping[str, Any]) -> ZooEntry:
+    accuracy = facts["accuracy"]
+    return ZooEntry(
+        task=Task(facts["task"]),
+        size=facts["size"],
+        labels=facts["labels"],
+        num_parameters=facts["num_parameters"],
+        licence=facts["licence"],
+        accuracy=None if accuracy is None else Accuracy(**accuracy),
+        files=MappingProxyType({form: HubFile(**file) for form, file in facts["files"].items()}),
+    )
+
+
+ZOO: tuple[ZooEntry, ...] = tuple(
+    map(_zoo_entry, json.loads((files("sapiens_export") / "data" / "zoo.json").read_text()))
+)
+
+
+def zoo_entry(task: Task, size: str, labels: str | None = None) -> ZooEntry:
+    """Return a published network.
+
+    Args:
+        task: What it predicts.
+        size: Name of the released size.
+        labels: Set of keypoints or classes; None: the task's default.
+
+    Raises:
+        ValueError: There are no such published weights.
+    """
+    if labels is None:
+        labels = next((variant.labels for variant in TASKS[task].variants), "")
+    for entry in ZOO:
+        if (entry.task, entry.size, entry.labels) == (task, size, labels):
+            return entry
+    known = ", ".join(f"{entry.size} {entry.labels}".strip() for entry in ZOO if entry.task is task)
+    wanted = f"{size} {labels}".strip()
+    others = [_option(entry) for entry in ZOO if (entry.task, entry.size) == (task, size) and entry.labels]
+    raise ValueError(
+        f"published weights of {task.value} must be one of {known or 'none'}, got {wanted}; give "
+        f"{''.join(f'{option}, or ' for option in others)}a weight file of your own with --checkpoint"
+    )
+
+
+def _option(entry: ZooEntry) -> str:
+    """Return what asks `sapiens export` for the labels of a network."""
+    if entry.task is Task.SEG:
+        return f"--classes {entry.labels}"
+    return next(
+        f"--keypoints {variant.num_outputs}"
+        for variant in TASKS[entry.task].variants
+        if variant.labels == entry.labels
+    )
