@@ -50,6 +50,7 @@ ALLOWED = {
     "training/figures.py": {"sapiens_core", "anny", "roma", "torch", "numpy"},
     "training/judges.py": {"training", *ARRAYS},
     "training/raster.py": {"numba", "numpy"},
+    "training/train.py": {"training", *EXPORT, "torch", "safetensors", *ARRAYS},
     "training/write_networks.py": {"training", *EXPORT, "torch", "safetensors", "numpy"},
 }
 

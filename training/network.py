@@ -11,6 +11,8 @@ from sapiens_export.networks.config import NetworkConfig
 from sapiens_export.networks.sapiens import Backbone, DecodeHead
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
 INPUT_HW = (256, 192)
@@ -19,6 +21,7 @@ _ENDS_OF_BRANCHES = tuple(
     f"{layer}.{kind}" for layer in ("attn.proj", "ffn.layers.1") for kind in ("weight", "bias")
 )
 _OUTPUTS = {Task.SEG: (28, 32), Task.NORMAL: (3, 32), Task.DEPTH: (1, 16), Task.POSE: (17, 32)}
+SERVED_TASKS = tuple(_OUTPUTS)
 
 
 def demo_config(task: Task) -> NetworkConfig:
@@ -79,3 +82,14 @@ class DemoNetworks(nn.Module):
             state = self.heads[task.value].state_dict()
             weights |= {f"{head.name}.{name}": value for name, value in state.items()}
         return weights
+
+    def load_task_weights(self, weights: Mapping[Task, Mapping[str, Tensor]]) -> None:
+        """Take what `task_weights` returned of every task; the backbone is that of the last one."""
+        for task, named in weights.items():
+            parts: dict[str, dict[str, Tensor]] = {}
+            for name, value in named.items():
+                part, _, rest = name.partition(".")
+                parts.setdefault(part, {})[rest] = value.float()
+            self.backbone.load_state_dict(parts.pop("backbone"))
+            (head,) = parts.values()
+            self.heads[task.value].load_state_dict(head)

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from training.dataset import Batch, Shards, plain_batch, random_batch
 from training.losses import losses
 from training.measures import Measures
-from training.network import INPUT_HW, DemoNetworks
+from training.network import INPUT_HW, SERVED_TASKS, DemoNetworks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -117,6 +118,13 @@ class Training:
             optimizer.load_state_dict(kept)
         self.step = state["step"]
 
+    def begin_with(self, folder: Path) -> None:
+        """Take the weights of networks that `training.write_networks` wrote."""
+        self.networks.load_task_weights(
+            {task: load_file(folder / f"{task.value}.safetensors") for task in SERVED_TASKS}
+        )
+        self.average.module.load_state_dict(self.networks.state_dict())
+
     def learn(self, batch: Batch, num_steps: int) -> dict[str, float]:
         """Take one step and return the losses of the tasks."""
         for optimizer in self.optimizers:
@@ -194,6 +202,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--held-out", type=Path, required=True)
     parser.add_argument("--state", type=Path, required=True, help="file that keeps the training")
     parser.add_argument(
+        "--networks", type=Path, help="folder that training.write_networks wrote, to begin with; else chance"
+    )
+    parser.add_argument(
         "--heights",
         type=stage,
         nargs="+",
@@ -224,6 +235,8 @@ def main() -> None:
     training = Training(options.device, options.rate)
     if options.state.exists():
         training.load(options.state)
+    elif options.networks:
+        training.begin_with(options.networks)
     started, first_step = time.monotonic(), training.step
     seen: list[dict[str, float]] = []
     for batch in batches(shards, options.batch, stages, options.seed, first_step):

@@ -20,12 +20,10 @@ from torch.nn import functional
 from sapiens_core.recipes.tasks import Task
 from sapiens_export.networks.sapiens import SapiensNetwork
 from training.dataset import Shards, random_batch
-from training.network import INPUT_HW, DemoNetworks, demo_config, normalized
+from training.network import INPUT_HW, SERVED_TASKS, DemoNetworks, demo_config, normalized
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_SERVED = (Task.DEPTH, Task.NORMAL, Task.SEG, Task.POSE)
 
 
 def load_average(state: Path) -> DemoNetworks:
@@ -93,7 +91,7 @@ def main() -> None:
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     networks = load_average(options.state)
-    for task in _SERVED:
+    for task in SERVED_TASKS:
         write_network(task, networks.task_weights(task), options.output)
     if options.shards:
         weights = distilled_features(networks, Shards(options.shards), options.steps)

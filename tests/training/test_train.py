@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from training.dataset import Shards
+from training.network import SERVED_TASKS
 from training.sample import Sample, stacked
 from training.train import Stage, Training, batches, input_hw, main, stage
+from training.write_networks import write_network
 
 STAGES = [Stage(64, 2), Stage(128, 3)]
 
@@ -63,6 +65,17 @@ def states(training):
 def test_a_training_that_was_interrupted_ends_like_one_that_was_not(trained, tmp_path):
     trained(2).save(tmp_path / "run.pt")
     torch.testing.assert_close(states(trained(3, tmp_path / "run.pt")), states(trained(3)), rtol=0, atol=0)
+
+
+def test_a_training_may_begin_with_networks_that_were_written(trained, tmp_path):
+    before, after = trained(2), Training("cpu", peak_rate=1e-3)
+    for task in SERVED_TASKS:
+        write_network(task, before.networks.task_weights(task), tmp_path)
+    after.begin_with(tmp_path)
+    assert after.step == 0
+    rounded = {name: value.half().float() for name, value in before.networks.state_dict().items()}
+    for state in (after.networks.state_dict(), after.average.module.state_dict()):
+        torch.testing.assert_close(dict(state), rounded, rtol=0, atol=0)
 
 
 def test_every_batch_depends_on_its_step_alone(shards):
