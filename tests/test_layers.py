@@ -37,6 +37,7 @@ ALLOWED = {
     "client/sapiens_client/wire": {"sapiens_client", "sapiens_core", "numpy", "tritonclient", "grpc"},
     "export/sapiens_export": {"sapiens_export", "sapiens_core", "torch", *ARRAYS},
     "export/sapiens_export/commands": {"sapiens_export", "sapiens_core", "huggingface_hub", *COMMAND_LINE},
+    "export/sapiens_export/commands/verify.py": {*EXPORT, "sapiens_server", *COMMAND_LINE},
     "export/sapiens_export/disk.py": {"sapiens_export", "sapiens_core", "rich", "numpy"},
     "export/sapiens_export/engines/onnx.py": {*EXPORT, "torch", "onnxruntime", *ARRAYS},
     "export/sapiens_export/engines/tensorrt.py": {*EXPORT, "torch", "onnx", "tensorrt", *ARRAYS},

@@ -8,15 +8,16 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from sapiens_core.recipes.tasks import ENGINE_FILES, MIN_ONNXRUNTIME
-from sapiens_server.errors import EngineError
-from sapiens_server.installation import CONTAINER, Installation
+from sapiens_server.errors import EngineError, ServerNotFoundError
+from sapiens_server.installation import CONTAINER, Installation, find_tritonserver
 
 _MANIFEST_FILE = "manifest.json"
 _BACKENDS = {"torchscript": "pytorch", "onnx": "onnxruntime", "tensorrt": "tensorrt"}  # by runtime
-_DIRECTORY_FLAG = "--backend-directory="
+_DIRECTORY_FLAG = "--backend-directory"
 _DEFAULT_DIRECTORY = Path("/opt/tritonserver/backends")
 _ONNXRUNTIME_VERSION = re.compile(rb"VERS_(\d+)\.(\d+)\.\d+")  # by which the library's symbols are bound
 _LIBRARY_FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/local/tensorrt/lib")
@@ -46,10 +47,30 @@ def check_engines(
         if runtime == "python":
             _check_torch(repository / name, installation)
         elif isinstance(runtime, str) and runtime in _BACKENDS:
-            _check_backend(name, runtime, backends)
+            backend = _backend(repository / name, runtime, backends)
             check = _CHECKS.get(runtime)
-            if check and backends:
-                check(name, facts, backends)
+            if check:
+                check(name, facts, backend)
+
+
+def refusals(repository: Path, models: Sequence[str]) -> dict[str, str]:
+    """Return why the server at hand cannot run engines, by their names; without a server nothing is known.
+
+    Args:
+        repository: Folder of models.
+        models: The engines.
+    """
+    try:
+        installation = find_tritonserver()
+    except ServerNotFoundError:
+        return {}
+    found: dict[str, str] = {}
+    for name in models:
+        try:
+            check_engines(repository, [name], installation, ())
+        except EngineError as error:
+            found[name] = str(error)
+    return found
 
 
 def _facts(folder: Path) -> Facts:
@@ -63,7 +84,12 @@ def _facts(folder: Path) -> Facts:
 
 def _backend_directory(installation: Installation, arguments: Sequence[str]) -> Path | None:
     """Return where the server's backends are; None: it is the bundled one, which has Python's alone."""
-    given = [word.removeprefix(_DIRECTORY_FLAG) for word in arguments if word.startswith(_DIRECTORY_FLAG)]
+    joined = f"{_DIRECTORY_FLAG}="
+    given = [
+        value if flag == _DIRECTORY_FLAG else flag.removeprefix(joined)
+        for flag, value in pairwise((*arguments, ""))
+        if flag == _DIRECTORY_FLAG or flag.startswith(joined)
+    ]
     if given:
         return Path(given[-1])
     return None if installation.wheel else _DEFAULT_DIRECTORY
@@ -79,19 +105,28 @@ def _check_torch(folder: Path, installation: Installation) -> None:
         )
 
 
-def _check_backend(name: str, runtime: str, backends: Path | None) -> None:
+def _backend(model: Path, runtime: str, backends: Path | None) -> Path:
+    """Return where an engine's backend is: Triton looks into the model's version, the model, and last here.
+
+    Raises:
+        EngineError: There is none.
+    """
     backend = _BACKENDS[runtime]
+    library = f"libtriton_{backend}.so"
+    for own in (*sorted(model.glob(f"*/{library}")), model / library):
+        if own.is_file():
+            return own.parent
     if backends is not None and (not backends.is_dir() or (backends / backend).is_dir()):
-        return
+        return backends / backend
     seen = "the bundled one has Python's alone" if backends is None else f"there is none in {backends}"
     raise EngineError(
-        f"{name} is an engine for Triton's {backend} backend, which the server must have, and {seen}; "
+        f"{model.name} is an engine for Triton's {backend} backend, which the server must have, and {seen}; "
         f"{CONTAINER}, or export with --runtime python"
     )
 
 
-def _check_onnxruntime(name: str, _facts: Facts, backends: Path) -> None:
-    for library in sorted((backends / "onnxruntime").glob("libonnxruntime.so*")):
+def _check_onnxruntime(name: str, _facts: Facts, backend: Path) -> None:
+    for library in sorted(backend.glob("libonnxruntime.so*")):
         found = _ONNXRUNTIME_VERSION.search(library.read_bytes())
         if found is None:
             continue
@@ -105,7 +140,7 @@ def _check_onnxruntime(name: str, _facts: Facts, backends: Path) -> None:
         return
 
 
-def _check_tensorrt(name: str, facts: Facts, _backends: Path) -> None:
+def _check_tensorrt(name: str, facts: Facts, _backend: Path) -> None:
     plan = facts.get("plan")
     wanted = str(plan.get("tensorrt", "")) if isinstance(plan, Mapping) else ""
     present = set(_tensorrt_versions())

@@ -21,9 +21,15 @@ def checked_folders(folder: Path, model_control: ModelControl) -> ModelFolders:
         model_control: How the server will read it.
 
     Raises:
-        RepositoryError: It holds no model, or a folder that looks like one and is none.
+        RepositoryError: It holds no model, or a folder that looks like one and is none, or may not be read.
     """
-    folders = model_folders(folder)
+    try:
+        folders = model_folders(folder)
+    except PermissionError as error:
+        raise RepositoryError(
+            f"a model repository must be readable, but this user may not read {folder}: {error.strerror}; "
+            "correct its permissions"
+        ) from error
     if folders.broken and model_control != "explicit":
         raise RepositoryError(
             f"every model must have a {CONFIG_FILE}, in {folder} {', '.join(folders.broken)} have none; "
@@ -50,12 +56,13 @@ def models_alone(folder: Path, folders: ModelFolders, run_folder: Path, model_co
     Raises:
         RepositoryError: The server would follow a folder that cannot be read so.
     """
-    if not folders.foreign or model_control == "explicit":  # of which it reads what it is told to load
+    if not folders.left_out() or model_control == "explicit":  # of which it reads what it is told to load
         return folder
     if model_control == "poll":
         raise RepositoryError(
             f"a repository whose changes are followed must hold models alone, but {folder} has "
-            f"{', '.join(folders.foreign)}; remove them, or serve it with --model-control none"
+            f"{', '.join(sorted(folders.foreign + folders.closed))}; remove them, or serve it with "
+            "--model-control none"
         )
     links = run_folder / _LINKS
     links.mkdir()
@@ -66,6 +73,5 @@ def models_alone(folder: Path, folders: ModelFolders, run_folder: Path, model_co
 
 def left_out(location: str | Path, folders: ModelFolders) -> str:
     """Say what of a repository is not served; empty: nothing."""
-    if not folders.foreign:
-        return ""
-    return f"warning: left out of {location}: {', '.join(folders.foreign)}, which have no {CONFIG_FILE}"
+    names = folders.left_out()
+    return f"warning: left out of {location}: {names}" if names else ""

@@ -7,12 +7,21 @@ from sapiens_export.exporter import EngineOptions, model_info
 from sapiens_export.networks.config import released_network
 from sapiens_export.repository.manifest import InstalledEngine
 from sapiens_export.repository.serving import Serving
-from sapiens_export.repository.write import write_models
+from sapiens_export.repository.write import Written, write_models
 
 
-def write_depth(repository: Path, max_batch_size: int = 4) -> None:
-    """Write the models of a depth network, but for the engine's file."""
-    config = released_network(Task.DEPTH, "0.3b")
+def installed(task: Task, max_batch_size: int = 4, name: str | None = None) -> InstalledEngine:
+    """Return what is known of a released network's engine."""
+    config = released_network(task, "0.3b")
     info = model_info(config, EngineOptions(), is_trained=False)
-    new = InstalledEngine(config, info, Serving(max_batch_size=max_batch_size))
-    write_models(repository, new, engine=None, facts={})
+    return InstalledEngine(config, info, Serving(max_batch_size=max_batch_size), name)
+
+
+def write(repository: Path, task: Task, max_batch_size: int = 4, name: str | None = None) -> Written:
+    """Write the models of a network, but for the engine's file."""
+    return write_models(repository, installed(task, max_batch_size, name), engine=None, facts={})
+
+
+def write_depth(repository: Path, max_batch_size: int = 4) -> Written:
+    """Write those of a depth network."""
+    return write(repository, Task.DEPTH, max_batch_size)

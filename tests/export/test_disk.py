@@ -8,10 +8,12 @@ import sys
 from collections import namedtuple
 
 import pytest
+import torch
 
 from sapiens_core.recipes.tasks import Task
 from sapiens_export.commands.plan import IN_THE_WAY, export_plan
 from sapiens_export.disk import DiskFullError, needed_bytes
+from sapiens_export.engines.torchscript import _save
 from sapiens_export.exporter import EngineOptions, export_engine, model_info
 from sapiens_export.networks.config import released_network
 from sapiens_export.repository.serving import Serving
@@ -90,3 +92,22 @@ def test_a_download_that_does_not_fit_says_so(hub_server, monkeypatch, tmp_path)
     )
     with pytest.raises(hub_module.DownloadError, match=r"about 7\.0 MB needed, .*; free some, or set HF_"):
         hub_module.download_checkpoint(file, hub=hub_module.Hub(hub_server.url, tmp_path / "cache"))
+
+
+class Unsaveable:
+    """A module that fails before it opens its file."""
+
+    def save(self, _path):
+        raise RuntimeError("no schema for this type")
+
+
+def test_an_engine_that_cannot_be_saved_fails_at_once(tmp_path):
+    with pytest.raises(RuntimeError, match="no schema for this type"):
+        _save(Unsaveable(), tmp_path / "model.pt")
+
+
+def test_a_writer_that_does_not_start_is_told(tmp_path, monkeypatch):
+    module = torch.jit.script(torch.nn.Linear(1, 1))
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(OSError, match="/bin/false must run as a process that writes the engine"):
+        _save(module, tmp_path / "model.pt")

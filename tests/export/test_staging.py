@@ -1,7 +1,10 @@
 """What exports that were killed leave, and who removes it."""
 
+import errno
+import gc
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -144,10 +147,67 @@ def test_a_cleaning_up_that_is_interrupted_costs_no_model(tmp_path, monkeypatch)
     assert not staging.exists()
 
 
-def test_a_list_of_moves_that_cannot_be_read_leaves_its_folder_alone(tmp_path):
+def test_a_list_of_moves_that_cannot_be_read_leaves_its_folder_alone_and_exports_name_it(tmp_path):
     repository, staging = tmp_path / "models", tmp_path / ".models-export-abcdefgh"
     (repository).mkdir()
     (staging / "depth.old").mkdir(parents=True)
     (staging / _JOURNAL).touch()
-    sweep(repository)
+    (note,) = write_depth(repository).notes
     assert (staging / "depth.old").is_dir()
+    assert note.startswith(f"{staging} is left by an export that was interrupted, and may hold the only copy")
+
+
+def test_models_that_cannot_be_put_back_are_kept_and_the_next_export_puts_them_back(tmp_path, monkeypatch):
+    models = tmp_path / "models"
+    write_depth(models)
+    before, rename = contents(models), Path.rename
+
+    def failing(path, target):
+        if path.is_dir() and target.name == "depth_postprocess":  # neither the new folder nor the old one
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", failing)
+        with pytest.raises(ValueError, match=r"must be put back into .* they are kept in (\S+), ") as raised:
+            write_depth(models, max_batch_size=7)
+    gc.collect()
+    (staging,) = tmp_path.glob(".models-export-*")
+    assert f"kept in {staging}, " in str(raised.value)
+    assert (staging / "depth_postprocess.old" / "config.pbtxt").is_file()
+    with staging_folder(models):
+        assert contents(models) == before
+    assert not staging.exists()
+
+
+def test_what_a_step_relies_on_is_on_the_disk_before(tmp_path, monkeypatch):
+    """There is no power cut to try it with, so the order of the calls is looked at."""
+    models, events = tmp_path / "models", []
+    write_depth(models)
+    fsync, rename, unlink, rmtree = os.fsync, Path.rename, Path.unlink, shutil.rmtree
+
+    def synced(descriptor):
+        events.append(("sync", Path(os.readlink(f"/proc/self/fd/{descriptor}"))))  # noqa: PTH115
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(
+        Path, "rename", lambda path, target: events.append(("move", path)) or rename(path, target)
+    )
+    monkeypatch.setattr(
+        Path, "unlink", lambda path, **options: events.append(("unlink", path)) or unlink(path, **options)
+    )
+    monkeypatch.setattr(
+        shutil, "rmtree", lambda path, **options: events.append(("remove", path)) or rmtree(path, **options)
+    )
+    write_depth(models, max_batch_size=7)
+
+    staging = next(path.parent for event, path in events if path.name == _JOURNAL)
+    begun = events.index(("move", staging / f"{_JOURNAL}-unfinished"))
+    moved = [index for index, (event, path) in enumerate(events) if event == "move" and models == path.parent]
+    forgotten, removed = events.index(("unlink", staging / _JOURNAL)), events.index(("remove", staging))
+    new = {staging / path.relative_to(models) for path in models.rglob("*")}
+    assert new | {staging / f"{_JOURNAL}-unfinished"} <= {path for _, path in events[:begun]}
+    assert ("sync", staging) in events[begun : moved[0]]
+    assert {("sync", models), ("sync", staging)} <= set(events[moved[-1] : forgotten])
+    assert ("sync", staging) in events[forgotten:removed]

@@ -1,7 +1,10 @@
 """`sapiens verify`: the engines of a repository, compared again."""
 
+import errno
 import json
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 from typer import Typer
@@ -13,6 +16,7 @@ from sapiens_export.exporter import EngineOptions, export_engine
 from sapiens_export.repository.manifest import installed_engine
 from sapiens_export.weights.checkpoints import file_sha256
 from sapiens_export.weights.sources import Source, built_in_detector, source_from_seed
+from sapiens_server.installation import Installation
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +34,10 @@ def exported(trained, tiny_weights, tmp_path_factory):
 
 
 @pytest.fixture
-def repository(exported, tmp_path):
+def repository(exported, tmp_path, monkeypatch):
+    """A copy of these engines, beside a server as in NVIDIA's container."""
+    container = Installation(tmp_path / "bin" / "tritonserver", wheel=None)
+    monkeypatch.setattr("sapiens_server.engines.find_tritonserver", lambda: container)
     return shutil.copytree(exported, tmp_path / "models")
 
 
@@ -154,7 +161,35 @@ def test_folders_that_are_no_models_are_named(name, repository):
     (repository / name).mkdir(parents=True)
     result = verify(repository)
     assert result.exit_code == 0, result.output
-    assert f"note: {name.partition('/')[0]} in {repository} are no models" in result.stderr
+    kind = f"{name.partition('/')[0]}, without a config.pbtxt"
+    assert f"note: no models in {repository}: {kind}; `sapiens serve` leaves" in result.stderr
+
+
+def test_folders_that_may_not_be_read_are_named_as_such(repository, monkeypatch):
+    scandir = os.scandir
+
+    def refusing(folder):
+        if Path(folder).name in ("lost+found", "pose_engine"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    (repository / "lost+found").mkdir()
+    monkeypatch.setattr(os, "scandir", refusing)
+    result = verify(repository, "--json")
+    assert "lost+found, pose_engine, that this user may not read" in result.stderr
+    assert result.exit_code == 1
+    assert "it needs pose_engine, which this user may not read" in outcomes(result)["pose"]["problem"]
+
+
+def test_engines_that_the_server_at_hand_cannot_run_are_refused(exported):
+    """It is the bundled one."""
+    result = verify(exported, "--json")
+    assert result.exit_code == 1
+    refused = {name: seen for name, seen in outcomes(result).items() if not seen["is_passed"]}
+    assert list(refused) == ["depth_onnx_engine", "pose_engine"]
+    for name, backend in (("depth_onnx_engine", "onnxruntime"), ("pose_engine", "pytorch")):
+        assert f"{name} is an engine for Triton's {backend} backend" in refused[name]["problem"]
+        assert refused[name]["report"]["is_passed"]
 
 
 def test_a_folder_that_only_looks_like_a_model_fails(repository):

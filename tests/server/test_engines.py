@@ -6,7 +6,7 @@ import json
 import pytest
 
 from sapiens_server import EngineError, serve
-from sapiens_server.engines import check_engines
+from sapiens_server.engines import check_engines, refusals
 from sapiens_server.installation import Installation, find_tritonserver
 
 BACKENDS = {"torchscript": "pytorch", "onnx": "onnxruntime", "tensorrt": "tensorrt"}
@@ -55,6 +55,44 @@ def test_a_backend_that_is_missing_is_named_and_one_that_is_there_is_taken(runti
         check_engines(repository, ["depth_engine"], server, arguments)
     server, arguments = container(BACKENDS[runtime])
     check_engines(repository, ["depth_engine"], server, arguments)
+
+
+def test_the_folder_of_backends_is_the_last_one_given_in_either_spelling(engine, container, tmp_path):
+    repository = engine("onnx")
+    server, _ = container("onnxruntime")
+    here, there = str(tmp_path / "backends"), str(tmp_path)
+    for arguments in (
+        ["--backend-directory", here],
+        [f"--backend-directory={there}", "--log-verbose=1", "--backend-directory", here],
+        ["--backend-directory", there, f"--backend-directory={here}"],
+    ):
+        check_engines(repository, ["depth_engine"], server, arguments)
+        with pytest.raises(EngineError, match=rf"there is none in {there}; "):
+            check_engines(repository, ["depth_engine"], server, [*arguments, "--backend-directory", there])
+
+
+@pytest.mark.parametrize("place", [".", "1"])
+@pytest.mark.parametrize("runtime", BACKENDS)
+def test_a_backend_may_lie_in_the_model(runtime, place, engine, container):
+    repository = engine(runtime)
+    folder = repository / "depth_engine" / place
+    (folder / f"libtriton_{BACKENDS[runtime]}.so").write_text("")
+    check_engines(repository, ["depth_engine"], *container("python"))
+    check_engines(repository, ["depth_engine"], find_tritonserver(), [])
+    if runtime == "onnx":
+        (folder / "libonnxruntime.so").write_bytes(b"\0VERS_1.20.1\0")
+        with pytest.raises(EngineError, match=r"got 1\.20 in .*depth_engine"):
+            check_engines(repository, ["depth_engine"], *container())
+
+
+def test_refusals_are_told_by_engine_where_there_is_a_server(engine, monkeypatch):
+    repository = engine("onnx")
+    refused = refusals(repository, ["depth_engine", "other"])
+    assert list(refused) == ["depth_engine"]
+    assert refused["depth_engine"].startswith("depth_engine is an engine for Triton's onnxruntime backend")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setenv("PATH", "")
+    assert refusals(repository, ["depth_engine"]) == {}
 
 
 def test_torch_is_missed_in_the_python_of_the_bundled_server(engine, container, monkeypatch):

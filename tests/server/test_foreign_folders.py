@@ -1,8 +1,12 @@
 """Folders in a repository that are no models: volumes, tools and interrupted exports make them."""
 
+import errno
+import os
+
 import pytest
 
 from sapiens_server import RepositoryError, ServerOptions, serve
+from sapiens_server.repository import checked_folders, left_out
 
 FOREIGN = ("lost+found", ".git", ".models-export-abcdefgh", ".snapshot/1", "notes")
 
@@ -52,3 +56,19 @@ def test_no_name_is_not_the_working_directory(name, repository, monkeypatch):
     monkeypatch.chdir(repository)
     with pytest.raises(RepositoryError, match="must have a name, got an empty one"):
         serve(name, grpc_port=0)
+
+
+def test_what_may_not_be_read_is_named_as_such(repository, monkeypatch):
+    scandir, closed = os.scandir, [repository / "two"]
+
+    def refusing(folder):
+        if folder in closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    warning = left_out(repository, checked_folders(repository, "none"))
+    assert warning.endswith("notes, without a config.pbtxt; two, that this user may not read")
+    closed.append(repository)
+    with pytest.raises(RepositoryError, match=r"must be readable, but this user may not read .*models: Perm"):
+        serve(repository, grpc_port=0)

@@ -19,17 +19,28 @@ class ModelFolders:
     Attributes:
         models: Those with a config.
         broken: Those with a version but without a config, which look like models.
-        foreign: All others, such as `lost+found`, a tool's, or what an interrupted export has left.
+        foreign: All others, such as a tool's, or what an interrupted export has left.
+        closed: Those that this user may not read, such as `lost+found`, or models of another user.
     """
 
     models: tuple[str, ...]
     broken: tuple[str, ...]
     foreign: tuple[str, ...]
+    closed: tuple[str, ...] = ()
+
+    def left_out(self) -> str:
+        """Say what is no model and why; empty: there is nothing."""
+        reasons = {f"without a {CONFIG_FILE}": self.foreign, "that this user may not read": self.closed}
+        return "; ".join(f"{', '.join(names)}, {reason}" for reason, names in reasons.items() if names)
 
 
 def model_folders(repository: Path) -> ModelFolders:
-    """Tell a repository's models from what else is there; one that cannot be listed has nothing."""
-    kinds: dict[str, list[str]] = {"models": [], "broken": [], "foreign": []}
+    """Tell a repository's models from what else is there.
+
+    Raises:
+        PermissionError: This user may not list it.
+    """
+    kinds: dict[str, list[str]] = {"models": [], "broken": [], "foreign": [], "closed": []}
     for name, is_folder in sorted(_entries(repository).items()):
         if is_folder:
             kinds[_kind(repository / name)].append(name)
@@ -37,7 +48,10 @@ def model_folders(repository: Path) -> ModelFolders:
 
 
 def _kind(folder: Path) -> str:
-    entries = _entries(folder)
+    try:
+        entries = _entries(folder)
+    except PermissionError:
+        return "closed"
     if entries.get(CONFIG_FILE) is False:
         return "models"
     has_version = any(is_folder and name.isdecimal() for name, is_folder in entries.items())
@@ -45,9 +59,22 @@ def _kind(folder: Path) -> str:
 
 
 def _entries(folder: Path) -> dict[str, bool]:
-    """Return what is in a folder, and whether it is one; nothing if it must not be entered."""
+    """Return what is in a folder, and whether it is one; nothing if there is no folder.
+
+    Raises:
+        PermissionError: It may not be listed.
+    """
     try:
         with os.scandir(folder) as entries:
-            return {entry.name: entry.is_dir() for entry in entries}
+            return {entry.name: _is_folder(entry) for entry in entries}
+    except PermissionError:
+        raise
     except OSError:
         return {}
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to where this user may not look
+        return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,6 +13,7 @@ from rich.progress import Progress
 from rich.table import Column, Table
 
 from sapiens_core.contract.folders import model_folders
+from sapiens_server.engines import refusals
 
 if TYPE_CHECKING:
     from sapiens_export.parity.verify import Verification
@@ -33,7 +35,7 @@ def verify_command(
 
     The built-in detector has none to compare with. What the networks answered is kept beside the engines, so
     neither checkpoints nor the machine that exported are needed. Exit status: 0 all engines are as close as
-    they must be, 1 one is not, or cannot run here.
+    they must be, 1 one is not, or cannot run here, also where the tritonserver at hand lacks what it needs.
     """
     console = Console(stderr=True, highlight=False)
     try:
@@ -41,7 +43,7 @@ def verify_command(
         from sapiens_export.parity.verify import (
             broken_models,
             engine_folders,
-            incomplete_ensembles,
+            unfit_ensembles,
             verifications,
         )
     except ModuleNotFoundError as error:
@@ -57,11 +59,15 @@ def verify_command(
         outcomes = list(
             progress.track(verifications(folders, device), total=len(folders), description="verify")
         )
-    outcomes += broken_models(repository) + incomplete_ensembles(repository)
-    if foreign := model_folders(repository).foreign:
+    refused = refusals(repository, [folder.name for folder in folders])
+    outcomes = [
+        replace(outcome, problem=outcome.problem or refused.get(outcome.model, "")) for outcome in outcomes
+    ]
+    outcomes += broken_models(repository) + unfit_ensembles(repository)
+    if left_out := model_folders(repository).left_out():
         console.print(
-            f"note: {', '.join(foreign)} in {repository} are no models: `sapiens serve` leaves them out, "
-            "tritonserver alone does not start",
+            f"note: no models in {repository}: {left_out}; `sapiens serve` leaves them out, tritonserver "
+            "alone does not start",
             markup=False,
             soft_wrap=True,
         )

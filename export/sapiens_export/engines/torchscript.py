@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 _SOURCES = ".debug_pkl"  # entries that tell which lines of which files on this machine the code is from
-# Copies a pipe to a file. If the file cannot be written, the rest is read all the same.
+# Copies a pipe to a file, once it has said that it is there. If the file cannot be written, the rest is read
+# all the same.
 _DRAIN = """
 import shutil, sys
+print("ready", flush=True)
 with open(sys.argv[1], "rb") as pipe:
     try:
         with open(sys.argv[2], "wb") as file:
@@ -62,10 +64,23 @@ def _save(module: torch.jit.ScriptModule, path: Path) -> None:
         os.mkfifo(pipe)
         command = [sys.executable, "-I", "-S", "-c", _DRAIN, str(pipe), str(path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as drain:
-            module.save(str(pipe))
+            try:
+                _check_started(drain)
+                module.save(str(pipe))
+            except BaseException:  # it may wait for a writer for ever
+                drain.kill()
+                raise
             failure, _ = drain.communicate()
+    if drain.returncode:
+        raise OSError(f"{path} must be written by a process of its own, which ended with {drain.returncode}")
     if failure:
         raise OSError(int(failure), os.strerror(int(failure)), str(path))
+
+
+def _check_started(drain: subprocess.Popen[str]) -> None:
+    """Refuse to write where nobody would read, which would never end."""
+    if drain.stdout is None or not drain.stdout.readline():
+        raise OSError(f"{sys.executable} must run as a process that writes the engine, but does not start")
 
 
 def _without_sources(path: Path) -> None:

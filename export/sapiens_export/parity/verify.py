@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +12,13 @@ from sapiens_core.recipes.tolerances import limits
 from sapiens_export.engines.engine import default_device, device_name, engine_from_file
 from sapiens_export.parity.measures import REFERENCE_FILE, ParityReport, Reference, parity
 from sapiens_export.repository.manifest import MANIFEST_FILE, InstalledEngine, installed_engine, read_manifest
+from sapiens_export.repository.wiring import misfits
 from sapiens_export.repository.write import VERSION_FOLDER
+from sapiens_export.repository.written import WrittenModel, written_model
 from sapiens_export.weights.checkpoints import file_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,10 @@ def engine_folders(repository: Path) -> list[Path]:
 
     Raises:
         ValueError: There is none.
+        PermissionError: This user may not list them.
     """
-    folders = sorted(path.parent for path in repository.glob(f"*_engine/{CONFIG_FILE}"))
+    models = model_folders(repository).models
+    folders = [repository / name for name in models if name.endswith("_engine")]
     if not folders:
         raise ValueError(
             f"{repository} must have engines that `sapiens export` wrote from networks, got none; give the "
@@ -70,16 +73,30 @@ def broken_models(repository: Path) -> list[Verification]:
     return [Verification(name, problem=problem) for name in model_folders(repository).broken]
 
 
-def incomplete_ensembles(repository: Path) -> list[Verification]:
-    """Return the ensembles that lack a model that they are made of, which a server cannot load."""
-    outcomes = []
-    for path in sorted(repository.glob(f"*/{CONFIG_FILE}")):
-        steps = set(re.findall(r'model_name: "([^"]+)"', path.read_text(errors="replace")))
-        missing = sorted(step for step in steps if not (repository / step / CONFIG_FILE).is_file())
-        if missing:
-            problem = f"it needs {', '.join(missing)}, not in {repository}; export the task again"
-            outcomes.append(Verification(path.parent.name, problem=problem))
+def unfit_ensembles(repository: Path) -> list[Verification]:
+    """Return the ensembles that a server cannot load: a model is missing or of another release."""
+    outcomes: list[Verification] = []
+    models: dict[str, WrittenModel] = {}
+    folders = model_folders(repository)
+    for name in folders.models:
+        try:
+            models[name] = written_model(repository / name)
+        except ValueError as error:
+            outcomes.append(Verification(name, problem=str(error)))
+    for name, ensemble in ((name, model) for name, model in models.items() if model.steps):
+        missing = {step.model for step in ensemble.steps} - models.keys()
+        if problems := _needs(missing, folders.closed, repository) + misfits(ensemble, models):
+            problem = f"{'; '.join(problems)}; export its tasks again"
+            outcomes.append(Verification(name, problem=problem))
     return outcomes
+
+
+def _needs(missing: set[str], closed: Sequence[str], repository: Path) -> list[str]:
+    kinds = {
+        f"not in {repository}": missing.difference(closed),
+        "which this user may not read": missing.intersection(closed),
+    }
+    return [f"it needs {', '.join(sorted(names))}, {kind}" for kind, names in kinds.items() if names]
 
 
 def verifications(folders: list[Path], device: str | None) -> Iterator[Verification]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from google.protobuf import text_format
@@ -12,14 +12,13 @@ from sapiens_core.contract.ensembles import step_maps
 from sapiens_core.contract.settings import PeopleSettings, StepSettings, warmup_parameters
 from sapiens_core.recipes.tasks import ENGINE_FILES, HUMAN, HUMAN_TASKS, IMAGE_HW, PEOPLE_POSE, TASKS
 from sapiens_export.networks.config import DetectorConfig
-from sapiens_export.repository.serving import StepChoices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from sapiens_core.recipes.tasks import Precision, Preprocess, Runtime, StepSpec, TensorSpec
+    from sapiens_core.recipes.tasks import Preprocess, Runtime, StepSpec, TensorSpec
     from sapiens_export.networks.config import EngineConfig, NetworkConfig
-    from sapiens_export.repository.serving import Serving
+    from sapiens_export.repository.serving import Serving, StepChoices
 
 _HEADER = "# Written by `sapiens export` from the registry in sapiens_core/recipes/tasks.py; do not edit.\n"
 _BACKENDS: Mapping[Runtime, tuple[str, str]] = {  # and platforms
@@ -29,9 +28,6 @@ _BACKENDS: Mapping[Runtime, tuple[str, str]] = {  # and platforms
 }
 # The profiling executor recompiles at the first calls of every batch size.
 _LIBTORCH_PARAMETERS = {"INFERENCE_MODE": "true", "DISABLE_OPTIMIZED_EXECUTION": "true"}
-# Without its cache of engines, whose files are named after the shape of a network alone: another one's
-# weights would answer.
-_PRECISION_MODES: Mapping[Precision, str] = {"float32": "FP32", "float16": "FP16"}
 
 
 def model_configs(
@@ -40,7 +36,6 @@ def model_configs(
     *,
     name: str | None = None,
     runtime: Runtime = "python",
-    precision: Precision = "float32",
     preprocess: Preprocess = "full",
     shared: StepChoices | None = None,
     parameters: Mapping[str, str],
@@ -52,7 +47,6 @@ def model_configs(
         serving: The operator's choices.
         name: Tells it from other networks for the task, see `TaskSpec.named`; None: it is the first.
         runtime: What runs the engine.
-        precision: Number format that the engine computes in.
         preprocess: How pixels are prepared.
         shared: What holds for the preprocessor where the operator says nothing. None: it is the engine's own.
         parameters: Facts about the model for the ensembles, see `ModelInfo`.
@@ -64,7 +58,7 @@ def model_configs(
     lean_steps = (spec.preprocess, spec.engine)
     steps = (*lean_steps, spec.postprocess) if spec.postprocess else lean_steps
     messages = [
-        _engine(spec.engine, config, serving, runtime, precision),
+        _engine(spec.engine, config, serving, runtime),
         _ensemble(spec.name, steps, spec.outputs, config, parameters),
     ]
     if spec.raw_outputs:
@@ -76,49 +70,6 @@ def model_configs(
             settings = step_settings(config, serving, preprocess)
             messages.append(_cpu_step(step, config, chosen, settings))
     return {message.name: _HEADER + text_format.MessageToString(message) for message in messages}
-
-
-@dataclass(frozen=True)
-class WrittenStep:
-    """What the config of a step says that was written before.
-
-    Attributes:
-        settings: Facts about the engine beside it.
-        choices: The operator's choices.
-    """
-
-    settings: StepSettings
-    choices: StepChoices
-
-
-def written_step(config: str) -> WrittenStep:
-    """Read the config of a pre- or postprocessor.
-
-    Raises:
-        ValueError: It is none, or damaged.
-    """
-    message = _parsed(config)
-    texts = {name: parameter.string_value for name, parameter in message.parameters.items()}
-    settings = StepSettings.from_parameters(texts)
-    count = sum(group.count for group in message.instance_group)
-    queue = message.dynamic_batching.default_queue_policy.max_queue_size
-    return WrittenStep(settings, StepChoices(count, queue))
-
-
-def written_steps(config: str) -> list[str]:
-    """Return the names of the models that an ensemble's config names; other models have none.
-
-    Raises:
-        ValueError: The text is damaged.
-    """
-    return [step.model_name for step in _parsed(config).ensemble_scheduling.step]
-
-
-def _parsed(config: str) -> pb.ModelConfig:
-    try:
-        return text_format.Parse(config, pb.ModelConfig())
-    except text_format.ParseError as error:
-        raise ValueError(f"config.pbtxt must be Triton's model config, got: {error}") from error
 
 
 def people_config(
@@ -171,9 +122,7 @@ def step_settings(config: EngineConfig, serving: Serving, preprocess: Preprocess
     return settings
 
 
-def _engine(
-    step: StepSpec, config: EngineConfig, serving: Serving, runtime: Runtime, precision: Precision
-) -> pb.ModelConfig:
+def _engine(step: StepSpec, config: EngineConfig, serving: Serving, runtime: Runtime) -> pb.ModelConfig:
     message = _step(step, config, serving.at_step(), is_batching=True)
     message.max_batch_size = serving.max_batch_size
     message.dynamic_batching.max_queue_delay_microseconds = serving.queue_delay_us
@@ -185,9 +134,11 @@ def _engine(
     if runtime == "torchscript":
         _add_parameters(message, _LIBTORCH_PARAMETERS)
     if runtime == "onnx" and serving.tensorrt_accelerator:
+        # No precision_mode: with one, TensorRT may round layers that the file says are float32; without, it
+        # keeps to the file's types. No cache of engines, whose files are named after the shape of a network
+        # alone: another one's weights would answer.
         accelerators = message.optimization.execution_accelerators.gpu_execution_accelerator
-        parameters = {"precision_mode": _PRECISION_MODES[precision], **_profile(message)}
-        accelerators.add(name="tensorrt", parameters=parameters)
+        accelerators.add(name="tensorrt", parameters=_profile(message))
     return message
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from sapiens_core.contract.folders import CONFIG_FILE
 from sapiens_core.recipes.tasks import HUMAN, Task
-from sapiens_export.repository.configs import WrittenStep, step_settings, written_step, written_steps
+from sapiens_export.repository.configs import step_settings
+from sapiens_export.repository.written import WrittenStep, written_model, written_step
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +46,7 @@ def shared_preprocess(repository: Path, new: InstalledEngine) -> SharedStep | No
     own = {new.spec.name, HUMAN}  # and the raw ones, each of which stands beside another one
     users = [user for user in _ensembles_with(repository, name) if user not in own and not _is_raw(user)]
     try:
-        present = written_step(_text(repository / name / CONFIG_FILE))
+        present = written_step(repository / name)
     except ValueError:  # nothing to agree with: it is written anew
         return None
     return SharedStep(name, tuple(users), present) if users else None
@@ -99,22 +100,16 @@ def _common(new: InstalledEngine, settings: StepSettings) -> dict[str, object]:
 
 
 def _ensembles_with(repository: Path, step: str) -> list[str]:
-    return [path.parent.name for path in sorted(repository.glob(f"*/{CONFIG_FILE}")) if step in _steps(path)]
+    folders = [path.parent for path in sorted(repository.glob(f"*/{CONFIG_FILE}"))]
+    return [folder.name for folder in folders if step in _steps(folder)]
 
 
 def _is_raw(ensemble: str) -> bool:
     return ensemble.endswith("_raw")
 
 
-def _steps(path: Path) -> list[str]:
+def _steps(folder: Path) -> list[str]:
     try:
-        return written_steps(_text(path))
+        return [step.model for step in written_model(folder).steps]
     except ValueError:  # not ours to judge: the server will
         return []
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"{path} must be readable: {error}") from error

@@ -1,11 +1,14 @@
 """Put folders of models into a repository so that whoever reads it sees the old ones or the new ones.
 
 Everything is prepared in a staging folder, whose lock its process holds. A killed process keeps no lock: the
-next export puts back what it was about to move, and removes its folder.
+next export puts back what it was about to move, and removes its folder. A folder with a journal may hold the
+only copy of a model, and nobody removes it. So that this holds for a power cut too, what a step relies on is
+on the disk before the step.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -30,7 +33,7 @@ def staging_folder(repository: Path) -> Iterator[Path]:
 
     It lies beside the repository, or inside where that is a volume of its own. There, a Triton server that
     starts meanwhile takes it for a broken model; `sapiens serve` leaves it out. What exports that were killed
-    have left is removed.
+    have left is removed. It stays only where `move_in` could not put models back.
 
     Args:
         repository: Folder of models; made if it is missing, and removed again if it stays empty.
@@ -46,7 +49,7 @@ def staging_folder(repository: Path) -> Iterator[Path]:
             with locked(repository):
                 sweep(repository)
                 folder = _staging_beside(repository) or _temporary(repository, repository)
-                lock = held.enter_context(Path(folder.name, _STAGING_LOCK_FILE).open("a"))
+                lock = held.enter_context((folder / _STAGING_LOCK_FILE).open("a"))
                 fcntl.flock(lock, fcntl.LOCK_EX)
         except OSError as error:
             raise ValueError(
@@ -54,10 +57,11 @@ def staging_folder(repository: Path) -> Iterator[Path]:
                 "give another one"
             ) from error
         try:
-            yield Path(folder.name)
+            yield folder
         finally:
             with locked(repository):  # lest a sweep take what is still there for a dead process's
-                folder.cleanup()
+                if not (folder / _JOURNAL).exists():
+                    shutil.rmtree(folder)
             if is_new:
                 with suppress(OSError):  # models are in it
                     repository.rmdir()
@@ -69,49 +73,66 @@ def sweep(repository: Path) -> None:
     Args:
         repository: Folder of models that is `locked`, so that no folder is without its lock for being new.
     """
-    named = re.compile(rf"\.{re.escape(repository.name)}-export-[a-z0-9_]{{8}}")
-    for folder in (path for path in _around(repository) if named.fullmatch(path.name)):
-        # A journal that cannot be read leaves its folder alone: it may hold the only copy of a model.
+    for folder in _staging_folders(repository):
+        # A journal that cannot be read leaves its folder alone: `unfinished_moves` names it.
         with suppress(OSError, ValueError), (folder / _STAGING_LOCK_FILE).open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _recover(folder, repository)
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _around(repository: Path) -> list[Path]:
-    beside: list[Path] = []
-    with suppress(OSError):  # a parent that may not be listed has none of ours
-        beside = list(repository.parent.iterdir())
-    return beside + list(repository.iterdir())
+def unfinished_moves(repository: Path) -> list[Path]:
+    """Return the staging folders that may hold the only copy of a model, because `sweep` cannot put it back.
+
+    Args:
+        repository: Folder of models, which need not exist.
+    """
+    return [folder for folder in _staging_folders(repository) if (folder / _JOURNAL).exists()]
+
+
+def _staging_folders(repository: Path) -> list[Path]:
+    repository = Path(os.path.realpath(repository))
+    named = re.compile(rf"\.{re.escape(repository.name)}-export-[a-z0-9_]{{8}}")
+    found: list[Path] = []
+    for place in (repository.parent, repository):
+        with suppress(OSError):  # a parent that may not be listed has none of ours
+            found += [path for path in place.iterdir() if named.fullmatch(path.name)]
+    return found
 
 
 def _recover(staging: Path, repository: Path) -> None:
     if (staging / _JOURNAL).is_file():
         for name in json.loads((staging / _JOURNAL).read_text()):
             _put_back(name, staging, repository)
-        (
-            staging / _JOURNAL
-        ).unlink()  # before anything else goes: without its folders it would mean a finished move
+        _end_moves(staging, repository)
 
 
-def _staging_beside(repository: Path) -> tempfile.TemporaryDirectory[str] | None:
+def _end_moves(staging: Path, repository: Path) -> None:
+    """Forget what was to be moved, before the folders go: without them it would mean a finished move."""
+    _sync(staging)
+    _sync(repository)
+    (staging / _JOURNAL).unlink()
+    _sync(staging)
+
+
+def _staging_beside(repository: Path) -> Path | None:
     """Make a folder beside the repository; None: files cannot be renamed from there into the repository."""
     try:
         folder = _temporary(repository.parent, repository)
     except OSError:
         return None
-    probe = Path(folder.name, "probe")
+    probe = folder / "probe"
     probe.touch()
     try:
-        probe.rename(repository / Path(folder.name).name).unlink()
+        probe.rename(repository / folder.name).unlink()
     except OSError:  # a mount point; device numbers do not tell, as a folder may be mounted to its own disk
-        folder.cleanup()
+        shutil.rmtree(folder)
         return None
     return folder
 
 
-def _temporary(parent: Path, repository: Path) -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(dir=parent, prefix=f".{repository.name}-export-")
+def _temporary(parent: Path, repository: Path) -> Path:
+    return Path(tempfile.mkdtemp(dir=parent, prefix=f".{repository.name}-export-"))
 
 
 @contextmanager
@@ -148,20 +169,38 @@ def move_in(names: list[str], staging: Path, repository: Path) -> None:
         names: The models.
         staging: A `staging_folder` with their new folders; keeps the old ones.
         repository: Folder of models.
+
+    Raises:
+        OSError: A folder cannot be moved; the old ones are back.
+        ValueError: Nor can the old ones be put back; the staging folder has them.
     """
+    for name in names:
+        _sync_all(staging / name)
     journal = staging / _JOURNAL
     unfinished = staging / f"{_JOURNAL}-unfinished"
     unfinished.write_text(json.dumps(names))
+    _sync(unfinished)
     unfinished.rename(journal)
+    _sync(staging)
     try:
         for name in names:
             if os.path.lexists(repository / name):
                 (repository / name).rename(staging / f"{name}.old")
             (staging / name).rename(repository / name)
+        _end_moves(staging, repository)
     except BaseException:
-        _recover(staging, repository)
+        _put_all_back(staging, repository)
         raise
-    journal.unlink()
+
+
+def _put_all_back(staging: Path, repository: Path) -> None:
+    try:
+        _recover(staging, repository)
+    except OSError as error:
+        raise ValueError(
+            f"models must be put back into {repository} where an export fails, got {error}; they are kept in "
+            f"{staging}, under their names and .old: the next export into the repository tries again"
+        ) from error
 
 
 def _put_back(name: str, staging: Path, repository: Path) -> None:
@@ -171,3 +210,21 @@ def _put_back(name: str, staging: Path, repository: Path) -> None:
         (repository / name).rename(staging / name)
     if os.path.lexists(old):
         old.rename(repository / name)
+
+
+def _sync_all(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        _sync(path)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # from file systems that have no such thing for folders
+            raise
+    finally:
+        os.close(descriptor)

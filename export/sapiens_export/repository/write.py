@@ -21,7 +21,8 @@ from sapiens_export.repository.configs import human_config, model_configs, peopl
 from sapiens_export.repository.manifest import MANIFEST_FILE, InstalledEngine, installed_engine, manifest
 from sapiens_export.repository.serving import Serving
 from sapiens_export.repository.shared_steps import changes, check_agreement, shared_preprocess
-from sapiens_export.repository.staging import locked, move_in, staging_folder
+from sapiens_export.repository.staging import locked, move_in, staging_folder, unfinished_moves
+from sapiens_export.repository.written import written_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,8 +79,7 @@ def write_models(
         parity: How far the engine is from its float32 network, for clients to read.
 
     Raises:
-        ValueError: The name cannot be one, another engine in the repository shares the preprocessor and
-            needs it otherwise, or nothing can be written there.
+        ValueError: `check_models` refuses the engine, or nothing can be written there.
     """
     repository = Path(os.path.realpath(repository))
     with staging_folder(repository) as staging, locked(repository):
@@ -120,6 +120,11 @@ def notes_about(repository: Path, new: InstalledEngine) -> list[str]:
                 _ = task is new.config.task or _installed(repository, task)
             except ValueError as error:
                 notes.append(f"{PEOPLE_POSE.name} is left as it is: {error}")
+    notes += [
+        f"{folder} is left by an export that was interrupted, and may hold the only copy of a model, under "
+        f"its name and .old; move what {repository} lacks there, and remove the folder"
+        for folder in unfinished_moves(repository)
+    ]
     return notes
 
 
@@ -131,11 +136,12 @@ def check_models(repository: Path, new: InstalledEngine) -> None:
         new: The network and how it is to be served.
 
     Raises:
-        ValueError: The name cannot be one, or another engine in the repository shares the preprocessor and
-            needs it otherwise.
+        ValueError: The name cannot be one, another engine in the repository shares the preprocessor and
+            needs it otherwise, or `human` would be made of models of different releases.
     """
     check_name(new.name)
     check_agreement(repository, new)
+    _check_human(repository, new)
 
 
 def check_name(name: str | None) -> None:
@@ -196,7 +202,6 @@ def _configs(
         new.serving,
         name=new.name,
         runtime=info.runtime,
-        precision=info.precision,
         preprocess=info.preprocess,
         shared=shared.present.choices if shared else None,
         parameters=info.to_parameters() | parity_parameters(parity),
@@ -213,6 +218,30 @@ def _configs(
 def _completes_human(repository: Path, task: Task) -> bool:
     others = [other for other in HUMAN_TASKS if other is not task]
     return task in HUMAN_TASKS and all((repository / other.value).is_dir() for other in others)
+
+
+def _check_human(repository: Path, new: InstalledEngine) -> None:
+    """Refuse an engine with which `human` could not be loaded: its other steps speak of other tensors."""
+    if new.name is not None or not _completes_human(repository, new.config.task):
+        return
+    others = [step for task in HUMAN_TASKS if task is not new.config.task for step in _steps(TASKS[task])]
+    shared = new.spec.preprocess
+    if unlike := [step.name for step in others if step != shared and not _is_as_written(repository, step)]:
+        raise ValueError(
+            f"{HUMAN} is made of {', '.join(HUMAN_TASKS)}, which must be of one release, but {repository} "
+            f"has {', '.join(unlike)} of another; export the three with `sapiens export TASK --repository` "
+            "into a new folder"
+        )
+
+
+def _is_as_written(repository: Path, step: StepSpec) -> bool:
+    """Return whether a step in a repository takes and returns what this release would write."""
+    try:
+        present = written_model(repository / step.name)
+    except ValueError:
+        return False
+    wanted = ({tensor.name for tensor in tensors} for tensors in (step.inputs, step.outputs))
+    return [present.inputs, present.outputs] == list(wanted)
 
 
 def _people_configs(repository: Path, new: InstalledEngine) -> dict[str, str]:
