@@ -7,10 +7,12 @@ from tritonclient.grpc import model_config_pb2
 
 from sapiens_core.contract.settings import warmup_sizes
 from sapiens_core.recipes.tasks import TASKS, Runtime, Task
+from sapiens_export.exporter import EngineOptions, model_info
 from sapiens_export.networks.config import NANODET, released_network
 from sapiens_export.repository.configs import model_configs, people_config
+from sapiens_export.repository.manifest import InstalledEngine
 from sapiens_export.repository.serving import Serving
-from sapiens_export.repository.write import write_released_configs
+from sapiens_export.repository.write import write_models, write_released_configs
 
 COMMITTED = Path(__file__).parents[2] / "model_repository"
 MEGABYTE = 1e6
@@ -124,6 +126,22 @@ def test_onnx_runtime_may_compile_with_tensorrt_in_the_types_of_the_engine():
     }
     # A cache of engines would take networks of one shape for one network.
     assert "trt_engine_cache_enable" not in accelerator.parameters
+
+
+@pytest.mark.parametrize(
+    ("runtime", "warmup", "is_told"),
+    [("onnx", (1,), True), ("torchscript", (1, 4), True), ("onnx", (), False), ("python", (1,), False)],
+)
+def test_who_exports_an_engine_that_triton_warms_up_is_told(runtime, warmup, is_told, tmp_path):
+    config, serving = released_network(Task.DEPTH, "0.3b"), Serving(warmup=warmup)
+    new = InstalledEngine(
+        config, model_info(config, EngineOptions(runtime=runtime), is_trained=False), serving
+    )
+    notes = write_models(tmp_path, new, engine=None, facts={}).notes
+    text = (tmp_path / "depth_engine" / "config.pbtxt").read_text()
+    assert [note.startswith("Triton warms depth_engine up itself") for note in notes] == [True] * is_told
+    assert ("core may end the whole server" in text) == is_told
+    assert len(parsed(text).model_warmup) == len(warmup) * is_told
 
 
 @pytest.mark.parametrize("runtime", ["python", "torchscript", "tensorrt"])

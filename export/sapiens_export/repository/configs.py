@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from sapiens_export.repository.serving import Serving, StepChoices
 
 _HEADER = "# Written by `sapiens export` from the registry in sapiens_core/recipes/tasks.py; do not edit.\n"
+_WARMUP_COMMENT = """\
+# Triton computes the samples of model_warmup itself. Where that fails, for want of GPU memory above all, its
+# core may end the whole server; the reason stands in the log before that. `sapiens export --warmup none` does
+# without.
+"""
 _BACKENDS: Mapping[Runtime, tuple[str, str]] = {  # and platforms
     "torchscript": ("pytorch", "pytorch_libtorch"),
     "onnx": ("onnxruntime", "onnxruntime_onnx"),
@@ -69,7 +74,12 @@ def model_configs(
         if step:
             settings = step_settings(config, serving, preprocess)
             messages.append(_cpu_step(step, config, chosen, settings))
-    return {message.name: _HEADER + text_format.MessageToString(message) for message in messages}
+    return {message.name: _text(message) for message in messages}
+
+
+def _text(message: pb.ModelConfig) -> str:
+    comments = _HEADER + (_WARMUP_COMMENT if message.model_warmup else "")
+    return comments + text_format.MessageToString(message)
 
 
 def people_config(
@@ -95,7 +105,7 @@ def people_config(
         step_settings(detect, serving), step_settings(pose, serving, preprocess), pose.num_outputs
     )
     _add_parameters(message, {**parameters, **settings.to_parameters()})
-    return _HEADER + text_format.MessageToString(message)
+    return _text(message)
 
 
 def human_config() -> str:
@@ -105,7 +115,7 @@ def human_config() -> str:
     engines = tuple(spec.engine for spec in specs)
     postprocessors = tuple(spec.postprocess for spec in specs if spec.postprocess)
     steps = (specs[0].preprocess, *engines, *postprocessors)
-    return _HEADER + text_format.MessageToString(_ensemble(HUMAN, steps, outputs, None, {}))
+    return _text(_ensemble(HUMAN, steps, outputs, None, {}))
 
 
 def step_settings(config: EngineConfig, serving: Serving, preprocess: Preprocess = "full") -> StepSettings:

@@ -120,6 +120,11 @@ def notes_about(repository: Path, new: InstalledEngine) -> list[str]:
                 _ = task is new.config.task or _installed(repository, task)
             except ValueError as error:
                 notes.append(f"{PEOPLE_POSE.name} is left as it is: {error}")
+    if new.info.runtime != "python" and new.serving.warmup:
+        notes.append(
+            f"Triton warms {new.spec.engine.name} up itself, and where that fails the whole server may end; "
+            "--warmup none does without"
+        )
     notes += [
         f"{folder} is left by an export that was interrupted, and may hold the only copy of a model, under "
         f"its name and .old; move what {repository} lacks there, and remove the folder"
