@@ -27,7 +27,8 @@ from sapiens_core.finish.pose import (
     heatmap_peaks,
     udp_decode,
 )
-from sapiens_core.recipes.tasks import TASKS, Task
+from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.recipe import Task
 
 POSE = TASKS[Task.POSE]
 NUM_KEYPOINTS = POSE.variants[0].num_outputs

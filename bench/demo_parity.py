@@ -7,7 +7,8 @@ limits of trained networks.
 import tempfile
 from pathlib import Path
 
-from sapiens_core.recipes.tasks import Precision, Runtime, Task
+from sapiens_core.contract.engines import Precision, Runtime
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.exporter import EngineOptions, ParityError, export_engine
 from sapiens_export.networks.config import DEMO_NETWORKS, demo_network
 from sapiens_export.weights.sources import source_from_checkpoint

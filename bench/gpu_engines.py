@@ -27,8 +27,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sapiens_core.recipes.families import FAMILIES
-from sapiens_core.recipes.tasks import NORMALIZATIONS, PATCHES, PEAKS, TASKS, Precision, Task
+from sapiens_core.contract.engines import Precision
+from sapiens_core.contract.tensors import PATCHES, PEAKS
+from sapiens_core.recipes.lookup import FAMILIES, TASKS
+from sapiens_core.recipes.recipe import Task
+from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
 from sapiens_export.engines.reduced import DTYPES, ServedNetwork
 from sapiens_export.engines.torchscript import torchscript_from_network
 from sapiens_export.networks.config import NetworkConfig, released_network

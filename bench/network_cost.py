@@ -8,8 +8,8 @@ workspaces; see `sapiens_export.networks.cost`.
 
 from __future__ import annotations
 
-from sapiens_core.recipes.families import FAMILIES
-from sapiens_core.recipes.tasks import TASKS, Task
+from sapiens_core.recipes.lookup import FAMILIES, TASKS
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.networks.config import NetworkConfig, released_network
 from sapiens_export.networks.cost import network_cost
 

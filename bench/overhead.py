@@ -38,10 +38,12 @@ from torch import nn
 
 from sapiens_client.servers.deadline import Deadline
 from sapiens_client.tensors import TensorClient
+from sapiens_core.contract.engines import ENGINE_FILES
 from sapiens_core.finish.depth import image_depth
 from sapiens_core.images.codec import decode_bgr
 from sapiens_core.prepare.pixels import dense_pixels
-from sapiens_core.recipes.tasks import ENGINE_FILES, TASKS, Task
+from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.exporter import export_engine
 from sapiens_export.networks.config import NetworkConfig
 from sapiens_export.weights.checkpoints import random_network

@@ -36,7 +36,7 @@ from wire import CountingProxy
 
 from sapiens_client import ClientOptions, SapiensClient
 from sapiens_core.finish.depth import image_depth
-from sapiens_core.recipes.tasks import Task
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.exporter import export_engine
 from sapiens_export.networks.config import NetworkConfig
 from sapiens_export.weights.sources import source_from_seed

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from sapiens_core.recipes.tasks import Task
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.networks.config import NetworkConfig
 
 GOLDEN = Path(__file__).parent / "golden" / "sapiens1"

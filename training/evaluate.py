@@ -16,7 +16,8 @@ import torch
 
 from sapiens_core.contract.settings import StepSettings
 from sapiens_core.labels import keypoint_set
-from sapiens_core.recipes.tasks import NORMALIZATIONS, Task
+from sapiens_core.recipes.recipe import Task
+from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
 from sapiens_core.recipes.tolerances import MIN_KEYPOINT_SCORE
 from sapiens_export.engines.engine import engine_from_network
 from sapiens_export.engines.reduced import ServedNetwork

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from sapiens_core.labels import class_set
-from sapiens_core.recipes.tasks import Task
+from sapiens_core.recipes.recipe import Task
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from sapiens_core.finish.pose import udp_decode
 from sapiens_core.labels import class_set
-from sapiens_core.recipes.tasks import Task
+from sapiens_core.recipes.recipe import Task
 from training.losses import halved
 
 if TYPE_CHECKING:

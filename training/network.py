@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from sapiens_core.recipes.tasks import NORMALIZATIONS, TASKS, Task
+from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.recipe import Task
+from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
 from sapiens_export.networks.config import NetworkConfig
 from sapiens_export.networks.sapiens import Backbone, DecodeHead
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from sapiens_core.recipes.tasks import Task
+    from sapiens_core.recipes.recipe import Task
 
 _WARM_UP_STEPS = 200
 _DECAY_SHARE = 0.2

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from sapiens_core.recipes.tasks import Task
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.networks.sapiens import SapiensNetwork
 from training.dataset import Shards, random_batch
 from training.network import INPUT_HW, SERVED_TASKS, DemoNetworks, demo_config, normalized

@@ -24,7 +24,7 @@ from sapiens_client.tasks.questions import (
     people_result,
     pose_result,
 )
-from sapiens_core.recipes.tasks import Task
+from sapiens_core.recipes.recipe import Task
 
 if TYPE_CHECKING:
     from sapiens_client.bulk.items import Item

@@ -17,7 +17,8 @@ from sapiens_core.finish.detect import detected_persons
 from sapiens_core.finish.pose import image_keypoints
 from sapiens_core.prepare.geometry import person_bboxes
 from sapiens_core.prepare.pixels import detector_pixels, person_inputs
-from sapiens_core.recipes.tasks import TASKS, Task
+from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.recipe import Task
 
 if TYPE_CHECKING:
     from sapiens_core.contract.settings import PeopleSettings, StepSettings

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.filesize import decimal
 
-from sapiens_core.recipes.tasks import DTYPE_BYTES, TASKS
+from sapiens_core.contract.tensors import DTYPE_BYTES
+from sapiens_core.recipes.lookup import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from sapiens_core.contract.engines import Precision, Runtime
     from sapiens_core.contract.model_info import ModelInfo
-    from sapiens_core.recipes.tasks import Precision, Runtime
     from sapiens_export.networks.config import EngineConfig
 
 NUM_REFERENCE_IMAGES = 2  # that the outputs of the float32 network are kept of

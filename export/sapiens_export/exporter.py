@@ -7,18 +7,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sapiens_core.contract.engines import ENGINE_FILES, Precision, Runtime
 from sapiens_core.contract.model_info import ModelInfo
+from sapiens_core.contract.settings import Preprocess
 from sapiens_core.labels import keypoint_set
-from sapiens_core.recipes.families import FAMILIES
-from sapiens_core.recipes.tasks import (
-    ENGINE_FILES,
-    NANODET_LICENCE,
-    NORMALIZATIONS,
-    Precision,
-    Preprocess,
-    Runtime,
-    Task,
-)
+from sapiens_core.recipes.detectors import NANODET_LICENCE
+from sapiens_core.recipes.lookup import FAMILIES
+from sapiens_core.recipes.recipe import Task
+from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
 from sapiens_core.recipes.tolerances import limits
 from sapiens_export.disk import check_room, needed_bytes, told_if_full
 from sapiens_export.engines.build import build_engine, check_buildable, default_precision

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from sapiens_core.recipes.tasks import ENGINE_FILES, MIN_ONNXRUNTIME
+from sapiens_core.contract.engines import ENGINE_FILES, MIN_ONNXRUNTIME
 from sapiens_server.errors import EngineError, ServerNotFoundError
 from sapiens_server.installation import CONTAINER, Installation, find_tritonserver
 

@@ -28,7 +28,7 @@ from sapiens_client import (
 )
 from sapiens_client.testing import FakeServer, Fault
 from sapiens_core.labels import class_set, keypoint_set
-from sapiens_core.recipes.families import FAMILIES
+from sapiens_core.recipes.lookup import FAMILIES
 
 INFER = "ModelInfer"
 

@@ -7,7 +7,7 @@ from sapiens_core.contract.settings import PeopleSettings, StepSettings
 from sapiens_core.finish.detect import detected_persons, suppressed
 from sapiens_core.prepare.geometry import fitted_hw
 from sapiens_core.prepare.pixels import detector_pixels
-from sapiens_core.recipes.tasks import MAX_PERSON_OVERLAP
+from sapiens_core.recipes.detectors import MAX_PERSON_OVERLAP
 
 CASES = ["n0", "n1", "n2", "n3"]
 UNSCALED = StepSettings((512, 512), 4)

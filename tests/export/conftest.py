@@ -15,7 +15,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
-from sapiens_core.recipes.tasks import NORMALIZATIONS, Precision, Task
+from sapiens_core.contract.engines import Precision
+from sapiens_core.recipes.recipe import Task
+from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
 from sapiens_export.engines.reduced import ServedNetwork
 from sapiens_export.exporter import EngineOptions, model_info
 from sapiens_export.networks.config import NANODET, NetworkConfig

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sapiens_core.recipes.tasks import Task
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.exporter import EngineOptions, model_info
 from sapiens_export.networks.config import released_network
 from sapiens_export.repository.manifest import InstalledEngine

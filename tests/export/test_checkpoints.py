@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sapiens_core.recipes.tasks import Task
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.networks.config import NetworkConfig
 from sapiens_export.networks.sapiens import SapiensNetwork
 from sapiens_export.weights.checkpoints import (

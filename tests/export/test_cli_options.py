@@ -8,7 +8,7 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from sapiens_core.contract.model_info import ModelInfo
-from sapiens_core.recipes.tasks import Task
+from sapiens_core.recipes.recipe import Task
 from sapiens_export import exporter
 from sapiens_export.commands.export import export_command
 from sapiens_export.weights import sources as source_module

@@ -4,7 +4,9 @@ from torch import nn
 from torch._C._profiler import _EventType
 from torch.profiler import ProfilerActivity, profile
 
-from sapiens_core.recipes.tasks import NORMALIZATIONS, TASKS, Task
+from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.recipe import Task
+from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
 from sapiens_export.engines.reduced import ServedNetwork
 from sapiens_export.networks.config import NetworkConfig, released_network
 from sapiens_export.networks.cost import activation_bytes, network_cost

@@ -9,7 +9,7 @@ from demo_parity import ENGINES
 from typer import Typer
 from typer.testing import CliRunner
 
-from sapiens_core.recipes.tasks import Task
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.commands.export import export_command
 from sapiens_export.commands.zoo import zoo_command
 from sapiens_export.exporter import EngineOptions, export_engine

@@ -19,11 +19,11 @@ from transformers import (
 )
 from tritonclient.grpc import model_config_pb2
 
+from sapiens_core.contract.engines import ENGINE_FILES
 from sapiens_core.contract.model_info import ModelInfo
 from sapiens_core.contract.settings import StepSettings
 from sapiens_core.images.codec import decode_bgr
 from sapiens_core.prepare.pixels import detector_pixels
-from sapiens_core.recipes.tasks import ENGINE_FILES
 from sapiens_export.engines.engine import engine_from_torchscript
 from sapiens_export.exporter import EngineOptions, export_detector, export_engine
 from sapiens_export.networks.detectors import load_detector

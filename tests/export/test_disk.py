@@ -10,7 +10,7 @@ from collections import namedtuple
 import pytest
 import torch
 
-from sapiens_core.recipes.tasks import Task
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.commands.plan import IN_THE_WAY, export_plan
 from sapiens_export.disk import DiskFullError, needed_bytes
 from sapiens_export.engines.torchscript import _save

@@ -7,7 +7,8 @@ import torch
 from typer import Typer
 from typer.testing import CliRunner
 
-from sapiens_core.recipes.tasks import NORMALIZATIONS, Task
+from sapiens_core.recipes.recipe import Task
+from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
 from sapiens_export.commands.export import export_command
 from sapiens_export.engines.engine import engine_from_torchscript
 from sapiens_export.exporter import EngineOptions, ParityError, export_engine

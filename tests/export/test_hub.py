@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from typer import Typer
 from typer.testing import CliRunner
 
-from sapiens_core.recipes.tasks import Task
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.commands.export import export_command
 from sapiens_export.exporter import EngineOptions, export_engine
 from sapiens_export.weights.hub import DownloadError, Hub, download_checkpoint

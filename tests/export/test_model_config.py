@@ -5,8 +5,10 @@ import pytest
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
+from sapiens_core.contract.engines import Runtime
 from sapiens_core.contract.settings import warmup_sizes
-from sapiens_core.recipes.tasks import TASKS, Runtime, Task
+from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.exporter import EngineOptions, model_info
 from sapiens_export.networks.config import NANODET, released_network
 from sapiens_export.repository.configs import model_configs, people_config

@@ -8,7 +8,8 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from sapiens_core.contract.model_info import ModelInfo
-from sapiens_core.recipes.tasks import TASKS, Task
+from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.exporter import EngineOptions, export_engine
 from sapiens_export.repository.manifest import InstalledEngine
 from sapiens_export.repository.serving import Serving

@@ -9,9 +9,11 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from sapiens_core.contract.engines import ENGINE_FILES
 from sapiens_core.people import people
 from sapiens_core.prepare.pixels import detector_pixels
-from sapiens_core.recipes.tasks import ENGINE_FILES, NORMALIZATIONS, Task
+from sapiens_core.recipes.recipe import Task
+from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
 from sapiens_core.recipes.tolerances import limits
 from sapiens_export.engines.engine import engine_from_file, engine_from_network
 from sapiens_export.engines.reduced import DTYPES, ServedNetwork

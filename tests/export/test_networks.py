@@ -3,7 +3,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sapiens_core.recipes.tasks import NORMALIZATIONS, TASKS, Task
+from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.recipe import Task
+from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
 from sapiens_export.engines.reduced import ServedNetwork
 from sapiens_export.networks.config import NetworkConfig, released_network
 from sapiens_export.networks.sapiens import SapiensNetwork, resized_positions

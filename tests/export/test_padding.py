@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sapiens_core.recipes.tasks import Task
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.networks.config import NetworkConfig
 from sapiens_export.networks.padding import padded_heads
 from sapiens_export.weights.checkpoints import random_network

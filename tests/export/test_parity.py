@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sapiens_core.recipes.tasks import Task
+from sapiens_core.recipes.recipe import Task
 from sapiens_core.recipes.tolerances import LIMITS, MEASURES, limits
 from sapiens_export.engines.engine import engine_from_network
 from sapiens_export.parity.measures import Measure, ParityReport, Reference, parity, parity_pixels, reference

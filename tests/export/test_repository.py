@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sapiens_core.recipes.tasks import Task
+from sapiens_core.recipes.recipe import Task
 from sapiens_export import exporter
 from sapiens_export.exporter import UNKNOWN_LICENCE, EngineOptions, export_engine
 from sapiens_export.networks.config import released_network

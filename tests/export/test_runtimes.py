@@ -11,8 +11,10 @@ import pytest
 import torch
 
 import sapiens_export
+from sapiens_core.contract.engines import ENGINE_FILES, ONNX_OPSET
 from sapiens_core.labels import keypoint_set
-from sapiens_core.recipes.tasks import ENGINE_FILES, ONNX_OPSET, TASKS, Task
+from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.recipe import Task
 from sapiens_core.recipes.tolerances import limits
 from sapiens_export.engines.build import build_engine, check_buildable
 from sapiens_export.engines.engine import EngineUnavailableError, engine_from_file, engine_from_network

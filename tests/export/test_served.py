@@ -4,7 +4,9 @@ import torch
 
 from sapiens_core.finish.pose import blurred_maxima, decoded_keypoints, heatmap_patches, heatmap_peaks
 from sapiens_core.labels import keypoint_set
-from sapiens_core.recipes.tasks import NORMALIZATIONS, TASKS, Task
+from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.recipe import Task
+from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
 from sapiens_export.engines.reduced import DTYPES, FlipAveraged, PoseReduction, ServedNetwork
 
 

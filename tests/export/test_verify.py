@@ -10,7 +10,7 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from sapiens_core.recipes.tasks import Task
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.commands.verify import verify_command
 from sapiens_export.exporter import EngineOptions, export_engine
 from sapiens_export.repository.manifest import installed_engine

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from small_exports import installed, write
 
-from sapiens_core.recipes.tasks import HUMAN_TASKS, Task
+from sapiens_core.recipes.combined import HUMAN_TASKS
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.parity.verify import unfit_ensembles
 from sapiens_export.repository.wiring import misfits
 from sapiens_export.repository.write import check_models

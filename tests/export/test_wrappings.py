@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sapiens_core.recipes.tasks import Task
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.networks.config import read_network, released_network
 from sapiens_export.weights.checkpoints import load_state_dict, network_from_weights
 from sapiens_export.weights.sources import source_from_checkpoint

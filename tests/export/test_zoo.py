@@ -11,8 +11,8 @@ import torch
 from typer import Typer
 from typer.testing import CliRunner
 
-from sapiens_core.recipes.families import FAMILIES
-from sapiens_core.recipes.tasks import TASKS, Task
+from sapiens_core.recipes.lookup import FAMILIES, TASKS
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.commands.zoo import zoo_command
 from sapiens_export.networks.config import released_network
 from sapiens_export.networks.sapiens import SapiensNetwork

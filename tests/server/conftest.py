@@ -13,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from sapiens_core.recipes.tasks import ENGINE_FILES, Task
+from sapiens_core.contract.engines import ENGINE_FILES
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.engines.engine import Engine, engine_from_torchscript
 from sapiens_export.exporter import EngineOptions, export_engine
 from sapiens_export.parity import pipeline

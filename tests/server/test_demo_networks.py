@@ -14,7 +14,7 @@ from PIL import Image
 
 from sapiens_client import SapiensClient
 from sapiens_core.labels import keypoint_set
-from sapiens_core.recipes.tasks import Task
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.exporter import EngineOptions, export_engine
 from sapiens_export.networks.config import DEMO_NETWORKS, demo_network
 from sapiens_export.weights.licences import DEMO_LICENCE

@@ -8,8 +8,8 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
+from sapiens_core.contract.engines import ENGINE_FILES
 from sapiens_core.contract.settings import PeopleSettings, StepSettings
-from sapiens_core.recipes.tasks import ENGINE_FILES
 from sapiens_export.engines.engine import engine_from_torchscript
 from sapiens_export.exporter import export_engine
 from sapiens_export.networks.config import NANODET

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from sapiens_core.contract.settings import PeopleSettings, StepSettings
-from sapiens_core.recipes.tasks import Task
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.networks.config import NANODET
 from sapiens_export.parity import pipeline
 from sapiens_export.repository.configs import step_settings

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from sapiens_client import InvalidInputError, SapiensClient
+from sapiens_core.contract.engines import ENGINE_FILES
 from sapiens_core.contract.settings import StepSettings
 from sapiens_core.finish.normal import unit_normals
 from sapiens_core.finish.seg import class_map
-from sapiens_core.recipes.tasks import ENGINE_FILES, Task
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.engines.engine import engine_from_torchscript
 from sapiens_export.networks.config import NANODET
 from sapiens_export.parity import pipeline

@@ -19,7 +19,9 @@ from tritonclient.grpc import service_pb2 as pb
 from sapiens_client.testing import FakeServer, Fault
 from sapiens_client.testing.faults import filled
 from sapiens_client.wire.messages import encoded_request
-from sapiens_core.recipes.tasks import BBOXES, HUMAN, PEOPLE_POSE, TASKS
+from sapiens_core.contract.tensors import BBOXES
+from sapiens_core.recipes.combined import HUMAN, PEOPLE_POSE
+from sapiens_core.recipes.lookup import TASKS
 from sapiens_server import serve
 from sapiens_server.launch import launch
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from sapiens_core.recipes.tasks import Task
+from sapiens_core.recipes.recipe import Task
 from training.dataset import Batch
 from training.losses import halved, heatmaps, losses
 from training.measures import Measures, aligned_depth_error

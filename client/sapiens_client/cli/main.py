@@ -20,7 +20,7 @@ from sapiens_client.cli.streams import open_streams
 from sapiens_client.errors import SapiensError
 from sapiens_client.results.saving import Format
 from sapiens_client.tasks.questions import AnalysisTask
-from sapiens_core.recipes.tasks import HUMAN_TASKS
+from sapiens_core.recipes.combined import HUMAN_TASKS
 
 _BOX_NUMBERS = 4
 

@@ -24,7 +24,7 @@ from sapiens_client.results.saving import (
     write_ids,
     write_png16,
 )
-from sapiens_core.recipes.tasks import PATCH_SIZE
+from sapiens_core.recipes.recipe import PATCH_SIZE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

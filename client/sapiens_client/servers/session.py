@@ -24,7 +24,7 @@ from sapiens_client.steps import Flow, Work
 from sapiens_client.tasks.images import encoded_image
 from sapiens_client.tasks.served_model import is_of_task
 from sapiens_client.tasks.sizes import num_bytes
-from sapiens_core.recipes.tasks import IMAGE
+from sapiens_core.contract.tensors import IMAGE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from sapiens_client.tasks.models import StepLoad
     from sapiens_client.tasks.served_model import ServedModel
     from sapiens_core.contract.model_info import ModelInfo
-    from sapiens_core.recipes.tasks import TensorSpec
+    from sapiens_core.contract.tensors import TensorSpec
 
 R = TypeVar("R")
 

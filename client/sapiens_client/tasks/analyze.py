@@ -15,7 +15,8 @@ from sapiens_client.servers.session import Call
 from sapiens_client.steps import Flow, Together
 from sapiens_client.tasks.dense import lean_way
 from sapiens_client.tasks.questions import QUESTIONS, AnalysisTask, dense_results
-from sapiens_core.recipes.tasks import HUMAN, HUMAN_TASKS, Task
+from sapiens_core.recipes.combined import HUMAN, HUMAN_TASKS
+from sapiens_core.recipes.recipe import Task
 
 if TYPE_CHECKING:
     from sapiens_client.servers.session import Session, Upload

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from sapiens_client.errors import InferenceError, ModelNotServedError
 from sapiens_client.steps import Flow
 from sapiens_client.tasks.sizes import num_bytes
-from sapiens_core.recipes.tasks import IMAGE_HW, TASKS, Task
+from sapiens_core.contract.tensors import IMAGE_HW
+from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.recipe import Task
 
 if TYPE_CHECKING:
     import numpy as np

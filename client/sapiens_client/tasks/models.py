@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 from sapiens_client.errors import AuthenticationError, ModelNotServedError
 from sapiens_client.results.labels import classes_of, keypoints_of
 from sapiens_core.contract.model_info import ModelInfo
-from sapiens_core.recipes.tasks import KEYPOINTS, Task
+from sapiens_core.contract.tensors import KEYPOINTS
+from sapiens_core.recipes.recipe import Task
 
 if TYPE_CHECKING:
     from sapiens_client.servers.deadline import Deadline

@@ -18,20 +18,20 @@ from sapiens_client.results.people import DetectionResult, PoseResult
 from sapiens_client.steps import Flow
 from sapiens_client.tasks.dense import dense_array
 from sapiens_core.contract.limits import LIMITS
-from sapiens_core.prepare import geometry
-from sapiens_core.recipes.tasks import (
+from sapiens_core.contract.tensors import (
     BBOX_SCORES,
     BBOXES,
     DETECTED_BBOXES,
     DETECTED_SCORES,
     KEYPOINTS,
-    PEOPLE_POSE,
     PERSON_BBOXES,
     SCORES,
-    TASKS,
     WHOLE_IMAGE_IF_NOBODY,
-    Task,
 )
+from sapiens_core.prepare import geometry
+from sapiens_core.recipes.combined import PEOPLE_POSE
+from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.recipe import Task
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

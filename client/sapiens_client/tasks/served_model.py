@@ -9,7 +9,9 @@ from functools import cached_property
 from sapiens_client.errors import ModelNotServedError
 from sapiens_core.contract.model_info import CONTRACT_PARAMETER, ModelInfo, parity_of
 from sapiens_core.contract.settings import StepSettings
-from sapiens_core.recipes.tasks import PEOPLE_POSE, TASKS, Task
+from sapiens_core.recipes.combined import PEOPLE_POSE
+from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.recipe import Task
 
 TASK_NAMES = (*map(str, Task), PEOPLE_POSE.name.partition("_")[0])
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from sapiens_core.recipes.tasks import DTYPE_BYTES
+from sapiens_core.contract.tensors import DTYPE_BYTES
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sapiens_core.recipes.tasks import TensorSpec
+    from sapiens_core.contract.tensors import TensorSpec
 
 _OF_IMAGE_SIZE = (-1, -1)
 _OF_NETWORK_SIZE = ("C", "h", "w")

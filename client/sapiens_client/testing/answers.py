@@ -13,11 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sapiens_client.tasks.dense import finished
-from sapiens_core.images.codec import decode_bgr
-from sapiens_core.labels import KeypointSet, counterparts, keypoint_set
-from sapiens_core.prepare.geometry import person_bboxes
-from sapiens_core.prepare.pixels import dense_pixels
-from sapiens_core.recipes.tasks import (
+from sapiens_core.contract.settings import MIN_PERSON_SCORE
+from sapiens_core.contract.tensors import (
     BBOX_SCORES,
     BBOXES,
     DETECTED_BBOXES,
@@ -25,14 +22,17 @@ from sapiens_core.recipes.tasks import (
     IMAGE,
     IMAGE_HW,
     KEYPOINTS,
-    MIN_PERSON_SCORE,
-    PEOPLE_POSE,
     PERSON_BBOXES,
     SCORES,
-    TASKS,
     WHOLE_IMAGE_IF_NOBODY,
-    Task,
 )
+from sapiens_core.images.codec import decode_bgr
+from sapiens_core.labels import KeypointSet, counterparts, keypoint_set
+from sapiens_core.prepare.geometry import person_bboxes
+from sapiens_core.prepare.pixels import dense_pixels
+from sapiens_core.recipes.combined import PEOPLE_POSE
+from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.recipe import Task
 
 if TYPE_CHECKING:
     from sapiens_client.testing.models import FakeModel, Networks

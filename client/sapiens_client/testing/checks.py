@@ -11,13 +11,13 @@ import numpy as np
 from tritonclient.utils import triton_to_np_dtype
 
 from sapiens_client.testing.faults import UNKNOWN_ID, Fault, RefusedError, invalid
-from sapiens_core.recipes.tasks import IMAGE
+from sapiens_core.contract.tensors import IMAGE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sapiens_client.testing.models import FakeModel
-    from sapiens_core.recipes.tasks import TensorSpec
+    from sapiens_core.contract.tensors import TensorSpec
 
 VERSION = "1"
 

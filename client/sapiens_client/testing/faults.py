@@ -6,7 +6,7 @@ from enum import Enum
 
 import grpc
 
-from sapiens_core.recipes.tasks import PEOPLE_POSE
+from sapiens_core.recipes.combined import PEOPLE_POSE
 
 UNKNOWN_ID = "<id_unknown>"  # what Triton calls a request without an id
 

@@ -11,7 +11,7 @@ from tritonclient.grpc import model_config_pb2, service_pb2
 from tritonclient.utils import np_to_triton_dtype
 
 from sapiens_client.testing.checks import VERSION
-from sapiens_core.contract.ensembles import step_maps
+from sapiens_core.contract.steps import step_maps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

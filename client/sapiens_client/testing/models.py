@@ -8,24 +8,19 @@ from types import MappingProxyType
 
 from sapiens_core.contract.model_info import ModelInfo, parity_parameters
 from sapiens_core.contract.settings import PeopleSettings, StepSettings
+from sapiens_core.contract.steps import StepSpec
+from sapiens_core.contract.tensors import IMAGE_HW, TensorSpec
 from sapiens_core.labels import ClassSet, KeypointSet
-from sapiens_core.recipes.families import FAMILIES
-from sapiens_core.recipes.tasks import (
-    HUMAN,
-    HUMAN_TASKS,
-    IMAGE_HW,
+from sapiens_core.recipes.combined import HUMAN, HUMAN_TASKS, PEOPLE_POSE
+from sapiens_core.recipes.detectors import (
     NANODET_FAMILY,
     NANODET_LICENCE,
     NANODET_MIN_SCORE,
     NANODET_SIZE,
     NUM_NANODET_CANDIDATES,
-    PEOPLE_POSE,
-    TASKS,
-    StepSpec,
-    Task,
-    TaskSpec,
-    TensorSpec,
 )
+from sapiens_core.recipes.lookup import FAMILIES, TASKS
+from sapiens_core.recipes.recipe import Recipe, Task
 from sapiens_core.recipes.tolerances import limits
 
 _FAMILY, _SIZE = "sapiens", "0.3b"
@@ -86,7 +81,7 @@ class Networks:
             "C": self.num_outputs(task),
         }
 
-    def info(self, spec: TaskSpec) -> ModelInfo:
+    def info(self, spec: Recipe) -> ModelInfo:
         """Return the origin of a task's network: nobody trained it."""
         labels = {Task.SEG: self.classes.name, Task.POSE: self.keypoints.name}
         family, size, licence = _FAMILY, _SIZE, FAMILIES[_FAMILY].licence
@@ -165,7 +160,7 @@ def fake_models(names: Iterable[str], networks: Networks) -> Mapping[str, FakeMo
     return MappingProxyType({model.name: model for model in models})
 
 
-def _spec(name: str) -> TaskSpec:
+def _spec(name: str) -> Recipe:
     task, _, suffix = name.partition("_")
     if task not in set(Task) or (not suffix and task != name):
         raise ValueError(
@@ -176,7 +171,7 @@ def _spec(name: str) -> TaskSpec:
     return spec.named(suffix) if suffix else spec
 
 
-def _models(spec: TaskSpec, networks: Networks) -> Iterator[FakeModel]:
+def _models(spec: Recipe, networks: Networks) -> Iterator[FakeModel]:
     sizes, info = networks.sizes(spec.task), networks.info(spec)
     exact = dict.fromkeys(limits(spec.task, info.precision, untrained=info.untrained), 0.0)
     parameters = info.to_parameters() | parity_parameters(exact)

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from sapiens_core.recipes.tasks import Precision, Preprocess, Runtime
+from sapiens_core.contract.engines import Precision, Runtime
+from sapiens_core.contract.settings import Preprocess
 
 # Goes up when clients and repositories of before and after would not understand each other.
 CONTRACT = 1

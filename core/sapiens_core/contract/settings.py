@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
-from sapiens_core.recipes.tasks import MIN_PERSON_SCORE, Fit, Preprocess
+Preprocess = Literal["full", "lite"]
+Fit = Literal["stretch", "letterbox"]
 
+# What counts as a person, unless a detector is known to need another score. Source: both pose demos of the
+# reference.
+MIN_PERSON_SCORE = 0.3
 _DEFAULT_FIT: Fit = "stretch"  # what nearly all steps do: of defaults, configs say nothing
 _DETECT, _POSE = "detect_", "pose_"
 _WARMUP = "warmup"

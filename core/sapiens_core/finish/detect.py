@@ -8,7 +8,7 @@ import numpy as np
 
 from sapiens_core.contract.limits import check_size
 from sapiens_core.prepare.geometry import MIN_BBOX_SIDE, fitted_hw
-from sapiens_core.recipes.tasks import MAX_PERSON_OVERLAP
+from sapiens_core.recipes.detectors import MAX_PERSON_OVERLAP
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

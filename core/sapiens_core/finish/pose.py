@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from sapiens_core.contract.tensors import PEAK_PATCH
 from sapiens_core.prepare.geometry import image_points
-from sapiens_core.recipes.tasks import PEAK_PATCH
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

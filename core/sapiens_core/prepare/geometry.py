@@ -16,7 +16,7 @@ from sapiens_core.contract.limits import LIMITS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sapiens_core.recipes.tasks import Fit
+    from sapiens_core.contract.settings import Fit
 
 PADDING = 1.25  # side of the crop per side of the box
 MIN_BBOX_SIDE = 1.0

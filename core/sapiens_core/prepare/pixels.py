@@ -14,8 +14,7 @@ from sapiens_core.prepare.geometry import fitted_hw, person_bboxes, person_crops
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sapiens_core.contract.settings import StepSettings
-    from sapiens_core.recipes.tasks import Preprocess
+    from sapiens_core.contract.settings import Preprocess, StepSettings
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from sapiens_core.recipes.tasks import Precision, Task
+from sapiens_core.contract.engines import Precision
+from sapiens_core.recipes.recipe import Task
 
 # Names of the measures, and their units.
 MEASURES: Mapping[str, str] = MappingProxyType(

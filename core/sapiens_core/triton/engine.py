@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 import triton_python_backend_utils as pb_utils
 
+from sapiens_core.contract.engines import ENGINE_FILES
 from sapiens_core.contract.settings import warmup_sizes
-from sapiens_core.recipes.tasks import ENGINE_FILES
 from sapiens_core.triton.respond import caller_left, failure
 
 if TYPE_CHECKING:

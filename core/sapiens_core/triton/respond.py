@@ -14,14 +14,16 @@ import cv2
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from sapiens_core.recipes.tasks import IMAGE, PEOPLE_POSE, TASKS
+from sapiens_core.contract.tensors import IMAGE
+from sapiens_core.recipes.combined import PEOPLE_POSE
+from sapiens_core.recipes.lookup import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from sapiens_core.recipes.tasks import StepSpec
+    from sapiens_core.contract.steps import StepSpec
 
     Compute = Callable[..., Mapping[str, NDArray[Any]]]
 

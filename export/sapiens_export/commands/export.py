@@ -12,7 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from sapiens_core.recipes.tasks import NANODET_LICENCE, TASKS, Precision, Preprocess, Runtime, Task
+from sapiens_core.contract.engines import Precision, Runtime
+from sapiens_core.contract.settings import Preprocess
+from sapiens_core.recipes.detectors import NANODET_LICENCE
+from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.commands.ends import WRONG_USAGE, interruptible, told_in_a_sentence
 from sapiens_export.commands.weights import WeightOptions
 from sapiens_export.networks.config import DEMO_SIZE
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
 
     from rich.status import Status
 
-    from sapiens_core.recipes.tasks import VariantSpec
+    from sapiens_core.recipes.recipe import VariantSpec
     from sapiens_export.exporter import EngineOptions, Export
 
 _BUILT_IN = "nanodet"

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from sapiens_core.contract.engines import Runtime
     from sapiens_core.contract.model_info import ModelInfo
-    from sapiens_core.recipes.tasks import Runtime
     from sapiens_export.networks.config import EngineConfig
     from sapiens_export.networks.cost import NetworkCost
     from sapiens_export.repository.serving import Serving

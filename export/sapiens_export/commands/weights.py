@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.filesize import decimal
 
-from sapiens_core.recipes.tasks import Task, VariantSpec
+from sapiens_core.recipes.recipe import Task, VariantSpec
 from sapiens_export.networks.config import DEMO_NETWORKS, DEMO_SIZE
 from sapiens_export.weights.licences import DEMO_LICENCE
 from sapiens_export.weights.zoo import ZooEntry, zoo_entry

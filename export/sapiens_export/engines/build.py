@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sapiens_core.recipes.tasks import ENGINE_FILES, ONNX_OPSET, TASKS
+from sapiens_core.contract.engines import ENGINE_FILES, ONNX_OPSET
+from sapiens_core.recipes.lookup import TASKS
 from sapiens_export.engines.onnx import check_onnx_libraries, onnx_from_network
 from sapiens_export.engines.tensorrt import check_tensorrt, plan_from_onnx, tensorrt_build
 from sapiens_export.engines.torchscript import torchscript_from_network
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from sapiens_core.contract.engines import Precision, Runtime
     from sapiens_core.contract.model_info import ModelInfo
-    from sapiens_core.recipes.tasks import Precision, Runtime
     from sapiens_export.networks.config import EngineConfig
     from sapiens_export.repository.serving import Serving
 

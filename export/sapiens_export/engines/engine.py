@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sapiens_core.recipes.tasks import Runtime
+    from sapiens_core.contract.engines import Runtime
 
 Engine = Callable[[NDArray[np.uint8]], tuple[NDArray[Any], ...]]
 

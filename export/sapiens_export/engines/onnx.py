@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from sapiens_core.recipes.tasks import MIN_ONNXRUNTIME, ONNX_OPSET
+from sapiens_core.contract.engines import MIN_ONNXRUNTIME, ONNX_OPSET
 from sapiens_export.engines.engine import EngineUnavailableError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from sapiens_core.recipes.tasks import StepSpec
+    from sapiens_core.contract.steps import StepSpec
     from sapiens_export.engines.engine import Engine
 
 _LIBRARIES = ("onnx", "onnxscript", "onnxruntime")

@@ -11,14 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sapiens_core.recipes.tasks import PEAK_PATCH, TASKS, Task
+from sapiens_core.contract.tensors import PEAK_PATCH
+from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.networks.nanodet import CandidateReduction, NanoDet
 from sapiens_export.networks.sapiens import SapiensNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sapiens_core.recipes.tasks import Normalization, Precision
+    from sapiens_core.contract.engines import Precision
+    from sapiens_core.recipes.recipe import Normalization
 
 DTYPES: Mapping[Precision, torch.dtype] = MappingProxyType(
     {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sapiens_core.recipes.tasks import Precision
+    from sapiens_core.contract.engines import Precision
     from sapiens_export.engines.engine import Engine
 
 ELSEWHERE = (

@@ -9,19 +9,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from sapiens_core.recipes.families import FAMILIES
-from sapiens_core.recipes.tasks import (
-    MIN_PERSON_SCORE,
+from sapiens_core.contract.settings import MIN_PERSON_SCORE, Fit
+from sapiens_core.recipes.detectors import (
     NANODET_FAMILY,
     NANODET_MIN_SCORE,
     NANODET_SIZE,
     NUM_NANODET_CANDIDATES,
-    PATCH_SIZE,
-    TASKS,
-    Fit,
-    Task,
-    VariantSpec,
 )
+from sapiens_core.recipes.lookup import FAMILIES, TASKS
+from sapiens_core.recipes.recipe import PATCH_SIZE, Task, VariantSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

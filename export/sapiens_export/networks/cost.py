@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from sapiens_core.recipes.tasks import NORMALIZATIONS
+from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
 from sapiens_export.engines.reduced import ServedNetwork
 from sapiens_export.networks.config import NetworkConfig
 from sapiens_export.networks.nanodet import NanoDet
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from sapiens_core.recipes.tasks import Precision
+    from sapiens_core.contract.engines import Precision
     from sapiens_export.networks.config import EngineConfig
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForObjectDetection
 
-from sapiens_core.recipes.tasks import Normalization
+from sapiens_core.recipes.recipe import Normalization
 from sapiens_export.networks.config import DetectorConfig
 from sapiens_export.weights.hub import DownloadError, Hub, download_checkpoint
 from sapiens_export.weights.zoo import HubFile

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sapiens_core.recipes.tasks import NUM_NANODET_CANDIDATES
+from sapiens_core.recipes.detectors import NUM_NANODET_CANDIDATES
 
 STRIDES = (8, 16, 32)  # pixels of the input per cell
 # What the distance of a side from its cell's center is distributed over: 0, 1, ... 10 strides.

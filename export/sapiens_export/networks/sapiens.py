@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sapiens_core.recipes.tasks import PATCH_SIZE, TASKS
+from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.recipe import PATCH_SIZE
 
 if TYPE_CHECKING:
-    from sapiens_core.recipes.tasks import HeadSpec
+    from sapiens_core.recipes.recipe import HeadSpec
     from sapiens_export.networks.config import NetworkConfig
 
 _LAYER_NORM_EPS = 1e-6

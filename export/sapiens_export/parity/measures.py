@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from sapiens_core.contract.settings import MIN_PERSON_SCORE
+from sapiens_core.contract.tensors import PATCHES, PEAKS
 from sapiens_core.finish.normal import unit_normals
 from sapiens_core.finish.pose import decoded_keypoints
 from sapiens_core.finish.seg import class_map
-from sapiens_core.recipes.tasks import MIN_PERSON_SCORE, PATCHES, PEAKS, TASKS, Task
+from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.recipe import Task
 from sapiens_core.recipes.tolerances import MEASURES, MIN_KEYPOINT_SCORE
 
 if TYPE_CHECKING:

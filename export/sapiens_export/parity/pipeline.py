@@ -20,9 +20,8 @@ from sapiens_core.prepare.pixels import dense_pixels, feature_pixels
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sapiens_core.contract.settings import PeopleSettings, StepSettings
+    from sapiens_core.contract.settings import PeopleSettings, Preprocess, StepSettings
     from sapiens_core.people import PeoplePose
-    from sapiens_core.recipes.tasks import Preprocess
     from sapiens_export.engines.engine import Engine
 
 

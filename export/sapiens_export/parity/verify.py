@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sapiens_core.contract.engines import ENGINE_FILES
 from sapiens_core.contract.folders import CONFIG_FILE, model_folders
-from sapiens_core.recipes.tasks import ENGINE_FILES
 from sapiens_core.recipes.tolerances import limits
 from sapiens_export.engines.engine import default_device, device_name, engine_from_file
 from sapiens_export.parity.measures import REFERENCE_FILE, ParityReport, Reference, parity

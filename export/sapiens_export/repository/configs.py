@@ -8,19 +8,25 @@ from typing import TYPE_CHECKING
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from sapiens_core.contract.ensembles import step_maps
+from sapiens_core.contract.engines import ENGINE_FILES
 from sapiens_core.contract.settings import PeopleSettings, StepSettings, warmup_parameters
-from sapiens_core.recipes.tasks import ENGINE_FILES, HUMAN, HUMAN_TASKS, IMAGE_HW, PEOPLE_POSE, TASKS
+from sapiens_core.contract.steps import step_maps
+from sapiens_core.contract.tensors import IMAGE_HW
+from sapiens_core.recipes.combined import HUMAN, HUMAN_TASKS, PEOPLE_POSE
+from sapiens_core.recipes.lookup import TASKS
 from sapiens_export.networks.config import DetectorConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from sapiens_core.recipes.tasks import Preprocess, Runtime, StepSpec, TensorSpec
+    from sapiens_core.contract.engines import Runtime
+    from sapiens_core.contract.settings import Preprocess
+    from sapiens_core.contract.steps import StepSpec
+    from sapiens_core.contract.tensors import TensorSpec
     from sapiens_export.networks.config import EngineConfig, NetworkConfig
     from sapiens_export.repository.serving import Serving, StepChoices
 
-_HEADER = "# Written by `sapiens export` from the registry in sapiens_core/recipes/tasks.py; do not edit.\n"
+_HEADER = "# Written by `sapiens export` from the recipes in sapiens_core/recipes; do not edit.\n"
 _WARMUP_COMMENT = """\
 # Triton computes the samples of model_warmup itself. Where that fails, for want of GPU memory above all, its
 # core may end the whole server; the reason stands in the log before that. `sapiens export --warmup none` does
@@ -50,7 +56,7 @@ def model_configs(
     Args:
         config: The network, which gives the shapes.
         serving: The operator's choices.
-        name: Tells it from other networks for the task, see `TaskSpec.named`; None: it is the first.
+        name: Tells it from other networks for the task, see `Recipe.named`; None: it is the first.
         runtime: What runs the engine.
         preprocess: How pixels are prepared.
         shared: What holds for the preprocessor where the operator says nothing. None: it is the engine's own.

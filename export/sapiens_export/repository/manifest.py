@@ -8,7 +8,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from sapiens_core.contract.model_info import ModelInfo
-from sapiens_core.recipes.tasks import TASKS, Task
+from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.networks.config import DetectorConfig, NetworkConfig
 from sapiens_export.repository.serving import Serving, serving_values
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from sapiens_core.recipes.tasks import TaskSpec
+    from sapiens_core.recipes.recipe import Recipe
     from sapiens_export.networks.config import EngineConfig
 
 MANIFEST_FILE = "manifest.json"
@@ -32,7 +33,7 @@ class InstalledEngine:
         config: Its architecture.
         info: Its origin.
         serving: The operator's choices.
-        name: Tells it from the task's other engines in the repository, see `TaskSpec.named`. None: it is the
+        name: Tells it from the task's other engines in the repository, see `Recipe.named`. None: it is the
             one that clients call by the name of the task, and that answers in `human` and `people_pose`.
     """
 
@@ -42,7 +43,7 @@ class InstalledEngine:
     name: str | None = None
 
     @property
-    def spec(self) -> TaskSpec:
+    def spec(self) -> Recipe:
         """The models that serve it."""
         spec = TASKS[self.config.task]
         return spec if self.name is None else spec.named(self.name)

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from sapiens_core.contract.folders import CONFIG_FILE
-from sapiens_core.recipes.tasks import HUMAN, Task
+from sapiens_core.recipes.combined import HUMAN
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.repository.configs import step_settings
 from sapiens_export.repository.written import WrittenStep, written_model, written_step
 

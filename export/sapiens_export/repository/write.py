@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, cast
 
 from sapiens_core.contract.folders import CONFIG_FILE
 from sapiens_core.contract.model_info import parity_parameters
-from sapiens_core.recipes.families import FAMILIES
-from sapiens_core.recipes.tasks import HUMAN, HUMAN_TASKS, PEOPLE_POSE, TASKS, Task
+from sapiens_core.recipes.combined import HUMAN, HUMAN_TASKS, PEOPLE_POSE
+from sapiens_core.recipes.lookup import FAMILIES, TASKS
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.networks.config import NANODET, released_network
 from sapiens_export.repository.configs import human_config, model_configs, people_config
 from sapiens_export.repository.manifest import MANIFEST_FILE, InstalledEngine, installed_engine, manifest
@@ -27,7 +28,8 @@ from sapiens_export.repository.written import written_model
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sapiens_core.recipes.tasks import StepSpec, TaskSpec
+    from sapiens_core.contract.steps import StepSpec
+    from sapiens_core.recipes.recipe import Recipe
     from sapiens_export.networks.config import DetectorConfig, EngineConfig, NetworkConfig
 
 VERSION_FOLDER = "1"
@@ -187,7 +189,7 @@ def _adapters(new: InstalledEngine) -> dict[str, str]:
     return {step.name: canonical.name for step, canonical in steps}
 
 
-def _steps(spec: TaskSpec) -> list[StepSpec]:
+def _steps(spec: Recipe) -> list[StepSpec]:
     return [step for step in (spec.preprocess, spec.engine, spec.postprocess) if step]
 
 

@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from sapiens_core.recipes.families import FAMILIES
-from sapiens_core.recipes.tasks import TASKS, Task, VariantSpec
+from sapiens_core.recipes.lookup import FAMILIES, TASKS
+from sapiens_core.recipes.recipe import Task, VariantSpec
 from sapiens_export.networks.config import NetworkConfig, released_network
 from sapiens_export.networks.sapiens import SapiensNetwork
 from sapiens_export.weights import inert_pickle

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sapiens_core.recipes.tasks import Task
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.weights.hub import Hub, download_checkpoint
 from sapiens_export.weights.licences import require_licence
 from sapiens_export.weights.zoo import ZooEntry, zoo_entry

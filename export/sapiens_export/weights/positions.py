@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sapiens_core.recipes.tasks import PATCH_SIZE, TASKS
+from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.recipe import PATCH_SIZE
 from sapiens_export.networks.sapiens import resized_positions
 
 if TYPE_CHECKING:

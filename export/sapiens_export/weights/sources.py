@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from sapiens_core.recipes.tasks import Task
+    from sapiens_core.recipes.recipe import Task
     from sapiens_export.networks.config import EngineConfig, NetworkConfig
 
 _NANODET_FILE = "nanodet.safetensors"

@@ -14,7 +14,8 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Literal
 
-from sapiens_core.recipes.tasks import TASKS, Task
+from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.recipe import Task
 
 FileFormat = Literal["original", "clean", "torchscript", "bfloat16"]
 

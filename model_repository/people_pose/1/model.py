@@ -1,7 +1,8 @@
 from sapiens_core.contract.settings import PeopleSettings
 from sapiens_core.images.codec import decode_bgr
 from sapiens_core.people import people_pose
-from sapiens_core.recipes.tasks import TASKS, Task
+from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.recipe import Task
 from sapiens_core.triton.respond import respond
 
 INPUTS = ("image", "whole_image_if_nobody")

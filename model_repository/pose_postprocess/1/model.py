@@ -1,6 +1,7 @@
 from sapiens_core.contract.settings import StepSettings
 from sapiens_core.finish.pose import image_keypoints
-from sapiens_core.recipes.tasks import TASKS, Task
+from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.recipe import Task
 from sapiens_core.triton.respond import respond
 
 INPUTS = tuple(tensor.name for tensor in TASKS[Task.POSE].postprocess.inputs)

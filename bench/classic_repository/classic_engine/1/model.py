@@ -2,7 +2,7 @@ from pathlib import Path
 
 import torch
 
-from sapiens_core.recipes.tasks import ENGINE_FILES
+from sapiens_core.contract.engines import ENGINE_FILES
 from sapiens_core.triton.respond import respond
 
 

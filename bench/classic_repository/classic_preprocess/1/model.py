@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 
 from sapiens_core.images.codec import decode_bgr
-from sapiens_core.recipes.tasks import NORMALIZATIONS
+from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
 from sapiens_core.triton.respond import respond
 
 NETWORK_WH = (768, 1024)

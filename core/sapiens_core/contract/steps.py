@@ -1,4 +1,4 @@
-"""How the tensors of an ensemble's steps are called in the ensemble."""
+"""The steps of an ensemble, and how their tensors are called in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,25 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from sapiens_core.recipes.tasks import StepSpec, TensorSpec
+    from sapiens_core.contract.tensors import TensorSpec
+
+
+@dataclass(frozen=True)
+class StepSpec:
+    """One model of an ensemble.
+
+    No tensor both feeds a later step and is what the ensemble returns: Triton forgets it where the later step
+    is not needed for what a caller asks. Such facts are returned twice, or once more by the later step.
+
+    Attributes:
+        name: The model's name in the repository.
+        inputs: Tensors it takes, by the names they have in the ensemble.
+        outputs: Tensors it returns.
+    """
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@ from itertools import chain
 
 import pytest
 
-from sapiens_core.contract.ensembles import step_maps
-from sapiens_core.recipes.tasks import HUMAN_TASKS, IMAGE_HW, TASKS
+from sapiens_core.contract.steps import step_maps
+from sapiens_core.contract.tensors import IMAGE_HW
+from sapiens_core.recipes.combined import HUMAN_TASKS
+from sapiens_core.recipes.lookup import TASKS
 
 HUMAN_SPECS = [TASKS[task] for task in HUMAN_TASKS]
 ENSEMBLES = {

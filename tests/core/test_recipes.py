@@ -1,6 +1,8 @@
 import pytest
 
-from sapiens_core.recipes.tasks import ENGINE_FILES, TASKS, Task
+from sapiens_core.contract.engines import ENGINE_FILES
+from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.recipe import Task
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -1,0 +1,16 @@
+"""What runs an engine, in which number format, and how its file is called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal
+
+Runtime = Literal["python", "torchscript", "onnx", "tensorrt"]
+Precision = Literal["float32", "float16", "bfloat16"]
+
+ENGINE_FILES: Mapping[Runtime, str] = MappingProxyType(
+    {"python": "model.pt", "torchscript": "model.pt", "onnx": "model.onnx", "tensorrt": "model.plan"}
+)
+ONNX_OPSET = 22  # of engine files; the first one with bfloat16 convolutions
+MIN_ONNXRUNTIME = (1, 21)  # the first release that reads it

@@ -1,0 +1,25 @@
+"""Models that combine the networks of several tasks."""
+
+from __future__ import annotations
+
+from sapiens_core.contract.steps import StepSpec
+from sapiens_core.contract.tensors import (
+    BBOX_SCORES,
+    CHECKED_IMAGE,
+    IMAGE_HW,
+    KEYPOINTS,
+    PERSON_BBOXES,
+    SCORES,
+    WHOLE_IMAGE_IF_NOBODY,
+)
+from sapiens_core.recipes.recipe import Task
+
+HUMAN = "human"  # name of the ensemble that answers several tasks after one decode and one resize
+HUMAN_TASKS = (Task.DEPTH, Task.NORMAL, Task.SEG)
+
+# The one model that calls others: how many persons there are, an ensemble cannot know.
+PEOPLE_POSE = StepSpec(
+    "people_pose",
+    inputs=(CHECKED_IMAGE, WHOLE_IMAGE_IF_NOBODY),
+    outputs=(KEYPOINTS, SCORES, PERSON_BBOXES, BBOX_SCORES, IMAGE_HW),
+)

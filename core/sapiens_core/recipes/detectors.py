@@ -1,0 +1,40 @@
+"""The recipe of person detectors, and the facts about the built-in one."""
+
+from __future__ import annotations
+
+from sapiens_core.contract.steps import StepSpec
+from sapiens_core.contract.tensors import (
+    CANDIDATE_BBOXES,
+    CANDIDATE_SCORES,
+    DETECTED_BBOXES,
+    DETECTED_SCORES,
+    FINISH_HW,
+    IMAGE,
+    IMAGE_HW,
+    PIXELS,
+)
+from sapiens_core.recipes.recipe import Recipe, Task
+
+MAX_PERSON_OVERLAP = 0.3  # intersection over union that two persons may have; source: see `MIN_PERSON_SCORE`
+
+# The built-in detector. Its least score is where, on renders and photographs, few false boxes are left.
+NANODET_FAMILY = "nanodet"
+NANODET_SIZE = "g"
+NANODET_LICENCE = "Apache-2.0"
+NANODET_MIN_SCORE = 0.4
+NUM_NANODET_CANDIDATES = 500  # above the least score, pictures of a hundred people have half as many
+
+DETECT = Recipe(
+    task=Task.DETECT,
+    preprocess=StepSpec("detect_preprocess", inputs=(IMAGE,), outputs=(PIXELS, IMAGE_HW, FINISH_HW)),
+    engine=StepSpec("detect_engine", inputs=(PIXELS,), outputs=(CANDIDATE_BBOXES, CANDIDATE_SCORES)),
+    postprocess=StepSpec(
+        "detect_postprocess",
+        inputs=(CANDIDATE_BBOXES, CANDIDATE_SCORES, FINISH_HW),
+        outputs=(DETECTED_BBOXES, DETECTED_SCORES),
+    ),
+    outputs=(DETECTED_BBOXES, DETECTED_SCORES, IMAGE_HW),
+    network_hw=(416, 416),
+    head=None,
+    variants=(),
+)

@@ -1,0 +1,165 @@
+"""What a recipe is: every fact about one task of one family that two parts of the project must agree on.
+
+Model configs, engines, adapters, the SDK and the tests read it from here; nobody writes these numbers again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Self
+
+from sapiens_core.contract.steps import StepSpec
+from sapiens_core.contract.tensors import TensorSpec
+
+PATCH_SIZE = 16  # pixels of a network's input that become one token, along each side
+
+
+class Task(StrEnum):
+    """What a model predicts; the value also names the ensemble that clients call, if no other is named."""
+
+    DEPTH = "depth"
+    NORMAL = "normal"
+    SEG = "seg"
+    POSE = "pose"
+    FEATURES = "features"
+    DETECT = "detect"
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Per-channel statistics, RGB order, in grey levels of 0..255; pixels become `(x - mean) / std`.
+
+    Attributes:
+        mean: Subtracted first.
+        std: Divides afterwards.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """Layout of a decode head: deconvolutions, 1x1 convolutions, one last 1x1 convolution.
+
+    Attributes:
+        name: Module name in the official state dict.
+        last_layer: Name of the last convolution below it.
+        channels: Width of every layer but the last, whatever the size of the backbone.
+        num_deconvs: Transposed convolutions (4x4, stride 2); each doubles the resolution.
+        num_convs: 1x1 convolutions after them.
+    """
+
+    name: str
+    last_layer: str
+    channels: int
+    num_deconvs: int
+    num_convs: int
+
+
+@dataclass(frozen=True)
+class VariantSpec:
+    """What the outputs of a released network stand for.
+
+    Attributes:
+        num_outputs: Output channels.
+        patch_padding: Zero padding of the patch embedding, in pixels. Not visible in the weights.
+        labels: Name of the set of keypoints or classes in `sapiens_core.labels`; empty where channels are no
+            labels.
+    """
+
+    num_outputs: int
+    patch_padding: int
+    labels: str = ""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything about one task.
+
+    Attributes:
+        task: What is predicted.
+        preprocess: Encoded image to uint8 network pixels.
+        engine: Pixels to the network's reduced output.
+        postprocess: That output to the result at image size; None: the output is the result.
+        outputs: What the ensemble returns: the result and the size of the image.
+        network_hw: Input height and width of the released networks; of detectors, of the built-in one.
+        head: Layout of the decode head; None: the backbone's features are the output.
+        variants: The released sets of outputs, the default one first; detectors are nobody's release.
+        raw_outputs: What the ensemble `<task>_raw` returns: the engine's own, smaller tensor, not the result.
+            Another ensemble, because Triton's scheduler drops a step whose only output is an ensemble output
+            that the caller did not ask for, even where a later step needs it. Empty: there is no such
+            ensemble.
+        suffix: Tells the models of a further network for the task from those of the first, which has none.
+    """
+
+    task: Task
+    preprocess: StepSpec
+    engine: StepSpec
+    postprocess: StepSpec | None
+    outputs: tuple[TensorSpec, ...]
+    network_hw: tuple[int, int]
+    head: HeadSpec | None
+    variants: tuple[VariantSpec, ...]
+    raw_outputs: tuple[TensorSpec, ...] = ()
+    suffix: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the ensemble that clients call."""
+        return f"{self.task.value}_{self.suffix}" if self.suffix else self.task.value
+
+    @property
+    def output_stride(self) -> int:
+        """Network input pixels per output pixel."""
+        return PATCH_SIZE >> (self.head.num_deconvs if self.head else 0)
+
+    @property
+    def raw_name(self) -> str:
+        """Name of the ensemble without postprocessing."""
+        return f"{self.name}_raw"
+
+    def named(self, suffix: str) -> Self:
+        """Return the models of a further network: all get names of their own, but for the preprocessor.
+
+        Args:
+            suffix: What to name it; "2b" makes `depth_2b`, `depth_2b_raw`, `depth_2b_engine` and
+                `depth_2b_postprocess` of depth.
+        """
+        name = f"{self.task.value}_{suffix}"
+        return replace(
+            self,
+            engine=replace(self.engine, name=f"{name}_engine"),
+            postprocess=self.postprocess and replace(self.postprocess, name=f"{name}_postprocess"),
+            suffix=suffix,
+        )
+
+
+@dataclass(frozen=True)
+class SizeSpec:
+    """Width and depth of a released backbone.
+
+    Attributes:
+        embed_dim: Token width.
+        num_layers: Transformer blocks.
+        num_heads: Attention heads per block.
+    """
+
+    embed_dim: int
+    num_layers: int
+    num_heads: int
+
+
+@dataclass(frozen=True)
+class FamilySpec:
+    """One generation of released models.
+
+    Attributes:
+        licence: Licence of the published weights.
+        sizes: Released backbones by name.
+    """
+
+    licence: str
+    sizes: Mapping[str, SizeSpec]
