@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from sapiens_core.finish.depth import nearness, surface_normals
+from sapiens_core.images.opencv import inferno_bgr, swapped_colours
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,9 +41,9 @@ def depth_picture(
     near = nearness(depth, foreground)
     inside = np.isfinite(near)
     levels = (np.where(inside, near, 0) * 255).astype(np.uint8)
-    picture = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    picture = swapped_colours(inferno_bgr(levels))
     picture[~inside] = BACKGROUND_GREY
-    return picture  # type: ignore[return-value]
+    return picture
 
 
 def pose_picture(

@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-import cv2
 import numpy as np
+
+from sapiens_core.images.opencv import float32_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,11 +86,10 @@ def interpolated(planes: Planes, row: Strip, columns: Sequence[Strip]) -> NDArra
 
 
 def float32_planes(planes: Planes) -> NDArray[np.float32]:
-    """Convert (C, h, w) or (h, w) to float32, with the processor's instructions, which numpy does not use."""
+    """Return (C, h, w) or (h, w) as float32."""
     if planes.dtype == np.float32:
-        return planes  # type: ignore[return-value]
-    halves = np.ascontiguousarray(planes).view(np.int16).reshape(len(planes), -1)
-    return cv2.convertFp16(halves).reshape(planes.shape)  # type: ignore[return-value]
+        return cast("NDArray[np.float32]", planes)
+    return float32_of(cast("NDArray[np.float16]", planes))
 
 
 def _taps(size_in: int, size_out: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from sapiens_core.contract.limits import check_size
+from sapiens_core.images.opencv import merged, resized, sobel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,7 +38,7 @@ def image_depth(depth_map: NDArray[np.float32], image_hw: tuple[int, int]) -> ND
         )
     height, width = image_hw
     check_size(width, height)
-    return cv2.resize(depth_map, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+    return resized(depth_map, image_hw)
 
 
 def nearness(depth: NDArray[np.float32], foreground: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
@@ -90,7 +90,7 @@ def surface_normals(near: NDArray[np.float32]) -> NDArray[np.float32]:
 
     Source: Sapiens `vis_depth`: Sobel 7x7, reflected at the image's border, then n / (|n| + 1e-5).
     """
-    return cv2.merge(_normal_planes(near))  # type: ignore[return-value]
+    return merged(_normal_planes(near))
 
 
 def normals_from_depth(
@@ -119,13 +119,13 @@ def normals_from_depth(
     is_unknown = np.isnan(planes[0] + planes[1])
     for plane in planes:
         np.copyto(plane, np.nan, where=is_unknown)
-    return cv2.merge(planes)  # type: ignore[return-value]
+    return merged(planes)
 
 
 def _normal_planes(near: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     """Return x, y and z of `surface_normals`, each (H, W)."""
-    slope_x = cv2.Sobel(near, cv2.CV_32F, 1, 0, ksize=SOBEL_SIZE)
-    slope_y = cv2.Sobel(near, cv2.CV_32F, 0, 1, ksize=SOBEL_SIZE)
+    slope_x = sobel(near, axis=1, size=SOBEL_SIZE)
+    slope_y = sobel(near, axis=0, size=SOBEL_SIZE)
     with np.errstate(invalid="ignore"):  # infinity less infinity, and infinity through infinity
         length = slope_x * slope_x
         length += slope_y * slope_y

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from sapiens_core.contract.limits import check_size
 from sapiens_core.finish.bilinear import axis_sizes, interpolated, strips
 from sapiens_core.finish.depth import LENGTH_EPSILON
+from sapiens_core.images.opencv import magnitude, merged
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,6 +51,6 @@ def unit_normals(
     normals = np.empty((*image_hw, 3), dtype=np.float32)
     for row in strips(heights, ROWS_AT_ONCE):
         xyz = interpolated(normal_map, row, columns)
-        xyz /= cv2.magnitude(cv2.magnitude(xyz[0], xyz[1]), xyz[2]) + LENGTH_EPSILON
-        cv2.merge(list(xyz), normals[row.target])
+        xyz /= magnitude(magnitude(xyz[0], xyz[1]), xyz[2]) + LENGTH_EPSILON
+        merged(list(xyz), out=normals[row.target])
     return normals

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from sapiens_core.contract.tensors import PEAK_PATCH
+from sapiens_core.images.opencv import filtered, gaussian_taps
 from sapiens_core.prepare.geometry import image_points
 
 if TYPE_CHECKING:
@@ -233,12 +233,12 @@ def _blurred_around(
 
 def _blurred(heatmap: NDArray[np.float32], patch_size: int) -> NDArray[np.float32]:
     taps = _blur_taps(patch_size)
-    return cv2.sepFilter2D(heatmap, -1, taps, taps, borderType=cv2.BORDER_CONSTANT)  # type: ignore[return-value]
+    return filtered(heatmap, taps)
 
 
 def _blur_taps(patch_size: int) -> NDArray[np.float32]:
     """Return the reference's blur, (P - 2,): OpenCV chooses sigma by the number of taps, 2.0 for 11."""
-    return cv2.getGaussianKernel(patch_size - 2, 0, cv2.CV_32F)[:, 0]  # type: ignore[return-value]
+    return gaussian_taps(patch_size - 2)
 
 
 def _is_within(index: NDArray[np.int64], size: int) -> NDArray[np.bool_]:

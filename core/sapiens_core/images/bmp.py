@@ -6,10 +6,10 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from sapiens_core.contract.limits import check_size
+from sapiens_core.images.opencv import flipped, swapped_colours
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -121,7 +121,7 @@ def decode_masked(encoded: NDArray[np.uint8], header: BmpHeader) -> NDArray[np.u
     kind = np.dtype(f"<u{header.bits // 8}")
     pixels = np.ascontiguousarray(rows[:, : header.width * kind.itemsize]).view(kind)
     image = np.dstack([_levels(pixels, mask) for mask in reversed(header.masks)])
-    return image if header.is_top_down else cv2.flip(image, 0)  # type: ignore[return-value]
+    return image if header.is_top_down else flipped(image, 0)
 
 
 def _levels(pixels: NDArray[Any], mask: int) -> NDArray[np.uint8]:
@@ -163,5 +163,5 @@ def encode_bmp(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     rows = bmp[_HEADER.size :].reshape(height, row_bytes)
     rows[:, 3 * width :] = 0
     pixels = np.lib.stride_tricks.as_strided(rows, image.shape, (row_bytes, 3, 1))
-    cv2.cvtColor(image, cv2.COLOR_RGB2BGR, dst=pixels)
+    swapped_colours(image, out=pixels)
     return bmp

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from sapiens_core.images.bmp import decode_masked
 from sapiens_core.images.header import checked_header
+from sapiens_core.images.opencv import decoded_bgr, swapped_colours
 from sapiens_core.images.orientation import upright
 from sapiens_core.images.tiff import tiff_pixels
 
@@ -38,16 +38,13 @@ def decode_bgr(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
         )
     header = checked_header(encoded)
     if header.tiff:
-        return cv2.cvtColor(tiff_pixels(encoded, header.tiff), cv2.COLOR_RGB2BGR)  # type: ignore[return-value]
+        return swapped_colours(tiff_pixels(encoded, header.tiff))
     if header.bmp and header.bmp.is_masked:
         return decode_masked(encoded, header.bmp)
-    try:
-        image = cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error as error:
-        raise ValueError(f"image could not be decoded: {error.err}; save it again as PNG or JPEG") from error
+    image = decoded_bgr(encoded)
     if image is None:
         raise ValueError(
             f"image of {encoded.size} bytes is truncated or damaged, or not of 8 or 16 bits a pixel; "
             "send the complete file"
         )
-    return upright(image, header.orientation)  # type: ignore[arg-type]
+    return upright(image, header.orientation)

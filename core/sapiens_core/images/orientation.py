@@ -10,8 +10,9 @@ import struct
 import zlib
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
+
+from sapiens_core.images.opencv import flipped, transposed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,16 +27,16 @@ _EXIF_HEAD = b"Exif\0\0"
 _IN_XMP = re.compile(rb"tiff:Orientation(?:\s*=\s*[\"']|>)\s*([0-9])")
 _FORMAT_OF_TYPE = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}  # the kinds of integers in EXIF
 _TRANSPOSED = (5, 6, 7, 8)
-_FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}  # codes of cv2.flip, after transposing
+_FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}  # codes of `flipped`, after transposing
 _MAX_TEXT_BYTES = 2**22  # what compressed text of a PNG may become
 
 
 def upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     """Turn (H, W, 3) uint8 pixels as an EXIF orientation says; what is none leaves them as they are."""
-    turned = cv2.transpose(image) if orientation in _TRANSPOSED else image
+    turned = transposed(image) if orientation in _TRANSPOSED else image
     if orientation in _FLIPS:
-        turned = cv2.flip(turned, _FLIPS[orientation])
-    return turned  # type: ignore[return-value]
+        turned = flipped(turned, _FLIPS[orientation])
+    return turned
 
 
 def known_orientation(exif: bytes, xmp: Iterable[bytes]) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from PIL import Image
 
+from sapiens_core.images.opencv import extended, resized, swapped_colours, warp
 from sapiens_core.prepare.geometry import fitted_hw, person_bboxes, person_crops, udp_matrices
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def feature_pixels(
     if preprocess == "lite":
         return dense_pixels(image_bgr, network_hw)
     height, width = network_hw
-    resized = Image.fromarray(image_bgr).resize((width, height), Image.Resampling.BICUBIC)
-    return cv2.cvtColor(np.asarray(resized), cv2.COLOR_BGR2RGB)[None]  # type: ignore[return-value]
+    fitted = Image.fromarray(image_bgr).resize((width, height), Image.Resampling.BICUBIC)
+    return swapped_colours(np.asarray(fitted))[None]
 
 
 def dense_pixels(image_bgr: NDArray[np.uint8], network_hw: tuple[int, int]) -> NDArray[np.uint8]:
@@ -88,9 +88,7 @@ def dense_pixels(image_bgr: NDArray[np.uint8], network_hw: tuple[int, int]) -> N
 
     Source: Sapiens dense pipelines: bilinear on uint8, half-pixel centres, no antialiasing, no padding.
     """
-    height, width = network_hw
-    resized = cv2.resize(image_bgr, (width, height), interpolation=cv2.INTER_LINEAR)
-    return cv2.cvtColor(resized, cv2.COLOR_BGR2RGB)[None]  # type: ignore[return-value]
+    return swapped_colours(resized(image_bgr, network_hw))[None]
 
 
 def detector_pixels(image_bgr: NDArray[np.uint8], settings: StepSettings) -> NDArray[np.uint8]:
@@ -108,10 +106,8 @@ def detector_pixels(image_bgr: NDArray[np.uint8], settings: StepSettings) -> NDA
     """
     image_hw = (image_bgr.shape[0], image_bgr.shape[1])
     height, width = fitted_hw(image_hw, settings.network_hw, settings.fit)
-    resized = np.asarray(Image.fromarray(image_bgr).resize((width, height), Image.Resampling.BILINEAR))
-    below, beside = settings.network_hw[0] - height, settings.network_hw[1] - width
-    padded = cv2.copyMakeBorder(resized, 0, below, 0, beside, cv2.BORDER_REPLICATE)
-    return cv2.cvtColor(padded, cv2.COLOR_BGR2RGB)[None]  # type: ignore[return-value]
+    fitted = np.asarray(Image.fromarray(image_bgr).resize((width, height), Image.Resampling.BILINEAR))
+    return swapped_colours(extended(fitted, settings.network_hw))[None]
 
 
 def person_pixels(
@@ -140,7 +136,6 @@ def person_pixels(
     pixels = np.empty((len(crops), height, width, 3), dtype=np.uint8)
     warped = np.empty((*warped_hw, 3), dtype=np.uint8)
     for matrix, person in zip(udp_matrices(crops, warped_hw), pixels, strict=True):
-        cv2.warpAffine(image_bgr, matrix, warped_hw[::-1], dst=warped, flags=cv2.INTER_LINEAR)
-        crop = cv2.resize(warped, (width, height)) if preprocess == "lite" else warped
-        cv2.cvtColor(crop, cv2.COLOR_BGR2RGB, dst=person)
+        warp(image_bgr, matrix, out=warped)
+        swapped_colours(resized(warped, network_hw) if preprocess == "lite" else warped, out=person)
     return pixels

@@ -1,0 +1,99 @@
+"""The functions of OpenCV that are used, with types: its own promise no more than some numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+T = TypeVar("T", bound=np.generic)
+
+
+def decoded_bgr(encoded: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """Decode (B,) uint8, an image file, to (H, W, 3) BGR as it lies there; None: it is no whole image.
+
+    Raises:
+        ValueError: OpenCV gives up on it.
+    """
+    try:
+        image = cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise ValueError(f"image could not be decoded: {error.err}; save it again as PNG or JPEG") from error
+    return cast("NDArray[np.uint8] | None", image)
+
+
+def swapped_colours(image: NDArray[np.uint8], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    """Turn (H, W, 3) RGB into BGR, and BGR into RGB."""
+    return cast("NDArray[np.uint8]", cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=out))
+
+
+def transposed(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Swap rows and columns of (H, W, 3)."""
+    return cast("NDArray[np.uint8]", cv2.transpose(image))
+
+
+def flipped(image: NDArray[np.uint8], code: int) -> NDArray[np.uint8]:
+    """Flip (H, W, 3): upside down by the code 0, left to right by 1, both by -1."""
+    return cast("NDArray[np.uint8]", cv2.flip(image, code))
+
+
+def resized(image: NDArray[T], hw: tuple[int, int]) -> NDArray[T]:
+    """Resize (h, w) or (h, w, C) to (H, W, ...): bilinear, half-pixel centres, no antialiasing."""
+    return cast("NDArray[T]", cv2.resize(cast("NDArray[np.uint8]", image), hw[::-1]))
+
+
+def extended(image: NDArray[np.uint8], hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """Repeat the last row and column of (h, w, 3) until it is (H, W, 3)."""
+    below, beside = hw[0] - image.shape[0], hw[1] - image.shape[1]
+    return cast(
+        "NDArray[np.uint8]", cv2.copyMakeBorder(image, 0, below, 0, beside, borderType=cv2.BORDER_REPLICATE)
+    )
+
+
+def warp(image: NDArray[np.uint8], matrix: NDArray[np.float32], out: NDArray[np.uint8]) -> None:
+    """Fill (h, w, 3) with an image that a (2, 3) matrix maps to it: bilinear, black outside the image."""
+    cv2.warpAffine(image, matrix, out.shape[1::-1], dst=out, flags=cv2.INTER_LINEAR)
+
+
+def merged(
+    planes: Sequence[NDArray[np.float32]], out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Interleave C planes, (H, W) each, to (H, W, C)."""
+    return cast("NDArray[np.float32]", cv2.merge(planes, out))
+
+
+def magnitude(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the lengths of vectors (x, y), (H, W) each."""
+    return cast("NDArray[np.float32]", cv2.magnitude(x, y))
+
+
+def sobel(plane: NDArray[np.float32], *, axis: int, size: int) -> NDArray[np.float32]:
+    """Differentiate (H, W) down the image (axis 0) or across it (axis 1), with a kernel of this size."""
+    return cast("NDArray[np.float32]", cv2.Sobel(plane, cv2.CV_32F, axis, 1 - axis, ksize=size))
+
+
+def filtered(plane: NDArray[np.float32], taps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Filter (H, W) with the same taps along both axes; beyond its border it is 0."""
+    return cast("NDArray[np.float32]", cv2.sepFilter2D(plane, -1, taps, taps, borderType=cv2.BORDER_CONSTANT))
+
+
+def gaussian_taps(count: int) -> NDArray[np.float32]:
+    """Return (count,) taps of a Gaussian, whose width OpenCV chooses by their number."""
+    return cast("NDArray[np.float32]", cv2.getGaussianKernel(count, 0, cv2.CV_32F)[:, 0])
+
+
+def inferno_bgr(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Colour (H, W) grey levels with OpenCV's inferno: (H, W, 3) BGR."""
+    return cast("NDArray[np.uint8]", cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO))
+
+
+def float32_of(halves: NDArray[np.float16]) -> NDArray[np.float32]:
+    """Convert with the processor's instructions, which numpy does not use."""
+    rows = np.ascontiguousarray(halves).view(np.int16).reshape(len(halves), -1)
+    return cast("NDArray[np.float32]", cv2.convertFp16(rows)).reshape(halves.shape)
