@@ -32,13 +32,13 @@ from sapiens_core.contract.tensors import PATCHES, PEAKS
 from sapiens_core.recipes.lookup import FAMILIES, TASKS
 from sapiens_core.recipes.recipe import Task
 from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
+from sapiens_export.engines.cost import network_cost
 from sapiens_export.engines.reduced import DTYPES, ServedNetwork
 from sapiens_export.engines.torchscript import torchscript_from_network
 from sapiens_export.networks.config import NetworkConfig, released_network
-from sapiens_export.networks.cost import network_cost
 from sapiens_export.networks.padding import padded_heads
 from sapiens_export.networks.sapiens import SapiensNetwork
-from sapiens_export.parity.measures import parity_pixels
+from sapiens_export.parity.images import parity_pixels
 from sapiens_export.weights.checkpoints import random_network
 
 NETWORK_TASKS = [task.value for task in Task if TASKS[task].variants]

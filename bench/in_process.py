@@ -19,7 +19,8 @@ from measure import load
 from sapiens_core.contract.settings import StepSettings
 from sapiens_core.images.codec import decode_bgr
 from sapiens_core.prepare.pixels import dense_pixels
-from sapiens_export.engines.engine import Engine, engine_from_torchscript
+from sapiens_export.engines.engine import Engine
+from sapiens_export.engines.torchscript import engine_from_torchscript
 from sapiens_export.parity import pipeline
 
 DENSE = {"depth": pipeline.depth, "normal": pipeline.normals, "seg": pipeline.classes}

@@ -3,15 +3,15 @@
     python bench/network_cost.py
 
 "Activations" is the largest sum of tensors that live at the same time, at batch 1 and 4, without the kernels'
-workspaces; see `sapiens_export.networks.cost`.
+workspaces; see `sapiens_export.engines.cost`.
 """
 
 from __future__ import annotations
 
 from sapiens_core.recipes.lookup import FAMILIES, TASKS
 from sapiens_core.recipes.recipe import Task
+from sapiens_export.engines.cost import network_cost
 from sapiens_export.networks.config import NetworkConfig, released_network
-from sapiens_export.networks.cost import network_cost
 
 PRECISIONS = ("float32", "bfloat16")
 BATCH_SIZES = (1, 4)

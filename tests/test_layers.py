@@ -44,6 +44,7 @@ ALLOWED = {
     "export/sapiens_export/networks/detectors.py": {*EXPORT, "torch", "transformers"},
     "export/sapiens_export/repository": {*EXPORT, "tritonclient", "google", "yaml"},
     "export/sapiens_export/weights": {*EXPORT, "torch", "safetensors", "huggingface_hub"},
+    "export/sapiens_export/weights/detectors.py": {*EXPORT, "torch", "transformers"},
     "server/sapiens_server": {"sapiens_server", "sapiens_core", "grpc"},
     "server/sapiens_server/cli.py": {"sapiens_server", *COMMAND_LINE},
     "model_repository": {"sapiens_core", "numpy"},
@@ -55,28 +56,56 @@ ALLOWED = {
     "training/write_networks.py": {"training", *EXPORT, "torch", "safetensors", "numpy"},
 }
 
+# Which rooms of the export may import which: nothing imports upwards.
+EXPORT_ROOMS = {
+    "disk": set(),
+    "networks": set(),
+    "weights": {"disk", "networks"},
+    "engines": {"networks"},
+    "repository": {"networks"},
+    "parity": {"networks", "weights", "engines", "repository"},
+    "exporter": {"disk", "networks", "weights", "engines", "repository", "parity"},
+    "commands": {"disk", "networks", "weights", "engines", "repository", "parity", "exporter"},
+}
+
 
 def sources():
     folders = ("core", "client", "export", "server", "model_repository", "training")
     return [path.relative_to(ROOT) for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
-def imported_packages(path):
+def imported_modules(path):
     for node in ast.walk(ast.parse((ROOT / path).read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
-            yield node.module.split(".")[0]
+            yield node.module
+
+
+def imported_packages(path):
+    return {name.split(".")[0] for name in imported_modules(path)}
 
 
 @pytest.mark.parametrize("path", sources(), ids=str)
 def test_imports_keep_to_the_layers(path):
     row = max((row for row in ALLOWED if str(path).startswith(row)), key=len)
-    foreign = set(imported_packages(path)) - ALLOWED[row] - set(sys.stdlib_module_names)
+    foreign = imported_packages(path) - ALLOWED[row] - set(sys.stdlib_module_names)
     assert not foreign, f"{path} imports {sorted(foreign)}; row {row!r} of ALLOWED does not list it"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "model_repository").glob("*/1/*.py")), ids=str)
 def test_adapters_are_thin(path):
     assert len(path.read_text().splitlines()) <= 30
+
+
+def export_rooms():
+    return [path.relative_to(ROOT) for path in sorted((ROOT / "export/sapiens_export").rglob("*.py"))]
+
+
+@pytest.mark.parametrize("path", export_rooms(), ids=str)
+def test_rooms_of_the_export_import_no_room_above(path):
+    room = path.with_suffix("").parts[2]
+    names = {name.split(".")[1] for name in imported_modules(path) if name.startswith("sapiens_export.")}
+    above = names - EXPORT_ROOMS.get(room, set()) - {room}
+    assert not above, f"{path} imports {sorted(above)}; EXPORT_ROOMS does not list it for {room!r}"

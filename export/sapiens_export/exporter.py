@@ -16,15 +16,18 @@ from sapiens_core.recipes.lookup import FAMILIES
 from sapiens_core.recipes.recipe import Task
 from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
 from sapiens_core.recipes.tolerances import limits
-from sapiens_export.disk import check_room, needed_bytes, told_if_full
+from sapiens_export.disk import check_room, told_if_full
 from sapiens_export.engines.build import build_engine, check_buildable, default_precision
-from sapiens_export.engines.engine import default_device, device_name, engine_from_file, engine_from_network
+from sapiens_export.engines.cost import needed_bytes
+from sapiens_export.engines.engine import device_name, engine_from_network
+from sapiens_export.engines.load import default_device, engine_from_file
 from sapiens_export.engines.reduced import ServedNetwork
 from sapiens_export.networks.config import NANODET
 from sapiens_export.networks.nanodet import NanoDet
 from sapiens_export.networks.padding import padded_heads
 from sapiens_export.networks.sapiens import SapiensNetwork
-from sapiens_export.parity.measures import REFERENCE_FILE, parity, reference
+from sapiens_export.parity.compare import parity
+from sapiens_export.parity.reference import REFERENCE_FILE, reference
 from sapiens_export.repository.manifest import InstalledEngine
 from sapiens_export.repository.serving import Serving
 from sapiens_export.repository.staging import staging_folder
@@ -38,7 +41,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from sapiens_export.networks.config import EngineConfig
-    from sapiens_export.parity.measures import ParityReport, Reference
+    from sapiens_export.parity.reference import Reference
+    from sapiens_export.parity.report import ParityReport
     from sapiens_export.weights.sources import Source
 
 UNTRAINED_LICENCE = "none: random weights"
@@ -182,7 +186,7 @@ def export_detector(
             or the repository cannot take it.
         ParityError: The engine differs from the network by more than the registry allows.
     """
-    from sapiens_export.networks.detectors import load_detector  # here, because it loads transformers
+    from sapiens_export.weights.detectors import load_detector  # here, because it loads transformers
 
     if options.runtime not in _TRACED_RUNTIMES:
         raise ValueError(
@@ -235,7 +239,9 @@ def _install(candidate: _Candidate, repository: Path, on_step: Callable[[str], N
         expected = _reference(candidate)
         expected.save(beside / REFERENCE_FILE)
         on_step(f"building the {info.runtime} engine in {info.precision}")
-        built = build_engine(candidate.network(), new.config, engine, info=info, serving=new.serving)
+        built = build_engine(
+            candidate.network(), new.config, engine, info=info, max_batch_size=new.serving.max_batch_size
+        )
         on_step("comparing the engine with the float32 network")
         report = _compared(new, engine, expected, allowed)
         if not report.is_passed:

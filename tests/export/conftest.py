@@ -22,7 +22,7 @@ from sapiens_export.engines.reduced import ServedNetwork
 from sapiens_export.exporter import EngineOptions, model_info
 from sapiens_export.networks.config import NANODET, NetworkConfig
 from sapiens_export.networks.sapiens import SapiensNetwork
-from sapiens_export.parity.measures import parity_pixels
+from sapiens_export.parity.images import parity_pixels
 from sapiens_export.repository.manifest import InstalledEngine
 from sapiens_export.repository.serving import Serving
 from sapiens_export.repository.write import Written, write_models

@@ -7,9 +7,9 @@ from torch.profiler import ProfilerActivity, profile
 from sapiens_core.recipes.lookup import TASKS
 from sapiens_core.recipes.recipe import Task
 from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
+from sapiens_export.engines.cost import activation_bytes, network_cost
 from sapiens_export.engines.reduced import ServedNetwork
 from sapiens_export.networks.config import NetworkConfig, released_network
-from sapiens_export.networks.cost import activation_bytes, network_cost
 from sapiens_export.networks.sapiens import SapiensNetwork
 
 # Counted on the reference classes: parameters of the encoder, with a class token and without a head for the

@@ -12,7 +12,8 @@ import torch
 
 from sapiens_core.recipes.recipe import Task
 from sapiens_export.commands.plan import IN_THE_WAY, export_plan
-from sapiens_export.disk import DiskFullError, needed_bytes
+from sapiens_export.disk import DiskFullError
+from sapiens_export.engines.cost import needed_bytes
 from sapiens_export.engines.torchscript import _save
 from sapiens_export.exporter import EngineOptions, export_engine, model_info
 from sapiens_export.networks.config import released_network

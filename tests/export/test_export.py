@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from sapiens_core.recipes.recipe import Task
 from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
 from sapiens_export.commands.export import export_command
-from sapiens_export.engines.engine import engine_from_torchscript
+from sapiens_export.engines.torchscript import engine_from_torchscript
 from sapiens_export.exporter import EngineOptions, ParityError, export_engine
 from sapiens_export.networks.config import read_network
 from sapiens_export.parity import pipeline

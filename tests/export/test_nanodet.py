@@ -15,13 +15,15 @@ from sapiens_core.prepare.pixels import detector_pixels
 from sapiens_core.recipes.recipe import Task
 from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
 from sapiens_core.recipes.tolerances import limits
-from sapiens_export.engines.engine import engine_from_file, engine_from_network
+from sapiens_export.engines.cost import network_cost
+from sapiens_export.engines.engine import engine_from_network
+from sapiens_export.engines.load import engine_from_file
 from sapiens_export.engines.reduced import DTYPES, ServedNetwork
 from sapiens_export.exporter import EngineOptions, export_engine
 from sapiens_export.networks.config import NANODET
-from sapiens_export.networks.cost import network_cost
 from sapiens_export.networks.nanodet import MIN_CANDIDATE_SCORE, NUM_DISTANCES, CandidateReduction
-from sapiens_export.parity.measures import parity, reference
+from sapiens_export.parity.compare import parity
+from sapiens_export.parity.reference import reference
 from sapiens_export.repository.configs import step_settings
 from sapiens_export.repository.serving import Serving
 from sapiens_export.weights.sources import built_in_detector

@@ -11,7 +11,10 @@ import torch
 from sapiens_core.recipes.recipe import Task
 from sapiens_core.recipes.tolerances import LIMITS, MEASURES, limits
 from sapiens_export.engines.engine import engine_from_network
-from sapiens_export.parity.measures import Measure, ParityReport, Reference, parity, parity_pixels, reference
+from sapiens_export.parity.compare import parity
+from sapiens_export.parity.images import parity_pixels
+from sapiens_export.parity.reference import Reference, reference
+from sapiens_export.parity.report import Measure, ParityReport
 
 NETWORKS = [task for task in Task if task is not Task.DETECT]
 ANYTHING = {}

@@ -17,12 +17,13 @@ from sapiens_core.recipes.lookup import TASKS
 from sapiens_core.recipes.recipe import Task
 from sapiens_core.recipes.tolerances import limits
 from sapiens_export.engines.build import build_engine, check_buildable
-from sapiens_export.engines.engine import EngineUnavailableError, engine_from_file, engine_from_network
+from sapiens_export.engines.engine import EngineUnavailableError, engine_from_network
+from sapiens_export.engines.load import engine_from_file
 from sapiens_export.engines.onnx import onnx_from_network
 from sapiens_export.engines.tensorrt import Profile, _timing_cache, tensorrt_build
 from sapiens_export.exporter import EngineOptions, model_info
-from sapiens_export.parity.measures import parity, reference
-from sapiens_export.repository.serving import Serving
+from sapiens_export.parity.compare import parity
+from sapiens_export.parity.reference import reference
 
 NETWORKS = [task for task in Task if task is not Task.DETECT]
 BUILDS = [
@@ -46,7 +47,7 @@ def build(served, tmp_path):
         options = EngineOptions(runtime=runtime, precision=precision)
         info = model_info(network.config, options, is_trained=True)
         module = served(network, precision, flip_indices)
-        facts = build_engine(module, network.config, folder, info=info, serving=Serving())
+        facts = build_engine(module, network.config, folder, info=info, max_batch_size=4)
         return folder / ENGINE_FILES[runtime], facts
 
     return built

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 
 from sapiens_core.contract.engines import ENGINE_FILES
 from sapiens_core.recipes.recipe import Task
-from sapiens_export.engines.engine import Engine, engine_from_torchscript
+from sapiens_export.engines.engine import Engine
+from sapiens_export.engines.torchscript import engine_from_torchscript
 from sapiens_export.exporter import EngineOptions, export_engine
 from sapiens_export.parity import pipeline
 from sapiens_export.weights.checkpoints import network_from_weights

@@ -10,7 +10,7 @@ from tritonclient.utils import InferenceServerException
 
 from sapiens_core.contract.engines import ENGINE_FILES
 from sapiens_core.contract.settings import PeopleSettings, StepSettings
-from sapiens_export.engines.engine import engine_from_torchscript
+from sapiens_export.engines.torchscript import engine_from_torchscript
 from sapiens_export.exporter import export_engine
 from sapiens_export.networks.config import NANODET
 from sapiens_export.parity import pipeline

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from sapiens_client import InferenceError, ModelNotServedError, SapiensClient
 from sapiens_client.cli.main import app
 from sapiens_core.contract.engines import ENGINE_FILES
-from sapiens_export.engines.engine import engine_from_torchscript
+from sapiens_export.engines.torchscript import engine_from_torchscript
 from sapiens_export.exporter import export_engine
 from sapiens_export.parity import pipeline
 from sapiens_export.repository.serving import Serving

@@ -9,7 +9,7 @@ from sapiens_core.contract.settings import StepSettings
 from sapiens_core.finish.normal import unit_normals
 from sapiens_core.finish.seg import class_map
 from sapiens_core.recipes.recipe import Task
-from sapiens_export.engines.engine import engine_from_torchscript
+from sapiens_export.engines.torchscript import engine_from_torchscript
 from sapiens_export.networks.config import NANODET
 from sapiens_export.parity import pipeline
 from sapiens_export.repository.configs import step_settings

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
-from sapiens_export.disk import DiskFullError, check_room, existing, needed_bytes, room
+from sapiens_export.disk import DiskFullError, check_room, existing, room
 from sapiens_export.engines.build import check_buildable
+from sapiens_export.engines.cost import needed_bytes, network_cost
 from sapiens_export.engines.engine import EngineUnavailableError
 from sapiens_export.engines.reduced import DTYPES
-from sapiens_export.networks.cost import network_cost
 from sapiens_export.repository.manifest import InstalledEngine
 from sapiens_export.repository.write import check_models, notes_about, planned_models
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from sapiens_core.contract.engines import Runtime
     from sapiens_core.contract.model_info import ModelInfo
+    from sapiens_export.engines.cost import NetworkCost
     from sapiens_export.networks.config import EngineConfig
-    from sapiens_export.networks.cost import NetworkCost
     from sapiens_export.repository.serving import Serving
 
 

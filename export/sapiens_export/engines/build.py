@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from sapiens_core.contract.engines import Precision, Runtime
     from sapiens_core.contract.model_info import ModelInfo
     from sapiens_export.networks.config import EngineConfig
-    from sapiens_export.repository.serving import Serving
 
 _ONNX = ENGINE_FILES["onnx"]
 
@@ -50,7 +49,7 @@ def check_buildable(runtime: Runtime, precision: Precision) -> None:
 
 
 def build_engine(
-    network: nn.Module, config: EngineConfig, folder: Path, *, info: ModelInfo, serving: Serving
+    network: nn.Module, config: EngineConfig, folder: Path, *, info: ModelInfo, max_batch_size: int
 ) -> dict[str, object]:
     """Write the engine files of a network.
 
@@ -59,7 +58,7 @@ def build_engine(
         config: Its architecture.
         folder: Where to write; its parent is used for what is needed on the way.
         info: Which runtime and precision.
-        serving: Which batches.
+        max_batch_size: Largest batch that it takes.
 
     Returns:
         Facts about the build, for the manifest.
@@ -74,7 +73,7 @@ def build_engine(
         return facts
     onnx_file = file if info.runtime == "onnx" else folder.parent / _ONNX
     onnx_from_network(network, TASKS[config.task].engine, config.input_hw, onnx_file)
-    build = tensorrt_build(onnx_file, serving.max_batch_size)
+    build = tensorrt_build(onnx_file, max_batch_size)
     facts["onnx_opset"] = ONNX_OPSET
     if info.runtime == "onnx":
         return {**facts, "trtexec": build.trtexec(ENGINE_FILES["tensorrt"])}

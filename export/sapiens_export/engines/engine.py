@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sapiens_core.contract.engines import Runtime
 
 Engine = Callable[[NDArray[np.uint8]], tuple[NDArray[Any], ...]]
 
 
 class EngineUnavailableError(RuntimeError):
     """An engine cannot be built or run on this machine."""
-
-
-def default_device(runtime: Runtime) -> str:
-    """Return where engines of a runtime run on this machine: on the first NVIDIA GPU if they can.
-
-    Args:
-        runtime: What runs them.
-    """
-    if runtime == "onnx":
-        from sapiens_export.engines.onnx import has_cuda  # here, because it loads onnxruntime
-
-        return "cuda" if torch.cuda.is_available() and has_cuda() else "cpu"
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def check_device(device: str | None) -> None:
@@ -69,32 +51,3 @@ def engine_from_network(network: torch.nn.Module, device: str = "cpu") -> Engine
         return tuple(output.cpu().numpy() for output in outputs)
 
     return run
-
-
-def engine_from_file(runtime: Runtime, path: Path, device: str) -> Engine:
-    """Return an engine file as a function on arrays, like `engine_from_network`.
-
-    Args:
-        runtime: What runs it.
-        path: The file.
-        device: "cpu" or "cuda".
-
-    Raises:
-        EngineUnavailableError: This machine cannot run it.
-    """
-    if runtime == "onnx":
-        from sapiens_export.engines.onnx import engine_from_onnx  # each of these loads a library of its own
-
-        return engine_from_onnx(path, device)
-    if runtime == "tensorrt":
-        if device != "cuda":
-            raise EngineUnavailableError(f"a TensorRT engine runs on GPUs alone, got device {device!r}")
-        from sapiens_export.engines.tensorrt import engine_from_tensorrt
-
-        return engine_from_tensorrt(path)
-    return engine_from_torchscript(path, device)
-
-
-def engine_from_torchscript(path: Path, device: str = "cpu") -> Engine:
-    """Return a TorchScript file as a function on arrays, like `engine_from_network`."""
-    return engine_from_network(torch.jit.load(path, map_location=device), device)

@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sapiens_export.engines.engine import engine_from_network
+
 if TYPE_CHECKING:
     from torch import nn
+
+    from sapiens_export.engines.engine import Engine
 
 _SOURCES = ".debug_pkl"  # entries that tell which lines of which files on this machine the code is from
 # Copies a pipe to a file, once it has said that it is there. If the file cannot be written, the rest is read
@@ -55,6 +59,11 @@ def torchscript_from_network(network: nn.Module, input_hw: tuple[int, int], path
     _follow_input(frozen.graph)
     _save(frozen, path)
     _without_sources(path)
+
+
+def engine_from_torchscript(path: Path, device: str = "cpu") -> Engine:
+    """Return a TorchScript file as a function on arrays, like `engine_from_network`."""
+    return engine_from_network(torch.jit.load(path, map_location=device), device)
 
 
 def _save(module: torch.jit.ScriptModule, path: Path) -> None:

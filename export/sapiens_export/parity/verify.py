@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 from sapiens_core.contract.engines import ENGINE_FILES
 from sapiens_core.contract.folders import CONFIG_FILE, model_folders
 from sapiens_core.recipes.tolerances import limits
-from sapiens_export.engines.engine import default_device, device_name, engine_from_file
-from sapiens_export.parity.measures import REFERENCE_FILE, ParityReport, Reference, parity
+from sapiens_export.engines.engine import device_name
+from sapiens_export.engines.load import default_device, engine_from_file
+from sapiens_export.parity.compare import parity
+from sapiens_export.parity.reference import REFERENCE_FILE, Reference
+from sapiens_export.parity.report import ParityReport
 from sapiens_export.repository.manifest import MANIFEST_FILE, InstalledEngine, installed_engine, read_manifest
 from sapiens_export.repository.wiring import misfits
 from sapiens_export.repository.write import VERSION_FOLDER

@@ -1,4 +1,4 @@
-"""What a network takes to run, counted on torch's meta device: shapes alone go through it."""
+"""What an engine takes to run and on the disk, counted on torch's meta device: shapes alone go through it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -14,6 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from sapiens_core.contract.tensors import DTYPE_BYTES
+from sapiens_core.recipes.lookup import TASKS
 from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
 from sapiens_export.engines.reduced import ServedNetwork
 from sapiens_export.networks.config import NetworkConfig
@@ -25,8 +28,14 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from sapiens_core.contract.engines import Precision
+    from sapiens_core.contract.engines import Precision, Runtime
+    from sapiens_core.contract.model_info import ModelInfo
     from sapiens_export.networks.config import EngineConfig
+
+NUM_REFERENCE_IMAGES = 2  # that the outputs of the float32 network are kept of
+_WEIGHT_BYTES: Mapping[Precision, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
+# How often the weights are on the disk at the same time: TensorRT starts from an ONNX file.
+_FILES: Mapping[Runtime, int] = {"python": 1, "torchscript": 1, "onnx": 1, "tensorrt": 2}
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,27 @@ def _macs(network: nn.Module, input_hw: tuple[int, int]) -> int:
         network(torch.empty(1, 3, *input_hw, device="meta"))
     num_flops: int = counter.get_total_flops()
     return num_flops // 2
+
+
+def needed_bytes(num_parameters: int, config: EngineConfig, info: ModelInfo) -> int:
+    """Return about how much an export writes before it is done: engine files, and the network's outputs.
+
+    Args:
+        num_parameters: Weights of the network.
+        config: Its architecture.
+        info: What is made of it.
+    """
+    weights = num_parameters * _WEIGHT_BYTES[info.precision] * _FILES[info.runtime]
+    return weights + NUM_REFERENCE_IMAGES * _num_output_bytes(config)
+
+
+def _num_output_bytes(config: EngineConfig) -> int:
+    sizes = dict(zip("hw", config.output_hw, strict=True)) | {"C": config.num_outputs}
+    outputs = TASKS[config.task].engine.outputs
+    shapes = [[sizes[dim] if isinstance(dim, str) else dim for dim in output.dims] for output in outputs]
+    return sum(
+        int(np.prod(shape)) * DTYPE_BYTES[output.dtype] for shape, output in zip(shapes, outputs, strict=True)
+    )
 
 
 def activation_bytes(module: nn.Module, inputs: Tensor) -> int:
