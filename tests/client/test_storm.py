@@ -224,7 +224,7 @@ def test_ten_thousand_calls_in_a_storm_end_in_time(photo, encode, tmp_path):
     log = call_in_a_storm(NUM_CALLS, images, tmp_path / "stacks")
     assert log.wrong == []
     assert len(log.codes) == NUM_CALLS
-    assert log.codes.count("OK") > NUM_CALLS / 20  # more than half, unless the machine is busy
+    assert log.codes.count("OK") > NUM_CALLS / 2
     assert set(log.codes) >= NEVER_SENT_AGAIN
     assert eventually(lambda: "sapiens-client" not in {thread.name for thread in threading.enumerate()})
     assert all(now <= then + SOME for now, then in zip(num_open(), before, strict=True))

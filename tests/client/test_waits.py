@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import bad_peers as peers
@@ -26,7 +26,7 @@ from sapiens_client import (
     ServerUnavailableError,
 )
 from sapiens_client.cli.main import app
-from sapiens_client.servers.pace import LEAST_S, Pace, pause_s, watch_s
+from sapiens_client.servers.pace import LEAST_S
 from sapiens_client.testing import FakeServer, Fault
 
 
@@ -224,54 +224,45 @@ def test_a_request_that_never_had_its_turn_says_that_the_server_is_full(server, 
         server.room = 0
         patient = [threads.submit(client.depth, photo) for _ in range(10)]
         assert eventually(lambda: client._session._attempts.limit("depth") == 1)
+        server.hang("ModelInfer")
+        server.room = 1
+        assert eventually(lambda: server._traffic._num_inferences == 1)  # the only one that may be under way
         with pytest.raises(ServerOverloadedError, match="Exceeds maximum queue size; send fewer") as caught:
             client.depth(photo, timeout_s=0.2)
-        assert caught.value.attempts <= 1
+        assert caught.value.attempts == 0
         server.room = None
+        server.release()
         assert all(each.result() for each in patient)
 
 
-def test_the_time_left_bounds_every_pause():
-    for num_before in range(30):
-        assert 0 <= pause_s(num_before, 1e9) <= 5
-        assert 0 <= pause_s(num_before, 0.5) <= 0.5 - LEAST_S
-        assert pause_s(num_before, -1.0) == watch_s(-1.0) == 0
-        assert watch_s(2.0) == 1
-    assert max(pause_s(0, 60) for _ in range(100)) <= 0.05
-    assert max(pause_s(20, 60) for _ in range(100)) > 1
+def test_a_request_that_pauses_lets_others_have_its_turn(server, photo):
+    with SapiensClient(server.url) as client, ThreadPoolExecutor(1) as threads:
+        client.depth(photo)
+        server.room = 0
+        patient = threads.submit(client.depth, photo)
+        assert eventually(lambda: client._session._attempts.limit("depth") == 1)
+        with pytest.raises(ServerOverloadedError) as caught:
+            client.depth(photo, timeout_s=5)
+        assert caught.value.attempts > 1
+        server.room = None
+        assert patient.result()
 
 
-def begun(turns: list[Future[None]]) -> list[bool]:
-    return [turn.done() for turn in turns]
-
-
-def test_a_refusal_slows_down_once_and_answers_speed_up_again():
-    pace = Pace()
-    turns = [pace.line_up(0.0) for _ in range(10)]
-    assert all(begun(turns))
-    for _ in turns:
-        pace.refused(0, None)
-    assert pace.limit == pytest.approx(7)
-    assert pace.is_exceeded
-    for _ in range(7):
-        pace.answered()
-    assert pace.limit == pytest.approx(8, abs=0.1)
-    for number in range(1, 30):
-        pace.refused(number, None)
-    assert pace.limit == 1
-
-
-def test_those_whose_deadline_is_next_come_first_and_who_left_is_forgotten():
-    pace = Pace()
-    first = pace.line_up(9.0)
-    pace.refused(0, None)
-    late, soon, gone = pace.line_up(3.0), pace.line_up(2.0), pace.line_up(1.0)
-    pace.give_back(gone)
-    assert begun([first, late, soon]) == [True, False, False]
-    pace.give_back(first)
-    assert begun([late, soon]) == [False, True]
-    pace.give_back(soon)
-    assert begun([late]) == [True]
+def test_a_request_that_waits_for_a_server_lets_others_have_its_turn(server, photo):
+    with SapiensClient(server.url) as client, ThreadPoolExecutor(1) as threads:
+        client.depth(photo)
+        server.fail(Fault.QUEUE_FULL)
+        client.depth(photo)
+        pace = client._session._attempts._paces["ModelInfer", "depth"]
+        server.cut()
+        patient = threads.submit(client.depth, photo)
+        assert eventually(lambda: client._session._attempts._replicas._waiting)
+        turns = [pace.line_up(time.monotonic() + 60) for _ in range(int(pace.limit))]
+        assert [turn.has_begun for turn in turns] == [True] * len(turns)
+        for turn in turns:
+            pace.give_back(turn)
+        server.start()
+        assert patient.result()
 
 
 IMPATIENT = ClientOptions(keepalive_s=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
     from sapiens_client.servers.deadline import Deadline
     from sapiens_client.servers.failures import Meaning
-    from sapiens_client.servers.pace import Pace
+    from sapiens_client.servers.pace import Pace, Turn
     from sapiens_client.servers.replicas import Replica
     from sapiens_client.steps import Flow, RpcFailure
 
@@ -90,7 +89,7 @@ class Effort:
         deadline: When its answer must be here.
         hopeless_at_s: When to give up if no server has ever answered, on the clock of `time.monotonic`.
         pace: Of all requests to the model.
-        turn: Its own.
+        turn: Its own, or its place in the line; None: it rests.
         failures: Of every try.
         num_before_pause: How many of them were before the last pause.
         num_pauses: How many pauses there were, other than for servers that are known to be away.
@@ -100,10 +99,16 @@ class Effort:
     deadline: Deadline
     hopeless_at_s: float
     pace: Pace
-    turn: Future[None]
+    turn: Turn | None = None
     failures: list[Failure] = field(default_factory=list)
     num_before_pause: int = 0
     num_pauses: int = 0
+
+    def give_back(self) -> None:
+        """Let others have its turn, or leave the line."""
+        turn, self.turn = self.turn, None
+        if turn is not None:
+            self.pace.give_back(turn)
 
     @property
     def tried(self) -> list[Replica]:

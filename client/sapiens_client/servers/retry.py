@@ -19,7 +19,7 @@ from sapiens_client.errors import (
 from sapiens_client.servers.deadline import Deadline
 from sapiens_client.servers.failures import BROKE_OFF, GONE, HUNG_UP, Meaning, Remedy, meaning_of, plain
 from sapiens_client.servers.lookup import Names
-from sapiens_client.servers.pace import LEAST_S, Pace, pause_s, watch_s
+from sapiens_client.servers.pace import AWAY_PAUSE_S, FULL_PAUSE_S, LEAST_S, Pace, pause_s, watch_s
 from sapiens_client.servers.probes import PROBE_EVERY_S, READY_METHOD, Probes
 from sapiens_client.servers.replicas import Replica, Replicas
 from sapiens_client.servers.requests import Answer, Effort, Failure, Request, telling
@@ -27,6 +27,7 @@ from sapiens_client.steps import Flow, HangUp, RpcFailure, Send, Sleep, Wait
 
 if TYPE_CHECKING:
     from sapiens_client.connection.settings import Settings
+    from sapiens_client.servers.pace import Turn
 
 _LOG = logging.getLogger("sapiens_client")
 
@@ -144,16 +145,15 @@ class Attempts:
         """
         pace = self._paces.setdefault((request.method, request.model), Pace())
         hopeless_at_s = time.monotonic() + self._patience_s
-        effort = Effort(request, deadline, hopeless_at_s, pace, pace.line_up(deadline.ends_at_s))
+        effort = Effort(request, deadline, hopeless_at_s, pace)
         try:
             while True:
-                yield from self._until_turn(effort)
                 yield from self._tend(effort)
                 yield from self._until_return(effort)
-                sent_in_round = pace.round
+                turn = yield from self._until_turn(effort)
                 outcome = yield from self._tried(effort)
                 if isinstance(outcome, Answer):
-                    pace.answered()
+                    pace.answered(turn)
                     return outcome
                 effort.failures.append(outcome)
                 if not self._may_help(effort):
@@ -161,9 +161,9 @@ class Attempts:
                 if outcome.meaning.remedy in _AT_ONCE or self._replicas.has_other(effort.tried):
                     _log_retry(effort, 0.0)
                 else:
-                    yield from self._paused(effort, sent_in_round)
+                    yield from self._paused(effort, turn)
         finally:
-            pace.give_back(effort.turn)
+            effort.give_back()
 
     def limit(self, model: str) -> float:
         """Return how many requests to a model may be under way at a time."""
@@ -177,24 +177,29 @@ class Attempts:
             return left_s
         return min(left_s, effort.hopeless_at_s - time.monotonic())
 
-    def _until_turn(self, effort: Effort) -> Flow[None]:
-        """Wait while as many requests are under way as the servers take."""
-        turn, deadline = effort.turn, effort.deadline
-        if turn.done():
-            return
-        yield Wait(turn, deadline.left_s())
-        if turn.done() and not turn.cancelled() and deadline.left_s() > 0:
-            return
+    def _until_turn(self, effort: Effort) -> Flow[Turn]:
+        """Return the request's turn, after waiting while as many are under way as the servers take."""
+        deadline = effort.deadline
+        if effort.turn is None:
+            effort.turn = effort.pace.line_up(deadline.ends_at_s)
+        turn = effort.turn
+        if turn.has_begun:
+            return turn
+        yield Wait(turn.begun, deadline.left_s())
+        if turn.has_begun and deadline.left_s() > 0:
+            return turn
         refusal = effort.failures[-1] if effort.failures else effort.pace.refusal
         if refusal is not None:
             error = self._error(effort.request, [refusal], deadline)
             error.attempts = len(effort.failures)
             raise error from refusal.error
+        return turn
 
     def _until_return(self, effort: Effort) -> Flow[None]:
-        """Wait while all replicas are away; probes tell when one is back."""
+        """Wait, without a turn, while all replicas are away; probes tell when one is back."""
         if not self._replicas.are_away:
             return
+        effort.give_back()
         returned = self._replicas.next_return()
         try:
             yield Wait(returned, watch_s(self._left_s(effort)))
@@ -231,19 +236,21 @@ class Attempts:
             return False
         return effort.num_suspect < self._max_attempts and self._left_s(effort) > LEAST_S
 
-    def _paused(self, effort: Effort, sent_in_round: int) -> Flow[None]:
-        """Wait before a request is sent again that every replica refused."""
-        last = effort.failures[-1]
+    def _paused(self, effort: Effort, turn: Turn) -> Flow[None]:
+        """Wait, without a turn, before a request is sent again that every replica refused."""
+        last, pace, num_pauses, max_s = effort.failures[-1], effort.pace, effort.num_pauses, AWAY_PAUSE_S
         if last.meaning.remedy is Remedy.LATER:
-            effort.pace.refused(sent_in_round, last)
-        wait_s = pause_s(effort.num_pauses, self._left_s(effort))
+            pace.refused(turn, last, len(self._replicas.listed()))
+            num_pauses, max_s = max(num_pauses, pace.num_in_vain - 1), FULL_PAUSE_S
+        effort.give_back()
+        wait_s = pause_s(num_pauses, self._left_s(effort), max_s)
         _log_retry(effort, wait_s)
-        yield Sleep(wait_s)
+        try:
+            yield Sleep(wait_s)
+        finally:
+            pace.awake(turn)
         effort.num_before_pause = len(effort.failures)
         effort.num_pauses += not (last.was_aside and self._replicas.are_away)
-        if effort.pace.is_exceeded:
-            effort.pace.give_back(effort.turn)
-            effort.turn = effort.pace.line_up(effort.deadline.ends_at_s)
 
     def _tend(self, effort: Effort) -> Flow[None]:
         """Look up names, have replicas probed that are aside, close connections to those that left."""
