@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import grpc
 import numpy as np
 import pytest
 
 from sapiens_client import (
     AuthenticationError,
+    ClientOptions,
     ImageNotFoundError,
     InferenceError,
     InvalidInputError,
@@ -13,6 +15,7 @@ from sapiens_client import (
     SapiensClient,
     ServerUnavailableError,
 )
+from sapiens_client.servers.deadline import Deadline
 from sapiens_client.testing import FakeServer
 
 
@@ -80,12 +83,40 @@ def test_without_a_server_the_whole_call_says_so(dead_url, photo):
         client.analyze(photo)
 
 
+def test_without_a_server_its_patience_is_spent_once(dead_url, photo, caplog):
+    caplog.set_level("INFO", "sapiens_client")
+    options = ClientOptions(patience_s=0.5)
+    with SapiensClient(dead_url, options=options) as client, pytest.raises(ServerUnavailableError):
+        client.analyze(photo, ("depth", "seg", "pose"))
+    assert {record.args[2] for record in caplog.records} == {"human"}
+
+
 @pytest.mark.parametrize("tasks", [("depth", "seg", "pose"), "pose"])
 def test_a_wrong_token_is_an_error_of_the_whole_call(tasks, photo):
     with FakeServer() as server, SapiensClient(server.url, token="wrong") as client:
         server.require("Bearer right")
         with pytest.raises(AuthenticationError, match="not the right one"):
             client.analyze(photo, tasks)
+
+
+@pytest.mark.parametrize("method", ["ModelConfig", "ModelInfer"])
+def test_what_befalls_the_question_how_to_ask_is_not_swallowed(method, photo):
+    options = ClientOptions(output="network")
+    with FakeServer() as server, SapiensClient(server.url, options=options) as client:
+        client.analyze(photo, "depth")
+        server.fail(grpc.StatusCode.PERMISSION_DENIED, times=None, method=method)
+        with pytest.raises(AuthenticationError):
+            client.analyze(photo)
+
+
+def test_what_befalls_the_question_which_way_is_lighter_ends_the_call(photo):
+    options = ClientOptions(output="network")
+    with FakeServer() as server, SapiensClient(server.url, options=options) as client:
+        client._transport.run(client._session.served_model("human", Deadline.after(60)))
+        server.fail(grpc.StatusCode.PERMISSION_DENIED, times=None, method="ModelConfig")
+        with pytest.raises(AuthenticationError):
+            client.analyze(photo)
+        assert [request.model for request in server.requests] == ["human", "depth"]
 
 
 def test_bytes_that_are_no_image_are_an_error_of_the_whole_call(client):

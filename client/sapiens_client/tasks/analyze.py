@@ -27,7 +27,7 @@ ANSWERED_TOGETHER = tuple(map(AnalysisTask, HUMAN_TASKS))
 
 
 # What may befall one task alone, even if it was the only one.
-_OF_ONE_TASK: set[type[SapiensError]] = {ModelNotServedError, InferenceError}
+_OF_ONE_TASK = (ModelNotServedError, InferenceError)
 
 
 class _NotAskedError(InvalidInputError, KeyError):
@@ -143,7 +143,8 @@ def analyze(session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...]) -
         tasks: What to ask for.
 
     Raises:
-        SapiensError: No task was answered, all for the same reason: no server, a wrong token, no image.
+        SapiensError: No task was answered, all for the same reason: no server, a wrong token, no image. It is
+            raised as soon as the first question meets it.
     """
     groups = yield from _groups(session, upload, tasks)
     answers: dict[str, Result | SapiensError] = {}
@@ -151,7 +152,7 @@ def analyze(session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...]) -
         answers.update(some)
     analysis = Analysis(_with_foreground({task.value: answers[task] for task in tasks}))
     kinds = {type(error): error for error in analysis.failed.values()}
-    if not analysis and len(kinds) == 1 and not kinds.keys() & _OF_ONE_TASK:
+    if not analysis and len(kinds) == 1 and not kinds.keys() & {*_OF_ONE_TASK}:
         raise kinds.popitem()[1]
     return analysis
 
@@ -190,7 +191,7 @@ def _travels_lighter_apart(session: Session, upload: Upload, tasks: tuple[Analys
             served = yield from call.served_model(task)
             if (yield from lean_way(call, task, served)) is not None:
                 return True
-        except SapiensError:  # which asking will tell
+        except _OF_ONE_TASK:  # which asking will tell
             continue
     return False
 
@@ -198,7 +199,7 @@ def _travels_lighter_apart(session: Session, upload: Upload, tasks: tuple[Analys
 def _is_served(session: Session, upload: Upload, model: str) -> Flow[bool]:
     try:
         yield from session.served_model(model, upload.deadline)
-    except SapiensError:  # what else may be wrong, each task will tell
+    except _OF_ONE_TASK:
         return False
     return True
 
@@ -210,7 +211,7 @@ def _answers(
         kinds = {Task(task): QUESTIONS[task].kind for task in tasks}
         try:
             results = yield from dense_results(Call(session, upload), HUMAN, kinds)
-        except (InferenceError, ModelNotServedError):
+        except _OF_ONE_TASK:
             pass  # one engine's failure is the whole ensemble's; asked alone, the others answer
         except SapiensError as error:
             return dict.fromkeys(tasks, error)
