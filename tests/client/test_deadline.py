@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
@@ -15,8 +16,16 @@ import pytest
 
 from sapiens_client import AsyncSapiensClient, AuthenticationError, RequestTimeoutError, SapiensClient
 from sapiens_client.testing import FakeServer
+from sapiens_client.wire.event_loop import MAX_THREADS
 
 WAIT_S = 20  # for what comes at once
+
+
+def eventually(claim: Callable[[], bool]) -> None:
+    ends_at_s = time.monotonic() + WAIT_S
+    while not claim() and time.monotonic() < ends_at_s:
+        time.sleep(0.01)
+    assert claim()
 
 
 @pytest.fixture
@@ -84,6 +93,91 @@ def test_a_busy_event_loops_own_threads_do_not_delay_calls(server, photo):
             await busy
 
     assert asyncio.run(ask()).image_hw == (120, 90)
+
+
+class Asked:
+    """A function for the token that is slow the first time; it counts its calls."""
+
+    def __init__(self) -> None:
+        self.is_over = threading.Event()
+        self.is_called = threading.Event()
+        self._lock = threading.Lock()
+        self.num_at_a_time = self.most_at_a_time = self.num_calls = 0
+
+    def __call__(self) -> str:
+        with self._lock:
+            self.num_calls += 1
+            self.num_at_a_time += 1
+            self.most_at_a_time = max(self.most_at_a_time, self.num_at_a_time)
+        self.is_called.set()
+        try:
+            self.is_over.wait(WAIT_S)
+        finally:
+            with self._lock:
+                self.num_at_a_time -= 1
+        if self.num_calls == 1:
+            return no_token()
+        return "token"
+
+
+def test_a_token_is_asked_for_once_at_a_time_and_an_error_is_everybodys(server, photo):
+    token = Asked()
+    with SapiensClient(server.url, token=token) as client, ThreadPoolExecutor(20) as threads:
+        calls = [threads.submit(client.depth, photo) for _ in range(20)]
+        waiting = client._transport._waited_for
+        assert token.is_called.wait(WAIT_S)
+        eventually(lambda: len(waiting) == 20)
+        token.is_over.set()
+        errors = [call.exception(WAIT_S) for call in calls]
+        assert [type(error) for error in errors] == [AuthenticationError] * 20
+        assert len(set(map(id, errors))) == 20
+        assert token.num_calls == 1
+        assert all(threads.map(client.depth, [photo] * 20))
+        assert token.most_at_a_time == 1
+
+
+def test_a_token_that_never_comes_is_asked_for_anew(server, photo):
+    token = Asked()
+    with SapiensClient(server.url, token=token) as client:
+        for number in (1, 2):
+            with pytest.raises(RequestTimeoutError, match="the token must be there"):
+                client.depth(photo, timeout_s=0.2)
+            assert token.num_calls == number
+        token.is_over.set()
+        assert client.depth(photo).image_hw == (120, 90)
+
+
+class Crowd:
+    """Files that are read at the same time, and only together."""
+
+    def __init__(self, content: bytes, number: int) -> None:
+        self._content, self._number = content, number
+        self._is_there = threading.Condition()
+        self._num_there = self.num_most = 0
+        self._is_open = False
+
+    def read(self, *_: int) -> bytes:
+        with self._is_there:
+            self._num_there += 1
+            self.num_most = max(self.num_most, self._num_there)
+            self._is_open = self._is_open or self._num_there >= self._number
+            self._is_there.notify_all()
+            self._is_there.wait_for(lambda: self._is_open, WAIT_S)
+        time.sleep(0.01)  # long enough for any more that would be read
+        with self._is_there:
+            self._num_there -= 1
+        return self._content
+
+
+def test_an_asynchronous_client_works_on_few_threads(server, photo, encode):
+    files = Crowd(encode(photo), MAX_THREADS)
+
+    async def ask() -> list[object]:
+        async with AsyncSapiensClient(server.url) as client:
+            return await asyncio.gather(*(client.depth(files) for _ in range(100)))
+
+    assert len(asyncio.run(ask())) == 100
+    assert files.num_most == MAX_THREADS
 
 
 def no_token() -> str:

@@ -4,8 +4,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -23,9 +23,20 @@ from sapiens_client.connection.options import ClientOptions
 from sapiens_client.connection.settings import checked_settings
 from sapiens_client.servers.deadline import Deadline
 from sapiens_client.servers.session import Session
+from sapiens_client.steps import Flow, Work
 from sapiens_client.tasks.images import encoded_image
 from sapiens_client.tasks.served_model import ServedModel
 from sapiens_client.wire.threads import Transport
+
+
+class JustLate(Future):
+    """Is done in the moment in which nobody waits for it any more."""
+
+    def result(self, timeout: float | None = None) -> object:
+        if self.done():
+            return super().result()
+        self.set_result("late")
+        raise TimeoutError
 
 
 class Asker:
@@ -52,6 +63,24 @@ def transport(url) -> Iterator[Asker]:
     asker = Asker(url)
     yield asker
     asker.transport.close()
+
+
+def work(function: Callable[[], object]) -> Flow[object]:
+    return (yield Work(function, Deadline.after(20), "the image"))
+
+
+def test_what_is_done_as_its_time_ends_is_late(transport, monkeypatch):
+    monkeypatch.setattr("sapiens_client.wire.threads.in_background", lambda _: JustLate())
+    with pytest.raises(RequestTimeoutError, match=r"^the image must be there within 20 s"):
+        transport.transport.run(work(object))
+
+
+def test_a_functions_own_timeout_stays_what_it_is(transport):
+    def fail() -> None:
+        raise TimeoutError("of a disk")
+
+    with pytest.raises(TimeoutError, match="of a disk"):
+        transport.transport.run(work(fail))
 
 
 def infer(asker: Asker, model: str, image: np.ndarray) -> np.ndarray:

@@ -29,10 +29,9 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Any, Generic, TypeVar
-from weakref import WeakSet
 
 from sapiens_client.bulk.items import DEFAULT_CONCURRENCY, Item, Limits, OnError, Outcome, Window
-from sapiens_client.wire.background import started
+from sapiens_client.wire.background import Alive, started
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -228,13 +227,13 @@ class _Threads(Generic[T, R]):
             return Outcome.of_error(index, image, error, self._limits.on_error)
 
 
-_CREWS: WeakSet[_Threads[Any, Any]] = WeakSet()
+_CREWS: Alive[_Threads[Any, Any]] = Alive()
 
 
 @atexit.register
 def _dismiss_all() -> None:
     """Start nothing more when Python exits; `threads` waits for those that are under way."""
-    for crew in list(_CREWS):
+    for crew in _CREWS.listed():
         crew.dismiss()
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from sapiens_client.errors import AuthenticationError, InvalidInputError
-from sapiens_client.steps import Flow, Work
+from sapiens_client.steps import Flow, Wait
+from sapiens_client.wire.background import in_background
 
 if TYPE_CHECKING:
     from sapiens_client.connection.address import Target
@@ -111,8 +113,8 @@ class Identity:
     """What tells servers who asks: the headers of every request. Its `repr` tells nothing.
 
     Args:
-        token: Sent as "Bearer TOKEN"; a function is called for every request, on a thread of its own when the
-            client is asynchronous.
+        token: Sent as "Bearer TOKEN"; a function is called for every request, on a thread of its own, but not
+            while a call of it is under way: requests that come meanwhile take what that returns.
         headers: Sent as they are.
 
     Raises:
@@ -121,6 +123,8 @@ class Identity:
 
     def __init__(self, token: Token | None, headers: Mapping[str, str] | None) -> None:
         self._token = token
+        self._asked: Future[str] | None = None  # while a call of the function is under way
+        self._lock = threading.Lock()
         if headers is not None and not isinstance(headers, Mapping):
             raise InvalidInputError(
                 f"headers must be a mapping of names to values, got {type(headers).__name__}"
@@ -154,7 +158,7 @@ class Identity:
             return self._headers
         token = self._token
         if callable(token):
-            token = yield Work(partial(_asked, token), deadline, "the token")
+            token = yield from self._told(token, deadline)
         bearer = f"Bearer {token}"
         return (
             ("authorization", bearer),
@@ -162,22 +166,33 @@ class Identity:
             *self._headers,
         )
 
+    def _told(self, token: Callable[[], str], deadline: Deadline) -> Flow[str]:
+        """Ask the function for the token, or wait for what it returns to somebody else."""
+        with self._lock:
+            asked = self._asked
+            if asked is None or asked.done():
+                asked = self._asked = in_background(token)
+        answered: Future[None] = Future()
+        asked.add_done_callback(lambda _: _wake(answered))
+        yield Wait(answered, deadline.left_s())
+        with self._lock:
+            if self._asked is asked:  # done, or so slow that the next had better ask anew
+                self._asked = None
+        if not asked.done():
+            raise deadline.missed("the token")
+        error = asked.exception()
+        if isinstance(error, Exception):  # whatever a program raises there; its words may hold the token
+            raise AuthenticationError(
+                f"the function passed as token must return one, got {type(error).__name__}; see its cause"
+            ) from error
+        text = asked.result()
+        _check_token(text)
+        return text
 
-def _asked(token: Callable[[], str]) -> str:
-    """Ask a function for the token.
 
-    Raises:
-        AuthenticationError: It failed.
-        InvalidInputError: It returned something else.
-    """
-    try:
-        text = token()
-    except Exception as error:  # whatever a program raises there; its words may hold the token
-        raise AuthenticationError(
-            f"the function passed as token must return one, got {type(error).__name__}; see its cause"
-        ) from error
-    _check_token(text)
-    return text
+def _wake(waiting: Future[None]) -> None:
+    if waiting.set_running_or_notify_cancel():
+        waiting.set_result(None)
 
 
 def check_privacy(targets: Sequence[Target], identity: Identity) -> None:

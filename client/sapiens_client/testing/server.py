@@ -7,7 +7,6 @@ from concurrent.futures import Executor, Future
 from functools import partial
 from threading import Thread
 from typing import Any, Self, TypeVar
-from weakref import WeakSet
 
 import grpc
 
@@ -15,7 +14,7 @@ from sapiens_client.testing.faults import TOKEN_HEADER, Fault
 from sapiens_client.testing.models import Networks, default_names, fake_models
 from sapiens_client.testing.service import FakeService
 from sapiens_client.testing.traffic import Plan, Request, Traffic
-from sapiens_client.wire.background import fulfil, started
+from sapiens_client.wire.background import Alive, fulfil, started
 from sapiens_core.labels import class_set, keypoint_set
 
 R = TypeVar("R")
@@ -243,7 +242,7 @@ class _Threads(Executor):
     """One thread per call, none of which the interpreter waits for when it exits."""
 
     def __init__(self) -> None:
-        self._threads: WeakSet[Thread] = WeakSet()
+        self._threads: Alive[Thread] = Alive()
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
         """Start a thread."""
@@ -254,7 +253,7 @@ class _Threads(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Wait for the threads."""
-        for thread in list(self._threads):
+        for thread in self._threads.listed():
             thread.join()
 
 

@@ -8,26 +8,46 @@ abort the process.
 from __future__ import annotations
 
 import atexit
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import copy_context
 from functools import partial
-from threading import Thread
 from types import TracebackType
-from typing import TypeVar
+from typing import Generic, TypeVar
 from weakref import WeakSet
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 EXIT_PATIENCE_S = 2.0
 
-_THREADS: WeakSet[Thread] = WeakSet()
+
+class Alive(Generic[T]):
+    """Objects for as long as somebody else holds them; any number of threads may share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # whatever is collected meanwhile may come back
+        self._members: WeakSet[T] = WeakSet()
+
+    def add(self, member: T) -> None:
+        """Add an object."""
+        with self._lock:
+            self._members.add(member)
+
+    def listed(self) -> list[T]:
+        """Return those that there are now."""
+        with self._lock:
+            return list(self._members)
+
+
+_THREADS: Alive[threading.Thread] = Alive()
 
 
 def started(
     work: Callable[[], object], *, name: str = "sapiens-client", is_waited_for: bool = True
-) -> Thread:
+) -> threading.Thread:
     """Start a thread that works in a copy of the caller's context: its spans and bound loggers.
 
     Args:
@@ -35,10 +55,10 @@ def started(
         name: What it is called.
         is_waited_for: Give it two seconds when the interpreter exits.
     """
-    thread = Thread(target=copy_context().run, args=(work,), name=name, daemon=True)
+    thread = threading.Thread(target=copy_context().run, args=(work,), name=name, daemon=True)
+    thread.start()
     if is_waited_for:
         _THREADS.add(thread)
-    thread.start()
     return thread
 
 
@@ -70,5 +90,5 @@ def _beyond_this_frame(error: BaseException) -> TracebackType | None:
 def _await_last_calls() -> None:
     """Let threads end by themselves, after whatever was registered later to make their calls end."""
     until_s = time.monotonic() + EXIT_PATIENCE_S
-    for thread in list(_THREADS):
+    for thread in _THREADS.listed():
         thread.join(max(0.0, until_s - time.monotonic()))

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+MAX_THREADS = 32  # that are waited for: so many that read or ask, and as many again that compute
+
 
 class AsyncTransport:
     """The channels of one client; any number of tasks of one event loop may share it.
@@ -36,6 +38,8 @@ class AsyncTransport:
         self._channels: dict[tuple[Replica, bool], grpc.aio.Channel] = {}  # with and without pings
         self._background: set[asyncio.Task[None]] = set()
         self._waited_for: set[asyncio.Future[None]] = set()
+        self._reading = asyncio.Semaphore(MAX_THREADS)
+        self._computing = asyncio.Semaphore(MAX_THREADS)
         self._is_closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -103,12 +107,13 @@ class AsyncTransport:
             await self.run(flow)
 
     async def _worked(self, work: Work) -> Any:
-        done = asyncio.wrap_future(in_background(work.function))
         if work.deadline is None:
-            return await done
+            async with self._computing:
+                return await asyncio.wrap_future(in_background(work.function))
         try:
-            async with asyncio.timeout(work.deadline.left_s()) as limit:
-                return await done
+            # Whoever gives up leaves a thread behind that may hang, and its place to others.
+            async with asyncio.timeout(work.deadline.left_s()) as limit, self._reading:
+                return await asyncio.wrap_future(in_background(work.function))
         except TimeoutError:
             if not limit.expired():  # it is the function's own
                 raise

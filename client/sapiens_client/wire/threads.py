@@ -100,8 +100,8 @@ class Transport:
         done = in_background(work.function)
         try:
             return done.result(max(0.0, work.deadline.left_s()))
-        except TimeoutError:
-            if done.done():  # it is the function's own
+        except TimeoutError as error:
+            if done.done() and done.exception() is error:  # it is the function's own
                 raise
             raise work.deadline.missed(work.what) from None
 
