@@ -130,11 +130,10 @@ def write_stand_ins(repository: Path, configs: dict[str, str], source: str | Non
 
 @pytest.fixture(scope="session")
 def replicated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository to serve several times: `normal`, and `depth` with room for one waiting request."""
+    """A repository to serve several times: `normal`, `seg`, and `depth` with room for one waiting request."""
     repository = tmp_path_factory.mktemp("replicated")
-    write_stand_ins(
-        repository, {"normal": STAND_INS["normal"], "depth": config(DEPTH, MODEL, CPU, IMPATIENT_QUEUE)}
-    )
+    models = {name: STAND_INS[name] for name in ("normal", "seg")}
+    write_stand_ins(repository, {**models, "depth": config(DEPTH, MODEL, CPU, IMPATIENT_QUEUE)})
     return repository
 
 
@@ -153,6 +152,26 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     write_stand_ins(repository, models, source="stand_in_faults.py")
     return repository
+
+
+@pytest.fixture
+def patient(monkeypatch) -> None:
+    """Let servers on a busy machine take their time until they know shared memory, or have forgotten it."""
+    monkeypatch.setattr("sapiens_client.shared.memory._TIMEOUT_S", 30.0)
+
+
+@pytest.fixture
+def hold(replicated: Path) -> Iterator[Path]:
+    """A file; as long as it is there, the replicated server's seg model works on `held_image`."""
+    path = replicated / "seg" / "1" / "hold"
+    path.touch()
+    yield path
+    path.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="session")
+def held_image() -> np.ndarray:
+    return np.zeros((699, 701, 3), np.uint8)
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def exists(name: str) -> bool:
 
 
 def eventually(is_so: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 20
+    deadline_s = time.monotonic() + 60
     while not is_so() and time.monotonic() < deadline_s:
         time.sleep(0.05)
     assert is_so()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 
 from sapiens_core.images.codec import decode_bgr
 from sapiens_core.triton.respond import respond
+
+HOLD = Path(__file__).with_name("hold")
 
 
 class TritonPythonModel:
@@ -23,6 +26,8 @@ class TritonPythonModel:
     def _answer(self, encoded):
         image = decode_bgr(encoded)
         image_hw = image.shape[:2]
+        while image_hw == (699, 701) and HOLD.exists():
+            time.sleep(0.01)
         if image_hw == (1, 4):
             return {}
         if image_hw == (1, 5) and len(self.names) > 1:

@@ -172,7 +172,7 @@ def test_what_every_server_would_refuse_is_sent_once(crowded_url, photo):
             client.normal(b"no image")
         assert caught.value.attempts == 1
         with pytest.raises(ModelNotServedError) as caught:
-            client.seg(photo)
+            client.pose(photo)
         assert caught.value.attempts == 1
 
 

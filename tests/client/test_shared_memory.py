@@ -95,6 +95,7 @@ def test_calls_at_a_time_have_regions_of_their_own(server, client, image):
     assert 1 <= len(known_to(server)) <= 4
 
 
+@pytest.mark.usefixtures("patient")
 def test_closing_leaves_nothing(server, image):
     with SapiensClient(server.grpc_url) as client:
         client.normal(image)
@@ -103,6 +104,7 @@ def test_closing_leaves_nothing(server, image):
     assert not known_to(server)
 
 
+@pytest.mark.usefixtures("patient")
 def test_the_async_client_shares_and_leaves_nothing(server, image):
     async def ask() -> set[str]:
         async with AsyncSapiensClient(server.grpc_url) as client:
