@@ -68,6 +68,22 @@ def free_addresses(host: str, grpc_port: int, http_port: int | None, metrics_por
         )
 
 
+def free_address(host: str, port: int, service: str) -> str:
+    """Return the address of one free port, as `free_addresses` does for several.
+
+    Args:
+        host: IPv4 address or name of this machine.
+        port: The port; 0: any free one.
+        service: What is to listen there, as in the options --SERVICE-port.
+
+    Raises:
+        PortInUseError: The port is taken.
+        AddressError: This machine does not have that address, or may not use that port.
+    """
+    with ExitStack() as listeners:
+        return _free(listeners, host, port, service)
+
+
 def _free(listeners: ExitStack, host: str, port: int, service: str) -> str:
     try:
         listener = listeners.enter_context(socket.create_server((host, port)))

@@ -99,6 +99,7 @@ class RunningServer:
         self._process = process
         self._claim = claim
         self._log = ServerLog(process.stdout or io.StringIO(), on_log)
+        self._stubs = StubWatch(process.pid)
         self._stop_requested = threading.Event()
         self._ending = threading.RLock()
 
@@ -122,24 +123,36 @@ class RunningServer:
             finally:
                 self._end()
 
-    def wait(self) -> None:
-        """Block until another thread stops the server.
+    def kill(self) -> None:
+        """End the server at once, with all requests that it has; remove what it leaves."""
+        self._stop_requested.set()
+        self._end()
 
-        Puts a line into the log when a Python model's process dies, which the server itself does not mention.
+    def look(self) -> set[str]:
+        """Return the model files of Python models whose processes have died; the server does not mention it.
 
         Raises:
             ServerDiedError: The server ended by itself.
         """
-        stubs = StubWatch(self.pid)
+        if self._has_ended():
+            self._end()
+            raise ServerDiedError(
+                f"tritonserver must run until it is stopped, but ended with {self._exit_status()}; "
+                f"start it again; its last lines:\n{self._last_lines()}"
+            )
+        return self._stubs.dead_models()
+
+    def wait(self) -> None:
+        """Block until another thread stops the server.
+
+        Puts a line into the log when a Python model's process dies.
+
+        Raises:
+            ServerDiedError: The server ended by itself.
+        """
         reported: set[str] = set()
         while not self._stop_requested.wait(_POLL_S):
-            if self._has_ended():
-                self._end()
-                raise ServerDiedError(
-                    f"tritonserver must run until it is stopped, but ended with {self._exit_status()}; "
-                    f"start it again; its last lines:\n{self._last_lines()}"
-                )
-            for model in stubs.dead_models() - reported:
+            for model in self.look() - reported:
                 reported.add(model)
                 self._log.add(
                     f"error: the process of {model} has died, its requests fail; start the server again"
@@ -154,12 +167,11 @@ class RunningServer:
     def _wait_until_ready(self, addresses: Addresses, options: ServerOptions) -> None:
         timeout_s = options.startup_timeout_s
         loading = Loading(self.pid, timeout_s)
-        stubs = StubWatch(self.pid)
         while not self._is_ready(addresses, is_guarded=bool(options.arguments)):
             if self._has_ended():
                 self._end()
                 raise self._start_error(f", but ended with {self._exit_status()}")
-            if stubs.dead_models():
+            if self._stubs.dead_models():
                 raise self._start_error(", but waits for the process of a model that has died")
             if loading.has_stalled(self._log.num_lines):
                 raise self._start_error(

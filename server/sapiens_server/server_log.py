@@ -11,7 +11,9 @@ from typing import IO
 _KEPT_LINES = 2000
 _SERVER_LINE = re.compile(r'([IWEF])\d{4} \S+ \d+ [\w.]+:\d+\] +"?(.*?)"?$')
 _TABLE_LINE = re.compile(r"\s*$|\||\+-")
-_NO_GPU = re.compile(r"CudaDriverHelper has not been initialized|CUDA driver version is insufficient")
+_NO_GPU = re.compile(
+    r"CudaDriverHelper has not been initialized|CUDA driver version is insufficient|no pinned memory pool"
+)
 # Reasons that the server does not write as errors of its own; the text that matters follows.
 _REASON = re.compile(r"\[libprotobuf ERROR [^]]*\] |Failed to preinitialize Python stub: ")
 # How the server ends: with a reason, where it has not told any before.

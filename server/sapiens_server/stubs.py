@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-_LOOK_EVERY_S = 2.0
+_LOOK_EVERY_S = 1.0
 _DEAD_FOR_S = 3.0  # where the server takes notice, it collects a dead stub within two
 
 

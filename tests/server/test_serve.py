@@ -279,7 +279,7 @@ def test_second_interruption_kills_the_server(command: Command) -> None:
     assert processes_of(pid)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=1)
-    assert process.returncode == 1
+    assert process.returncode == 128 + signal.SIGINT
     assert files_of(prefix) == processes_of(pid) == []
 
 
@@ -321,14 +321,6 @@ def test_sweep_finds_what_a_server_with_another_tmpdir_left(
     assert len(list(tmp_path.glob("sapiens_server_*"))) == 1
     sweep()
     assert list(tmp_path.glob("sapiens_server_*")) == []
-
-
-def test_command_fails_when_its_server_dies(command: Command) -> None:
-    process = command()
-    os.kill(child_server(process), signal.SIGKILL)
-    _, errors = process.communicate(timeout=5)
-    assert process.returncode == 1
-    assert "error: tritonserver must run until it is stopped, but ended with signal SIGKILL" in errors
 
 
 def test_command_shows_errors_on_one_line(command: Command, server: RunningServer) -> None:

@@ -1,0 +1,146 @@
+"""The parts of the supervisor that need no server."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sapiens_core.images.codec import decode_bgr
+from sapiens_server import AddressError, PortInUseError
+from sapiens_server.addresses import Addresses
+from sapiens_server.supervise.access import Access, TLSFiles, check_access, private_arguments
+from sapiens_server.supervise.api import Reply, _counts
+from sapiens_server.supervise.canary import Outcome, canary_models, canary_request, outcome_of
+from sapiens_server.supervise.endpoint import HealthEndpoint
+from sapiens_server.supervise.health import Health
+
+METRICS = """\
+# TYPE nv_inference_request_success counter
+nv_inference_request_success{model="depth",version="1"} 3
+nv_inference_request_success{model="depth",version="2"} 2
+nv_inference_request_failure{model="depth",reason="OTHER",version="1"} 4
+nv_inference_request_failure{model="depth_engine",reason="BACKEND",version="1"} 1
+nv_inference_pending_request_count{model="depth",version="1"} 6
+nv_cpu_utilization 0.5
+"""
+IMAGE = {"name": "image", "data_type": "TYPE_UINT8", "dims": [-1], "optional": True}
+BBOXES = {"name": "bboxes", "data_type": "TYPE_FP32", "dims": [-1, 4], "optional": True}
+
+
+def test_counts_are_read_from_the_metrics() -> None:
+    counts = _counts(METRICS)
+    assert counts.succeeded == {"depth": 5}
+    assert (counts.num_finished, counts.num_pending, counts.num_backend_failures) == (10, 6, 1)
+
+
+def test_models_that_take_images_and_are_no_steps_are_asked() -> None:
+    configs = {
+        "pose": {"input": [IMAGE, BBOXES], "ensemble_scheduling": {"step": [{"model_name": "prepare"}]}},
+        "prepare": {"input": [IMAGE]},
+        "engine": {"input": [{"name": "pixels", "data_type": "TYPE_UINT8", "dims": [8, 8, 3]}]},
+        "other": {"input": [IMAGE, {**BBOXES, "optional": False}]},
+        "unloaded": {},
+    }
+    assert canary_models(configs) == ("pose",)
+
+
+def test_canary_is_an_image() -> None:
+    (tensor,) = json.loads(canary_request())["inputs"]
+    image = decode_bgr(np.array(tensor["data"], np.uint8))
+    assert image.shape == (8, 8, 3)
+    assert (image == 128).all()
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"), [(200, Outcome.ANSWERED), (503, Outcome.REFUSED), (500, Outcome.FAILED)]
+)
+def test_full_queues_tell_nothing_about_a_model(status: int, outcome: Outcome) -> None:
+    assert outcome_of(Reply(status, b"")) is outcome
+
+
+@pytest.mark.parametrize(
+    ("body", "words"), [(b'{"error":"no\\nroom"}', "no room"), (b"odd", "odd"), (b"", "HTTP status 500")]
+)
+def test_words_of_a_failure(body: bytes, words: str) -> None:
+    assert Reply(500, body).error == words
+
+
+def test_model_is_ready_from_its_answer_to_its_next_failure() -> None:
+    health = Health()
+    assert health.status().problems == ("tritonserver is loading",)
+    health.enter("serving")
+    health.answers(is_answering=True)
+    assert health.status().problems == ("tritonserver has not been asked about its models yet",)
+    health.serves(("depth", "pose"))
+    health.answered("depth")
+    assert health.status().problems == ("pose has not answered a canary yet",)
+    health.answered("pose")
+    health.serves(("pose", "depth"))
+    assert health.status().is_ready
+    health.failed("pose", "no room")
+    assert health.status().problems == ("pose failed a canary: no room",)
+    health.answered("pose")
+    health.says_unready(("pose_engine",))
+    assert health.status().problems == ("pose_engine is unready, says tritonserver",)
+    health.says_unready(())
+    health.enter("draining")
+    assert health.status().problems == ("tritonserver is draining",)
+
+
+def test_endpoint_names_a_taken_port_with_its_option() -> None:
+    with HealthEndpoint(Health(), "127.0.0.1", 0) as endpoint:
+        port = int(endpoint.address.rpartition(":")[2])
+        with pytest.raises(PortInUseError, match=rf"health_port must be free.*{port}.*--health-port"):
+            HealthEndpoint(Health(), "127.0.0.1", port)
+        request = urllib.request.Request(f"http://{endpoint.address}/live", method="HEAD")
+        with urllib.request.urlopen(request, timeout=10) as reply:
+            assert (reply.status, reply.read()) == (200, b"")
+
+
+def test_tls_is_passed_on_with_full_paths() -> None:
+    access = Access(TLSFiles(Path("a.crt"), Path("a.key"), Path("ca.crt")))
+    arguments = set(access.arguments("none", "secret", has_http=False))
+    here = Path.cwd()
+    assert arguments >= {
+        "--grpc-use-ssl=true",
+        f"--grpc-server-cert={here}/a.crt",
+        f"--grpc-server-key={here}/a.key",
+        "--grpc-use-ssl-mutual=true",
+        f"--grpc-root-cert={here}/ca.crt",
+    }
+
+
+@pytest.mark.parametrize(
+    ("access", "model_control", "routes"),
+    [
+        (Access(), "none", "trace,logging,shared-memory"),
+        (Access(client_shared_memory=True), "none", "trace,logging"),
+        (Access(admin_key="k"), "explicit", "trace,logging,shared-memory,model-repository"),
+    ],
+)
+def test_restricted_routes(access: Access, model_control: str, routes: str) -> None:
+    arguments = list(access.arguments(model_control, "secret", has_http=True))
+    assert f"--grpc-restricted-protocol={routes}:admin-key=secret" in arguments
+    assert f"--http-restricted-api={routes}:admin-key=secret" in arguments
+
+
+def test_private_services_listen_where_they_are_told() -> None:
+    addresses = Addresses("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3")
+    arguments = list(private_arguments(addresses, "secret", http=True, metrics=False))
+    assert arguments[0].startswith("--http-restricted-api=health,metadata,inference,")
+    assert arguments[1:] == ["--allow-http=true", "--http-address=127.0.0.1", "--http-port=2"]
+
+
+def test_loading_of_models_is_not_offered_to_strangers() -> None:
+    with pytest.raises(AddressError, match=r"got host '0\.0\.0\.0'; give --admin-key-file"):
+        check_access(Access(), "0.0.0.0", "explicit")
+    check_access(Access(admin_key="k"), "0.0.0.0", "explicit")
+    check_access(Access(), "0.0.0.0", "none")
+
+
+def test_key_is_not_shown() -> None:
+    assert "word" not in repr(Access(admin_key="word"))

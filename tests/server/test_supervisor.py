@@ -1,0 +1,297 @@
+"""`sapiens serve` keeps a real server running, tells how it is, and drains it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import PIPE
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+# Waits while the first byte of an image says so (in tenths of a second), fails or dies while a file says so.
+MODEL = """
+import os
+import signal
+import time
+from pathlib import Path
+
+import triton_python_backend_utils as pb_utils
+
+FOLDER = Path(__file__).parent
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        return [self.answer(request) for request in requests]
+
+    def answer(self, request):
+        if (FOLDER / "deadly").exists():
+            os.kill(os.getppid(), signal.SIGKILL)
+        if (FOLDER / "broken").exists():
+            raise RuntimeError("it is broken")
+        image = pb_utils.get_input_tensor_by_name(request, "image").as_numpy()
+        if image[0] < 50:
+            time.sleep(image[0] / 10)
+        return pb_utils.InferenceResponse([pb_utils.Tensor("y", image)])
+"""
+CONFIG = """
+backend: "python" max_batch_size: 0 instance_group [ { kind: KIND_CPU count: 2 } ]
+input [ { name: "image" data_type: TYPE_UINT8 dims: [ -1 ] } ]
+output [ { name: "y" data_type: TYPE_UINT8 dims: [ -1 ] } ]
+"""
+COMMAND = """
+import sys
+import typer
+from sapiens_server.cli import serve_command
+from sapiens_server.supervise import supervisor
+supervisor._MAX_RESTARTS = int(sys.argv.pop(1))
+app = typer.Typer()
+app.command()(serve_command)
+app()
+"""
+PATIENCE_S = 120.0
+
+
+@dataclass
+class Supervised:
+    """One `sapiens serve` in a process of its own."""
+
+    process: subprocess.Popen[str]
+    errors: Path
+    grpc_url: str = ""
+    health_url: str = ""
+    seen: list[int] = field(default_factory=list)
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://{self.health_url}{path}", timeout=10) as reply:
+                return reply.status, reply.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def is_ready(self) -> bool:
+        return self.get("/ready")[0] == 200
+
+    def figure(self, name: str) -> float:
+        found = re.search(rf"^sapiens_serve_{re.escape(name)} (\S+)$", self.get("/metrics")[1], re.MULTILINE)
+        return float(found[1]) if found else float("nan")
+
+    def server(self) -> int:
+        """Process id of tritonserver, 0 while there is none."""
+        return next((pid for pid in children(self.process.pid) if b"--id=" in command_line(pid)), 0)
+
+    def ask(self, first: int = 255) -> list[int]:
+        return asked(self.grpc_url, first)
+
+
+def children(pid: int) -> list[int]:
+    listings = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for listing in listings for child in listing.read_text().split()]
+
+
+def command_line(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def asked(url: str, first: int) -> list[int]:
+    with triton.InferenceServerClient(url) as client:
+        image = np.array([first, 1, 2], np.uint8)
+        tensor = triton.InferInput("image", [image.size], "UINT8").set_data_from_numpy(image)
+        return client.infer("picture", [tensor], client_timeout=60).as_numpy("y").tolist()
+
+
+def becomes_true(condition: Callable[[], object]) -> bool:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return bool(condition())
+
+
+def new_repository(folder: Path) -> Path:
+    version = folder / "picture" / "1"
+    version.mkdir(parents=True)
+    (version.parent / "config.pbtxt").write_text(f'name: "picture" {CONFIG}')
+    (version / "model.py").write_text(MODEL)
+    return folder
+
+
+def started(repository: Path, errors: Path, *arguments: str, max_restarts: int = 5) -> Supervised:
+    options = ["--repository", str(repository), "--grpc-port", "0", "--health-port", "0", *arguments]
+    with errors.open("w") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-c", COMMAND, str(max_restarts), *options],
+            stdout=PIPE,
+            stderr=stream,
+            text=True,
+        )
+    return Supervised(process, errors)
+
+
+def announced(supervised: Supervised) -> Supervised:
+    """Wait until the server serves."""
+    line = supervised.process.stdout.readline() if supervised.process.stdout else ""
+    found = re.match(r"serving at ([\d.:]+).*, health ([\d.:]+): picture\n", line)
+    assert found, supervised.errors.read_text()
+    supervised.grpc_url, supervised.health_url = found.groups()
+    return supervised
+
+
+def ended(supervised: Supervised) -> None:
+    supervised.process.kill()
+    supervised.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return new_repository(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def supervised(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervised]:
+    """One command for all tests that do not end it; it is ready before each of them."""
+    errors = tmp_path_factory.mktemp("log") / "errors"
+    one = announced(started(repository, errors, "--http-port", "0", max_restarts=99))
+    yield one
+    ended(one)
+
+
+@pytest.fixture
+def ready(supervised: Supervised) -> Supervised:
+    assert becomes_true(supervised.is_ready), supervised.get("/ready")
+    return supervised
+
+
+def test_endpoint_tells_life_readiness_and_figures(ready: Supervised) -> None:
+    assert ready.get("/live") == (200, "ok\n")
+    told = {"ready": True, "phase": "serving", "problems": [], "models": {"picture": True}}
+    assert json.loads(ready.get("/ready")[1]) == told
+    assert ready.figure("ready") == 1
+    assert ready.figure('restarts_total{cause="died"}') == ready.figure("stub_deaths_total") == 0
+    assert ready.get("/nothing")[0] == 404
+
+
+@pytest.mark.parametrize("cause", ["died", "model_process"])
+def test_server_is_started_again_at_its_address(ready: Supervised, cause: str) -> None:
+    server, figure = ready.server(), f'restarts_total{{cause="{cause}"}}'
+    before = ready.figure(figure)
+    stubs = [pid for pid in children(server) if b"/picture/1/model.py" in command_line(pid)]
+    assert len(stubs) == 2
+    os.kill(server if cause == "died" else stubs[0], signal.SIGKILL)
+    assert becomes_true(lambda: ready.figure(figure) == before + 1)
+    assert becomes_true(ready.is_ready)
+    assert ready.server() not in (0, server)
+    assert ready.ask() == [255, 1, 2]
+    assert not any(Path(f"/proc/{pid}").exists() for pid in (server, *stubs))
+
+
+@pytest.mark.slow
+def test_server_that_hangs_is_not_ready_and_started_again(ready: Supervised) -> None:
+    server = ready.server()
+    os.kill(server, signal.SIGSTOP)
+    assert becomes_true(lambda: not ready.is_ready())
+    assert becomes_true(lambda: ready.figure('restarts_total{cause="hang"}') == 1)
+    assert becomes_true(ready.is_ready)
+    assert ready.ask() == [255, 1, 2]
+
+
+def test_model_that_fails_is_not_ready_and_the_server_started_again(
+    ready: Supervised, repository: Path
+) -> None:
+    broken = repository / "picture" / "1" / "broken"
+    broken.touch()
+    with pytest.raises(InferenceServerException, match="it is broken"):  # which makes the supervisor ask
+        ready.ask()
+    assert becomes_true(lambda: not ready.is_ready())
+    assert becomes_true(lambda: ready.figure('restarts_total{cause="canary"}') >= 1)
+    broken.unlink()
+    assert becomes_true(ready.is_ready)
+    assert ready.figure('canary_failures_total{model="picture"}') >= 2
+    assert "restarting tritonserver: picture failed canaries: " in ready.errors.read_text()
+
+
+def test_routes_that_change_the_server_want_a_key_that_nobody_has(ready: Supervised) -> None:
+    with triton.InferenceServerClient(ready.grpc_url) as client:
+        for refused in (
+            lambda: client.update_trace_settings(settings={"trace_rate": "1"}),
+            lambda: client.update_log_settings({"log_verbose_level": 1}),
+            lambda: client.register_system_shared_memory("region", "/region", 8),
+        ):
+            with pytest.raises(InferenceServerException, match="This protocol is restricted"):
+                refused()
+        assert client.get_model_repository_index().models[0].name == "picture"
+        assert client.get_inference_statistics().model_stats
+    key = re.search(rb"admin-key=(\w+)", command_line(ready.server()))
+    assert key
+    assert key[1].decode() not in ready.errors.read_text()
+
+
+@pytest.mark.slow
+def test_drained_server_serves_until_it_is_quiet(repository: Path, tmp_path: Path) -> None:
+    one = announced(started(repository, tmp_path / "errors", "--drain-seconds", "60"))
+    assert becomes_true(one.is_ready)
+    server = one.server()
+    assert one.ask() == [255, 1, 2]
+    one.process.send_signal(signal.SIGTERM)
+    assert becomes_true(lambda: not one.is_ready())
+    assert one.figure("draining") == 1
+    assert all(one.ask(first=1) == [1, 1, 2] for _ in range(5))
+    one.process.communicate(timeout=PATIENCE_S)
+    assert one.process.returncode == 0
+    assert not Path(f"/proc/{server}").exists()
+
+
+def test_a_limit_ends_a_drain_and_work_under_way_is_finished(repository: Path, tmp_path: Path) -> None:
+    one = announced(started(repository, tmp_path / "errors", "--drain-seconds", "1"))
+    with triton.InferenceServerClient(one.grpc_url) as client:
+        image = np.array([30, 1, 2], np.uint8)  # three seconds
+        tensor = triton.InferInput("image", [3], "UINT8").set_data_from_numpy(image)
+        answers: list[object] = []
+        client.async_infer("picture", [tensor], lambda result, error: answers.append(error or result))
+        time.sleep(0.5)
+        one.process.send_signal(signal.SIGTERM)
+        one.process.communicate(timeout=PATIENCE_S)
+        assert becomes_true(lambda: answers)
+    assert isinstance(answers[0], triton.InferResult)
+    assert one.process.returncode == 0
+
+
+def test_second_signal_ends_a_drain_at_once(repository: Path, tmp_path: Path) -> None:
+    one = announced(started(repository, tmp_path / "errors", "--drain-seconds", "600"))
+    with triton.InferenceServerClient(one.grpc_url) as client:
+        image = np.array([49, 1, 2], np.uint8)
+        tensor = triton.InferInput("image", [3], "UINT8").set_data_from_numpy(image)
+        for _ in range(100):  # more than it can finish
+            client.async_infer("picture", [tensor], lambda result, error: None)
+        one.process.send_signal(signal.SIGTERM)
+        time.sleep(1.2)  # less would count as the same signal
+        assert one.process.poll() is None
+        one.process.send_signal(signal.SIGTERM)
+        one.process.communicate(timeout=PATIENCE_S)
+    assert one.process.returncode == 128 + signal.SIGTERM
+
+
+def test_server_that_dies_again_and_again_is_given_up(tmp_path: Path) -> None:
+    repository = new_repository(tmp_path / "models")
+    one = announced(started(repository, tmp_path / "errors", max_restarts=1))
+    (repository / "picture" / "1" / "deadly").touch()
+    with suppress(InferenceServerException):  # from then on its canaries kill it, too
+        one.ask()
+    one.process.communicate(timeout=PATIENCE_S)
+    assert one.process.returncode == 3
+    assert "error: tritonserver must stay up after at most 1 restarts" in (tmp_path / "errors").read_text()
