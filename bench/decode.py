@@ -27,10 +27,10 @@ from sapiens_core.finish.pose import (
     heatmap_peaks,
     udp_decode,
 )
-from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.lookup import first_recipe
 from sapiens_core.recipes.recipe import Task
 
-POSE = TASKS[Task.POSE]
+POSE = first_recipe(Task.POSE)
 NUM_KEYPOINTS = POSE.variants[0].num_outputs
 HEATMAP_HW = (POSE.network_hw[0] // POSE.output_stride, POSE.network_hw[1] // POSE.output_stride)
 BASELINE = "whole maps, looped"

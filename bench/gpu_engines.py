@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from sapiens_core.contract.engines import Precision
 from sapiens_core.contract.tensors import PATCHES, PEAKS
-from sapiens_core.recipes.lookup import FAMILIES, TASKS
+from sapiens_core.recipes.lookup import FAMILIES, first_recipe
 from sapiens_core.recipes.recipe import Task
 from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
 from sapiens_export.engines.cost import network_cost
@@ -41,7 +41,7 @@ from sapiens_export.networks.sapiens import SapiensNetwork
 from sapiens_export.parity.images import parity_pixels
 from sapiens_export.weights.checkpoints import random_network
 
-NETWORK_TASKS = [task.value for task in Task if TASKS[task].variants]
+NETWORK_TASKS = [task.value for task in Task if first_recipe(task).variants]
 WARM_UP_CALLS = 2
 MLP_RATIO = 4
 COLUMNS = (
@@ -84,7 +84,7 @@ class Row:
 def tiny_network(task: Task) -> NetworkConfig:
     """Return a network that a CPU runs in milliseconds."""
     released = released_network(task, "0.3b")
-    num_outputs = 32 if task is Task.FEATURES else released.num_outputs
+    num_outputs = 32 if task == Task.FEATURES else released.num_outputs
     small = {"embed_dim": 32, "num_layers": 2, "num_heads": 2, "head_channels": 8, "input_hw": (64, 48)}
     return replace(released, **small, num_outputs=num_outputs)
 
@@ -216,7 +216,7 @@ def matmul_ceiling(configs: list[NetworkConfig], options: argparse.Namespace) ->
 
 def errors(task: Task, outputs: Outputs, expected: Outputs) -> tuple[float, float]:
     """Return largest and mean difference as shares of the range, of the output where they are largest."""
-    specs = TASKS[task].engine.outputs
+    specs = first_recipe(task).engine.outputs
     compared = [
         (got.double(), wanted.double())
         for spec, got, wanted in zip(specs, outputs, expected, strict=True)

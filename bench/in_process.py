@@ -18,7 +18,7 @@ from measure import load
 
 from sapiens_core.contract.settings import StepSettings
 from sapiens_core.images.codec import decode_bgr
-from sapiens_core.prepare.pixels import dense_pixels
+from sapiens_core.prepare.image import image_inputs
 from sapiens_export.engines.engine import Engine
 from sapiens_export.engines.torchscript import engine_from_torchscript
 from sapiens_export.parity import pipeline
@@ -32,7 +32,8 @@ def call_of(result: str, encoded: bytes, engine: Engine, input_hw: tuple[int, in
         return partial(pipeline.pose, encoded, engine, StepSettings(input_hw, max_batch_size=1))
     if result in DENSE:
         return partial(DENSE[result], encoded, engine, input_hw)
-    return lambda: engine(dense_pixels(decode_bgr(np.frombuffer(encoded, np.uint8)), input_hw))
+    file, settings = np.frombuffer(encoded, np.uint8), StepSettings(input_hw, 1)
+    return lambda: engine(image_inputs(decode_bgr(file), settings).pixels)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ workspaces; see `sapiens_export.engines.cost`.
 
 from __future__ import annotations
 
-from sapiens_core.recipes.lookup import FAMILIES, TASKS
+from sapiens_core.recipes.lookup import FAMILIES, first_recipe
 from sapiens_core.recipes.recipe import Task
 from sapiens_export.engines.cost import network_cost
 from sapiens_export.networks.config import NetworkConfig, released_network
@@ -42,7 +42,7 @@ def main() -> None:
         "| activations, float32 | bfloat16 |"
     )
     print("|---|---|---|---|---|---|---|---|")
-    for task in (task for task in Task if TASKS[task].variants):
+    for task in (task for task in Task if first_recipe(task).variants):
         for size in FAMILIES["sapiens"].sizes:
             print(row(released_network(task, size)))
 

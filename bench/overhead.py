@@ -39,10 +39,11 @@ from torch import nn
 from sapiens_client.servers.deadline import Deadline
 from sapiens_client.tensors import TensorClient
 from sapiens_core.contract.engines import ENGINE_FILES
+from sapiens_core.contract.settings import StepSettings
 from sapiens_core.finish.depth import image_depth
 from sapiens_core.images.codec import decode_bgr
-from sapiens_core.prepare.pixels import dense_pixels
-from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.prepare.image import image_inputs
+from sapiens_core.recipes.lookup import first_recipe
 from sapiens_core.recipes.recipe import Task
 from sapiens_export.exporter import export_engine
 from sapiens_export.networks.config import NetworkConfig
@@ -51,7 +52,7 @@ from sapiens_export.weights.sources import Source
 from sapiens_server import serve
 from sapiens_server.launch import ENVIRONMENT
 
-INPUT_HW = TASKS[Task.DEPTH].network_hw
+INPUT_HW = first_recipe(Task.DEPTH).network_hw
 CONCURRENCIES = (1, 4, 8)
 CALLS_PER_ROUND = {1: 6, 4: 16, 8: 24}
 BASELINES = {"ensemble, network size": "in-process, network size"}
@@ -77,14 +78,14 @@ class FreeNetwork(nn.Module):
 
 def write_repository(folder: Path, task: Task, network_name: str) -> None:
     """Write the product's models, and for depth the classic ones around the same network."""
-    variant = TASKS[task].variants[0]
+    variant = first_recipe(task).variants[0]
     config = NetworkConfig(
         "sapiens", task, 16, 1, 1, variant.patch_padding, INPUT_HW, 1, variant.num_outputs, variant.labels
     )
-    free = FreeNetwork(TASKS[task].output_stride, variant.num_outputs).eval()
+    free = FreeNetwork(first_recipe(task).output_stride, variant.num_outputs).eval()
     network = free if network_name == "free" else random_network(config, seed=0)
     export_engine(Source(network, config, checkpoint_sha256=None), folder)
-    if task is Task.DEPTH:
+    if task == Task.DEPTH:
         shutil.copytree(CLASSIC, folder, dirs_exist_ok=True)
         images = torch.zeros(2, 3, *INPUT_HW)
         with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
@@ -135,7 +136,9 @@ def request(transport: TensorClient, model: str, output: str, **arrays: np.ndarr
 def client_side(transport: TensorClient, image: np.ndarray) -> np.ndarray:
     """Do everything but the network at the client."""
     decoded = decode_bgr(image)
-    depth_map = request(transport, "depth_engine", "depth_map", pixels=dense_pixels(decoded, INPUT_HW))
+    depth_map = request(
+        transport, "depth_engine", "depth_map", pixels=image_inputs(decoded, StepSettings(INPUT_HW, 1)).pixels
+    )
     return image_depth(depth_map[0, 0], decoded.shape[:2])
 
 
@@ -143,9 +146,9 @@ def served_contenders(
     task: Task, transport: TensorClient, image: np.ndarray
 ) -> dict[str, Callable[[], np.ndarray]]:
     """Return one call of every contender that uses the server."""
-    output = TASKS[task].outputs[0].name
+    output = first_recipe(task).outputs[0].name
     calls = {"ensemble": partial(request, transport, task.value, output, image=image)}
-    if task is Task.DEPTH:
+    if task == Task.DEPTH:
         calls["ensemble, network size"] = partial(request, transport, "depth_raw", "depth_map", image=image)
         calls["classic contract"] = partial(request, transport, "classic", "depth", image=image)
         calls["client-side preprocess"] = partial(client_side, transport, image)
@@ -179,7 +182,7 @@ def prepared(task: Task, network: str, jpeg: bytes) -> Iterator[Bench]:
             contenders: dict[str, Callable[[int, int], Sample]] = {
                 "in-process": partial(child.round, task.value)
             }
-            if task is Task.DEPTH:
+            if task == Task.DEPTH:
                 contenders["in-process, network size"] = partial(child.round, "depth_raw")
             for name in calls[0]:
                 contenders[name] = partial(served_round, [caller[name] for caller in calls], pids)
@@ -205,7 +208,7 @@ def measured(bench: Bench, concurrency: int, rounds: int) -> dict[str, Sample]:
 
 def stage_times(bench: Bench, num_calls: int = 20) -> dict[str, dict[str, float]]:
     """Return model -> phase -> milliseconds per request at one caller, by the server's statistics."""
-    spec, client = TASKS[bench.task], triton.InferenceServerClient(bench.url)
+    spec, client = first_recipe(bench.task), triton.InferenceServerClient(bench.url)
     before = phase_totals(client)
     for _ in range(num_calls):
         request(bench.transport, bench.task.value, spec.outputs[0].name, image=bench.image)

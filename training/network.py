@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.lookup import first_recipe
 from sapiens_core.recipes.recipe import Task
 from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
 from sapiens_export.networks.config import NetworkConfig
@@ -30,7 +30,7 @@ def demo_config(task: Task) -> NetworkConfig:
     """Return the architecture of the demo network of a task."""
     num_outputs, head_channels = _OUTPUTS.get(task, (_EMBED_DIM, 0))
     labels = next(
-        (variant.labels for variant in TASKS[task].variants if variant.num_outputs == num_outputs), ""
+        (variant.labels for variant in first_recipe(task).variants if variant.num_outputs == num_outputs), ""
     )
     return NetworkConfig(
         family="sapiens",
@@ -63,7 +63,7 @@ class DemoNetworks(nn.Module):
             {
                 task.value: DecodeHead(head, demo_config(task))
                 for task in _OUTPUTS
-                if (head := TASKS[task].head)
+                if (head := first_recipe(task).head)
             }
         )
         nn.init.trunc_normal_(self.backbone.pos_embed, std=0.02)
@@ -79,7 +79,7 @@ class DemoNetworks(nn.Module):
     def task_weights(self, task: Task) -> dict[str, Tensor]:
         """Return the weights of one task's network under the official names."""
         weights = {f"backbone.{name}": value for name, value in self.backbone.state_dict().items()}
-        head = TASKS[task].head
+        head = first_recipe(task).head
         if head:
             state = self.heads[task.value].state_dict()
             weights |= {f"{head.name}.{name}": value for name, value in state.items()}

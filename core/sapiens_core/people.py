@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sapiens_core.finish.detect import detected_persons
-from sapiens_core.finish.pose import image_keypoints
+from sapiens_core.finish import detect, pose
 from sapiens_core.prepare.geometry import person_bboxes
-from sapiens_core.prepare.pixels import detector_pixels, person_inputs
-from sapiens_core.recipes.lookup import TASKS
-from sapiens_core.recipes.recipe import Task
+from sapiens_core.prepare.image import image_inputs
+from sapiens_core.prepare.persons import person_inputs
 
 if TYPE_CHECKING:
     from sapiens_core.contract.settings import PeopleSettings, StepSettings
@@ -47,8 +45,8 @@ class PeoplePose:
 
 def people_pose(
     image_bgr: NDArray[np.uint8],
-    detect: Engine,
-    pose: Engine,
+    detect_engine: Engine,
+    pose_engine: Engine,
     settings: PeopleSettings,
     *,
     whole_image_if_nobody: bool = False,
@@ -57,20 +55,21 @@ def people_pose(
 
     Args:
         image_bgr: (H, W, 3) uint8, BGR.
-        detect: The detector's engine.
-        pose: The pose engine, called as often as there are batches of people.
+        detect_engine: The detector's.
+        pose_engine: Called as often as there are batches of people.
         settings: What the two engines take.
         whole_image_if_nobody: Take the whole image for a person where nobody is found, as the reference does.
     """
     height, width, _ = image_bgr.shape
-    bboxes, bbox_scores = people(image_bgr, detect, settings.detect)
+    bboxes, bbox_scores = people(image_bgr, detect_engine, settings.detect)
     if whole_image_if_nobody and not len(bboxes):
         bboxes = person_bboxes(None, (height, width), max_bboxes=1)
         bbox_scores = np.zeros(1, dtype=np.float32)
+    max_batch_size = settings.pose.max_batch_size
     # Batch after batch: the crops of fifty people at once would be 120 MB.
     batches = [
-        person_keypoints(image_bgr, bboxes[start : start + settings.pose.max_batch_size], pose, settings.pose)
-        for start in range(0, len(bboxes), settings.pose.max_batch_size)
+        person_keypoints(image_bgr, bboxes[start : start + max_batch_size], pose_engine, settings.pose)
+        for start in range(0, len(bboxes), max_batch_size)
     ]
     nobody = np.zeros((0, settings.num_keypoints, 3), dtype=np.float32)
     keypoints = np.concatenate([nobody[..., :2], *(keypoints for keypoints, _ in batches)])
@@ -92,9 +91,9 @@ def people(
         bboxes: (N, 4) float32, xyxy, image pixels; N may be 0.
         scores: (N,) float32, the best first.
     """
-    candidate_bboxes, candidate_scores = engine(detector_pixels(image_bgr, settings))
-    height, width, _ = image_bgr.shape
-    return detected_persons(candidate_bboxes[0], candidate_scores[0], (height, width), settings)
+    inputs = image_inputs(image_bgr, settings)
+    candidate_bboxes, candidate_scores = engine(inputs.pixels)
+    return detect.finish(candidate_bboxes, candidate_scores, inputs.finish_hw, settings)
 
 
 def person_keypoints(
@@ -117,6 +116,4 @@ def person_keypoints(
     """
     inputs = person_inputs(image_bgr, bboxes, settings)
     peaks, scores, patches, blurred_max = engine(inputs.pixels)
-    stride = TASKS[Task.POSE].output_stride
-    heatmap_hw = (settings.network_hw[0] // stride, settings.network_hw[1] // stride)
-    return image_keypoints(peaks, scores, patches, blurred_max, inputs.crops, heatmap_hw), scores
+    return pose.finish(peaks, scores, patches, blurred_max, inputs.crops, settings)

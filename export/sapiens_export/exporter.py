@@ -13,8 +13,6 @@ from sapiens_core.contract.settings import Preprocess
 from sapiens_core.labels import keypoint_set
 from sapiens_core.recipes.detectors import NANODET_LICENCE
 from sapiens_core.recipes.lookup import FAMILIES
-from sapiens_core.recipes.recipe import Task
-from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
 from sapiens_core.recipes.tolerances import limits
 from sapiens_export.disk import check_room, told_if_full
 from sapiens_export.engines.build import build_engine, check_buildable, default_precision
@@ -127,7 +125,7 @@ def export_engine(
     flip_indices = _flip_indices(config) if options.flip_test else None
 
     def served(network: nn.Module, precision: Precision) -> nn.Module:
-        normalization = NORMALIZATIONS[options.preprocess]
+        normalization = config.recipe.preparations[options.preprocess].normalization
         return ServedNetwork(
             network, normalization, config.task, precision=precision, flip_indices=flip_indices
         ).eval()
@@ -226,7 +224,7 @@ class _Candidate:
 
 def _install(candidate: _Candidate, repository: Path, on_step: Callable[[str], None]) -> Export:
     new, info = candidate.new, candidate.new.info
-    allowed = limits(new.config.task, info.precision, untrained=info.untrained)
+    allowed = limits(new.config.recipe, info.precision, untrained=info.untrained)
     num_parameters = sum(parameter.numel() for parameter in candidate.float32.parameters())
     needed = needed_bytes(num_parameters, new.config, info)
     with told_if_full(repository, needed), staging_folder(repository) as folder:
@@ -282,10 +280,8 @@ def _compared(
 
 
 def _flip_indices(config: EngineConfig) -> tuple[int, ...]:
-    if config.task is not Task.POSE or not config.labels:
-        raise ValueError(
-            f"a flip test needs keypoints with names, got {config.task.value} of {config.labels!r}"
-        )
+    if config.recipe.labels != "keypoints" or not config.labels:
+        raise ValueError(f"a flip test needs keypoints with names, got {config.task} of {config.labels!r}")
     return keypoint_set(config.labels).flip_indices
 
 
@@ -301,7 +297,7 @@ def model_info(
         checkpoint_sha256: Hash of its weight file; empty: there is none, or it is not known.
     """
     return ModelInfo(
-        task=config.task.value,
+        task=config.task,
         family=config.family,
         size=config.size,
         labels=config.labels,

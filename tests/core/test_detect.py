@@ -5,8 +5,8 @@ import pytest
 
 from sapiens_core.contract.settings import PeopleSettings, StepSettings
 from sapiens_core.finish.detect import detected_persons, suppressed
-from sapiens_core.prepare.geometry import fitted_hw
-from sapiens_core.prepare.pixels import detector_pixels
+from sapiens_core.prepare.image import image_inputs
+from sapiens_core.prepare.letterbox import fitted_hw
 from sapiens_core.recipes.detectors import MAX_PERSON_OVERLAP
 
 CASES = ["n0", "n1", "n2", "n3"]
@@ -128,11 +128,12 @@ def test_other_shapes_are_refused():
 
 
 def test_a_letterbox_keeps_the_aspect_ratio_and_repeats_the_border(photo):
-    settings = StepSettings((64, 64), 4, fit="letterbox")
-    pixels = detector_pixels(photo, settings)[0]
+    stretching = StepSettings((64, 48), 4, interpolation="antialiased_bilinear")
+    settings = replace(stretching, network_hw=(64, 64), fit="letterbox")
+    pixels = image_inputs(photo, settings).pixels[0]
     assert fitted_hw((120, 90), (64, 64), "letterbox") == (64, 48)
     np.testing.assert_array_equal(pixels[:, 48:], np.repeat(pixels[:, 47:48], 16, axis=1))
-    np.testing.assert_array_equal(pixels[:, :48], detector_pixels(photo, StepSettings((64, 48), 4))[0])
+    np.testing.assert_array_equal(pixels[:, :48], image_inputs(photo, stretching).pixels[0])
 
 
 def test_settings_come_back_from_their_parameters():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sapiens_core.prepare.geometry import image_points, person_bboxes, person_crops, udp_matrices
-from sapiens_core.prepare.pixels import person_pixels
+from sapiens_core.prepare.persons import person_pixels
 
 NETWORK_HW = (64, 48)
 

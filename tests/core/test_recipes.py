@@ -1,13 +1,14 @@
 import pytest
 
 from sapiens_core.contract.engines import ENGINE_FILES
-from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.contract.tensors import HEATMAP_STRIDE
+from sapiens_core.recipes.lookup import FAMILIES, first_recipe, first_recipes, recipe
 from sapiens_core.recipes.recipe import Task
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", first_recipes())
 def test_a_named_network_shares_the_preprocessor_alone(task):
-    spec, named = TASKS[task], TASKS[task].named("2b")
+    spec, named = first_recipe(task), first_recipe(task).named("2b")
     steps = [(spec.engine, named.engine), (spec.postprocess, named.postprocess)]
     assert named.preprocess is spec.preprocess
     assert (named.name, named.raw_name) == (f"{task}_2b", f"{task}_2b_raw")
@@ -17,7 +18,38 @@ def test_a_named_network_shares_the_preprocessor_alone(task):
 
 
 def test_the_first_network_of_a_task_has_its_name():
-    assert [spec.name for spec in TASKS.values()] == list(Task)
+    assert [spec.name for spec in first_recipes().values()] == list(Task)
+
+
+@pytest.mark.parametrize("task", first_recipes())
+def test_what_finishes_an_engines_outputs_is_a_function(task):
+    spec = first_recipe(task)
+    assert bool(spec.finish) == (spec.postprocess is not None)
+    assert not spec.finish or callable(spec.finished)
+
+
+def test_every_family_is_looked_up_by_its_tasks():
+    for family, facts in FAMILIES.items():
+        for task, spec in facts.recipes.items():
+            assert recipe(family, task) is spec
+            assert (spec.family, spec.task) == (family, task)
+
+
+def test_all_kinds_of_detectors_have_one_recipe():
+    assert recipe("nanodet", "detect") is recipe("rt-detr", "detect") is first_recipe("detect")
+
+
+def test_what_there_is_no_recipe_of_is_refused():
+    with pytest.raises(ValueError, match=r"family must be one of \['sapiens'\], got 'sapiens9'"):
+        recipe("sapiens9", "depth")
+    with pytest.raises(ValueError, match=r"task of sapiens must be one of .*'seg'.*, got 'hue'"):
+        recipe("sapiens", "hue")
+    with pytest.raises(ValueError, match=r"task must be one of .*'detect'.*, got 'hue'"):
+        first_recipe("hue")
+
+
+def test_heatmaps_are_as_large_as_postprocessors_take_them_for():
+    assert first_recipe("pose").output_stride == HEATMAP_STRIDE
 
 
 def test_backends_tell_engine_files_by_their_suffix():

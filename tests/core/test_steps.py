@@ -5,13 +5,13 @@ import pytest
 from sapiens_core.contract.steps import step_maps
 from sapiens_core.contract.tensors import IMAGE_HW
 from sapiens_core.recipes.combined import HUMAN_TASKS
-from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.lookup import first_recipe, first_recipes
 
-HUMAN_SPECS = [TASKS[task] for task in HUMAN_TASKS]
+HUMAN_SPECS = [first_recipe(task) for task in HUMAN_TASKS]
 ENSEMBLES = {
     **{
         spec.name: ([spec.preprocess, spec.engine, *filter(None, [spec.postprocess])], spec.outputs)
-        for spec in TASKS.values()
+        for spec in first_recipes().values()
     },
     **{spec.raw_name: ([spec.preprocess, spec.engine], spec.raw_outputs) for spec in HUMAN_SPECS},
     "human": (
@@ -36,7 +36,7 @@ def test_what_an_ensemble_returns_feeds_no_step(steps, outputs):
 
 
 def test_what_a_later_step_hands_on_has_another_name_before():
-    spec = TASKS["pose"]
+    spec = first_recipes()["pose"]
     _, engine, postprocess = step_maps([spec.preprocess, spec.engine, spec.postprocess], spec.outputs)
     assert engine.outputs["scores"] == postprocess.inputs["scores"] == "pose_engine_scores"
     assert postprocess.outputs["scores"] == "scores"

@@ -1,7 +1,11 @@
 """An export without its long work, for processes that are killed in the middle of it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from sapiens_core.contract.engines import Precision
+from sapiens_core.recipes import tolerances
+from sapiens_core.recipes.lookup import first_recipe
 from sapiens_core.recipes.recipe import Task
 from sapiens_export.exporter import EngineOptions, model_info
 from sapiens_export.networks.config import released_network
@@ -25,3 +29,8 @@ def write(repository: Path, task: Task, max_batch_size: int = 4, name: str | Non
 def write_depth(repository: Path, max_batch_size: int = 4) -> Written:
     """Write those of a depth network."""
     return write(repository, Task.DEPTH, max_batch_size)
+
+
+def limits(task: str, precision: Precision, *, untrained: bool) -> Mapping[str, float]:
+    """Return how far an engine of the first family may be from its network."""
+    return tolerances.limits(first_recipe(task), precision, untrained=untrained)

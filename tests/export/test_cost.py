@@ -4,7 +4,7 @@ from torch import nn
 from torch._C._profiler import _EventType
 from torch.profiler import ProfilerActivity, profile
 
-from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.lookup import first_recipes
 from sapiens_core.recipes.recipe import Task
 from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
 from sapiens_export.engines.cost import activation_bytes, network_cost
@@ -39,7 +39,7 @@ SMALL = {
 
 
 def released(task, num_outputs, size):
-    variants = TASKS[Task(task)].variants
+    variants = first_recipes()[Task(task)].variants
     variant = next(variant for variant in variants if variant.num_outputs == num_outputs)
     return released_network(Task(task), size, variant=variant)
 

@@ -21,9 +21,9 @@ from tritonclient.grpc import model_config_pb2
 
 from sapiens_core.contract.engines import ENGINE_FILES
 from sapiens_core.contract.model_info import ModelInfo
-from sapiens_core.contract.settings import StepSettings
 from sapiens_core.images.codec import decode_bgr
-from sapiens_core.prepare.pixels import detector_pixels
+from sapiens_core.prepare.image import image_inputs
+from sapiens_core.recipes.detectors import DETECT
 from sapiens_export.engines.torchscript import engine_from_torchscript
 from sapiens_export.exporter import EngineOptions, export_detector, export_engine
 from sapiens_export.parity.measures import in_order_of
@@ -142,7 +142,7 @@ def test_the_image_is_prepared_like_by_the_detectors_own_processor(photo, encode
     processor = RTDetrImageProcessorPil(size={"height": 96, "width": 64})
     expected = processor(Image.fromarray(photo), return_tensors="np")["pixel_values"][0]
     image = decode_bgr(np.frombuffer(encode(photo), np.uint8))
-    pixels = detector_pixels(image, StepSettings(INPUT_HW, 4))[0]
+    pixels = image_inputs(image, DETECT.settings(INPUT_HW, 4)).pixels[0]
     np.testing.assert_allclose(pixels.transpose(2, 0, 1) / 255, expected, rtol=0, atol=1e-6)
 
 

@@ -8,13 +8,13 @@ import onnx
 import pytest
 import torch
 from safetensors import safe_open
+from small_exports import limits
 
 from sapiens_core.contract.engines import ENGINE_FILES
 from sapiens_core.people import people
-from sapiens_core.prepare.pixels import detector_pixels
+from sapiens_core.prepare.image import image_inputs
 from sapiens_core.recipes.recipe import Task
 from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
-from sapiens_core.recipes.tolerances import limits
 from sapiens_export.engines.cost import network_cost
 from sapiens_export.engines.engine import engine_from_network
 from sapiens_export.engines.load import engine_from_file
@@ -68,7 +68,7 @@ def golden_portrait():
 @pytest.fixture(scope="module")
 def outputs(network, served, portrait):
     """(1 + 44, 3549): what our network says about it."""
-    pixels = torch.from_numpy(detector_pixels(portrait[:, :, ::-1], SETTINGS)).permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(image_inputs(portrait[:, :, ::-1], SETTINGS).pixels).permute(0, 3, 1, 2)
     return network((pixels.float() - served.mean) / served.std)[0].numpy()
 
 
@@ -97,13 +97,13 @@ def test_candidates_are_the_best_cells_decoded_as_published(engine, golden_portr
         shares = np.exp(golden_portrait["distances"][row_of[cell]].reshape(4, NUM_DISTANCES))
         left, top, right, bottom = shares @ np.arange(NUM_DISTANCES) / shares.sum(axis=1) * stride
         expected.append((x - left, y - top, x + right, y + bottom))
-    bboxes, scores = engine(detector_pixels(portrait[:, :, ::-1], SETTINGS))
+    bboxes, scores = engine(image_inputs(portrait[:, :, ::-1], SETTINGS).pixels)
     np.testing.assert_allclose(bboxes[0, : len(cells)], expected, rtol=0, atol=1e-2)
     np.testing.assert_allclose(scores[0, : len(cells)], golden_portrait["scores"][cells], rtol=0, atol=1e-5)
 
 
 def test_cells_that_are_no_candidates_are_zero(engine, portrait):
-    bboxes, scores = engine(detector_pixels(portrait[:, :, ::-1], SETTINGS))
+    bboxes, scores = engine(image_inputs(portrait[:, :, ::-1], SETTINGS).pixels)
     is_candidate = scores >= MIN_CANDIDATE_SCORE
     assert 0 < is_candidate.sum() < NANODET.num_outputs
     assert not scores[~is_candidate].any()
@@ -157,7 +157,7 @@ def test_where_nobody_is_nobody_is_found(kind, shade, engine, photo):
 
 def test_images_of_a_batch_are_searched_one_by_one(engine, portrait, picture_of_people):
     pictures = [portrait, picture_of_people([(20, 60, 300), (330, 100, 290)]), np.zeros_like(portrait)]
-    pixels = np.concatenate([detector_pixels(picture[:, :, ::-1], SETTINGS) for picture in pictures])
+    pixels = np.concatenate([image_inputs(picture[:, :, ::-1], SETTINGS).pixels for picture in pictures])
     together = engine(pixels)
     for index in range(len(pixels)):
         for batch, alone in zip(together, engine(pixels[index : index + 1]), strict=True):
@@ -172,7 +172,7 @@ def test_every_engine_is_as_close_as_promised_and_takes_any_batch(
     report = export_engine(built_in_detector(), tmp_path / "models", options).parity
     assert report.is_passed, str(report)
     file = tmp_path / "models" / "detect_engine" / "1" / ENGINE_FILES[runtime]
-    pixels = np.repeat(detector_pixels(portrait[:, :, ::-1], SETTINGS), 3, axis=0)
+    pixels = np.repeat(image_inputs(portrait[:, :, ::-1], SETTINGS).pixels, 3, axis=0)
     bboxes, scores = engine_from_file(runtime, file, "cpu")(pixels)
     assert (bboxes.shape, scores.shape) == ((3, NANODET.num_outputs, 4), (3, NANODET.num_outputs))
     np.testing.assert_allclose(scores[:, 0], engine(pixels[:1])[1][:, 0].repeat(3), atol=0.01)

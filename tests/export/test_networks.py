@@ -3,7 +3,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.lookup import first_recipe, first_recipes
 from sapiens_core.recipes.recipe import Task
 from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
 from sapiens_export.engines.reduced import ServedNetwork
@@ -92,7 +92,7 @@ def test_released_networks_have_the_published_number_of_entries(task, size):
     [("pose", "coco", 2), ("normal", "", 2), ("seg", "goliath", 0), ("seg", "lip", 2), ("depth", "", 0)],
 )
 def test_patches_are_padded_as_the_task_wants(task, labels, padding):
-    variant = next(variant for variant in TASKS[Task(task)].variants if variant.labels == labels)
+    variant = next(variant for variant in first_recipes()[Task(task)].variants if variant.labels == labels)
     assert released_network(Task(task), "1b", variant=variant).patch_padding == padding
 
 
@@ -107,7 +107,7 @@ def test_the_first_layer_normalises_like_the_reference(case, preprocess, golden)
 
 @pytest.mark.parametrize("task", Task)
 def test_released_networks_are_recognised_as_such(task):
-    for variant in TASKS[task].variants:
+    for variant in first_recipe(task).variants:
         assert released_network(task, "1b", variant=variant).size == "1b"
 
 

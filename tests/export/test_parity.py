@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from small_exports import limits
 
+from sapiens_core.recipes.lookup import first_recipes
 from sapiens_core.recipes.recipe import Task
-from sapiens_core.recipes.tolerances import LIMITS, MEASURES, limits
+from sapiens_core.recipes.tolerances import MEASURES
 from sapiens_export.engines.engine import engine_from_network
 from sapiens_export.parity.compare import parity
 from sapiens_export.parity.images import parity_pixels
@@ -292,11 +294,11 @@ def test_a_report_is_plain_data_and_a_sentence():
 
 def test_the_limits_of_reduced_precision_are_those_that_are_promised():
     for precision in ("bfloat16", "float16"):
-        assert LIMITS[precision][Task.DEPTH] == {"mean_error": 0.005, "lost_levels": 0.25}
-        assert LIMITS[precision][Task.NORMAL] == {"mean_angle": 0.5, "p99_angle": 3}
-        assert LIMITS[precision][Task.SEG] == {"unequal_classes": 0.005}
-        assert LIMITS[precision][Task.POSE] == {"median_distance": 0.1, "p99_distance": 1}
-        assert LIMITS[precision][Task.DETECT] == {
+        assert limits(Task.DEPTH, precision, untrained=False) == {"mean_error": 0.005, "lost_levels": 0.25}
+        assert limits(Task.NORMAL, precision, untrained=False) == {"mean_angle": 0.5, "p99_angle": 3}
+        assert limits(Task.SEG, precision, untrained=False) == {"unequal_classes": 0.005}
+        assert limits(Task.POSE, precision, untrained=False) == {"median_distance": 0.1, "p99_distance": 1}
+        assert limits(Task.DETECT, precision, untrained=False) == {
             "median_distance": 0.5,
             "p99_distance": 3,
             "score_error": 0.02,
@@ -304,7 +306,12 @@ def test_the_limits_of_reduced_precision_are_those_that_are_promised():
 
 
 def test_every_limit_is_of_a_known_measure():
-    names = {name for tasks in LIMITS.values() for measures in tasks.values() for name in measures}
+    names = {
+        name
+        for recipe in first_recipes().values()
+        for measures in (recipe.tolerances.float32, recipe.tolerances.reduced)
+        for name in measures
+    }
     assert names <= MEASURES.keys()
 
 

@@ -9,13 +9,13 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from small_exports import limits
 
 import sapiens_export
 from sapiens_core.contract.engines import ENGINE_FILES, ONNX_OPSET
 from sapiens_core.labels import keypoint_set
-from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.lookup import first_recipe
 from sapiens_core.recipes.recipe import Task
-from sapiens_core.recipes.tolerances import limits
 from sapiens_export.engines.build import build_engine, check_buildable
 from sapiens_export.engines.engine import EngineUnavailableError, engine_from_network
 from sapiens_export.engines.load import engine_from_file
@@ -88,7 +88,7 @@ def test_a_network_that_takes_one_size_of_batch_alone_becomes_no_onnx_file(tmp_p
             return first + second
 
     with pytest.raises(EngineUnavailableError, match="batches of any size, got") as raised:
-        onnx_from_network(Halved().eval(), TASKS[Task.DEPTH].engine, (16, 16), tmp_path / "model.onnx")
+        onnx_from_network(Halved().eval(), first_recipe(Task.DEPTH).engine, (16, 16), tmp_path / "model.onnx")
     assert "depth_map" in str(raised.value)
     assert not (tmp_path / "model.onnx").exists()
 
@@ -100,7 +100,7 @@ def test_an_onnx_file_has_the_contract_of_its_engine(task, build, tiny_weights):
     model = onnx.load(file)
     onnx.checker.check_model(model, full_check=True)
     assert facts["onnx_opset"] == ONNX_OPSET == model.opset_import[0].version
-    step = TASKS[task].engine
+    step = first_recipe(task).engine
     for tensors, specs in ((model.graph.input, step.inputs), (model.graph.output, step.outputs)):
         assert [tensor.name for tensor in tensors] == [spec.name for spec in specs]
         for tensor, spec in zip(tensors, specs, strict=True):
@@ -136,7 +136,7 @@ def test_an_engine_tells_nothing_of_the_machine_that_made_it(runtime, build, tin
 def test_tensorrt_gets_bytes_that_it_only_has_to_cast(precision, served, tiny_weights, tmp_path):
     network = tiny_weights(Task.POSE)
     module, path = served(network, precision), tmp_path / "model.onnx"
-    onnx_from_network(module, TASKS[Task.POSE].engine, network.config.input_hw, path)
+    onnx_from_network(module, first_recipe(Task.POSE).engine, network.config.input_hw, path)
     nodes = onnx.load(path).graph.node
     assert [node.op_type for node in nodes if "pixels" in node.input] == ["Cast"]
     weights = {
@@ -153,7 +153,7 @@ def test_weights_too_large_for_one_file_lie_beside_it(served, tiny_weights, tmp_
     folder = tmp_path / "engine"
     folder.mkdir()
     path = folder / "model.onnx"
-    onnx_from_network(served(network), TASKS[Task.DEPTH].engine, network.config.input_hw, path)
+    onnx_from_network(served(network), first_recipe(Task.DEPTH).engine, network.config.input_hw, path)
     assert sorted(file.name for file in folder.iterdir()) == ["model.onnx", "model.onnx.data"]
     folder.rename(tmp_path / "moved")
     (output,) = engine_from_file("onnx", tmp_path / "moved" / "model.onnx", "cpu")(

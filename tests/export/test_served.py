@@ -4,7 +4,7 @@ import torch
 
 from sapiens_core.finish.pose import blurred_maxima, decoded_keypoints, heatmap_patches, heatmap_peaks
 from sapiens_core.labels import keypoint_set
-from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.lookup import first_recipe
 from sapiens_core.recipes.recipe import Task
 from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
 from sapiens_export.engines.reduced import DTYPES, FlipAveraged, PoseReduction, ServedNetwork
@@ -88,7 +88,7 @@ def test_pixels_are_normalised_in_float32_before_they_lose_digits(preprocess, pr
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
-@pytest.mark.parametrize("task", [task for task in Task if TASKS[task].head])
+@pytest.mark.parametrize("task", [task for task in Task if first_recipe(task).head])
 def test_the_last_layer_computes_in_float32_whatever_the_precision(task, precision, tiny_weights):
     network, seen = tiny_weights(task), []
     served = ServedNetwork(network, NORMALIZATIONS["full"], task, precision=precision).eval()

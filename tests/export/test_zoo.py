@@ -11,7 +11,7 @@ import torch
 from typer import Typer
 from typer.testing import CliRunner
 
-from sapiens_core.recipes.lookup import FAMILIES, TASKS
+from sapiens_core.recipes.lookup import FAMILIES, first_recipe
 from sapiens_core.recipes.recipe import Task
 from sapiens_export.commands.zoo import zoo_command
 from sapiens_export.networks.config import released_network
@@ -43,7 +43,7 @@ def run():
 
 @every_entry
 def test_there_is_an_architecture_for_all_weights(entry):
-    (variant,) = (variant for variant in TASKS[entry.task].variants if variant.labels == entry.labels)
+    (variant,) = (variant for variant in first_recipe(entry.task).variants if variant.labels == entry.labels)
     config = released_network(entry.task, entry.size, variant=variant)
     assert (config.size, config.input_hw) == (entry.size, entry.input_hw)
     with torch.device("meta"):

@@ -21,12 +21,12 @@ from sapiens_client.testing.faults import filled
 from sapiens_client.wire.messages import encoded_request
 from sapiens_core.contract.tensors import BBOXES
 from sapiens_core.recipes.combined import HUMAN, PEOPLE_POSE
-from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.lookup import first_recipes
 from sapiens_server import serve
 from sapiens_server.launch import launch
 
-RAW = [spec.raw_name for spec in TASKS.values() if spec.raw_outputs]
-MODELS = [*(spec.name for spec in TASKS.values()), *RAW, HUMAN, PEOPLE_POSE.name]
+RAW = [spec.raw_name for spec in first_recipes().values() if spec.raw_outputs]
+MODELS = [*(spec.name for spec in first_recipes().values()), *RAW, HUMAN, PEOPLE_POSE.name]
 SIDES = ("real", "fake")
 
 
@@ -110,7 +110,7 @@ def test_every_model_has_the_same_tensors(both, ask):
         assert fake.backend == ("" if real.platform else "python")
 
 
-@pytest.mark.parametrize("model", [*MODELS, *(spec.preprocess.name for spec in TASKS.values())])
+@pytest.mark.parametrize("model", [*MODELS, *(spec.preprocess.name for spec in first_recipes().values())])
 def test_configs_carry_the_same_facts_and_steps(model, both):
     real, fake = both(lambda ask: ask.about(model).config)
     assert fake.parameters.keys() == real.parameters.keys()

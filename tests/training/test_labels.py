@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from sapiens_core.contract.settings import StepSettings
 from sapiens_core.finish.pose import udp_decode
 from sapiens_core.labels import class_set, keypoint_set
-from sapiens_core.prepare.pixels import dense_pixels
+from sapiens_core.prepare.image import image_inputs
 from training.dataset import FAR, Shards, augmented, mirrored, plain_batch, relative_depth
 from training.losses import heatmaps
 from training.sample import Sample, stacked
@@ -77,7 +78,7 @@ def test_whole_images_are_stretched_as_the_product_stretches_them(sample, tmp_pa
     image = np.round(128 + 60 * np.stack(waves, axis=2)).astype(np.uint8)
     np.savez(tmp_path / "1_0000.npz", **stacked([replace(sample, image=image)]))
     seen = plain_batch(Shards(tmp_path), range(1), input_hw).images[0].permute(1, 2, 0).numpy()
-    wanted = dense_pixels(np.ascontiguousarray(image[:, :, ::-1]), input_hw)[0]
+    wanted = image_inputs(np.ascontiguousarray(image[:, :, ::-1]), StepSettings(input_hw, 1)).pixels[0]
     np.testing.assert_allclose(seen, wanted, atol=1)
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from sapiens_client.errors import InferenceError, ModelNotServedError
 from sapiens_client.steps import Flow
 from sapiens_client.tasks.sizes import num_bytes
 from sapiens_core.contract.tensors import IMAGE_HW
-from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.lookup import first_recipe
 from sapiens_core.recipes.recipe import Task
 
 if TYPE_CHECKING:
@@ -47,12 +45,12 @@ def dense_array(call: Call, task: Task, served: ServedModel) -> Flow[NDArray[Any
         task: What to ask for.
         served: The ensemble.
     """
-    tensor = TASKS[task].outputs[0]
+    tensor = first_recipe(task).outputs[0]
     lean = yield from lean_way(call, task, served)
     if lean is None:
         array = (yield from call.ask(served.name, [tensor]))[tensor.name]
         return array[0] if tensor.is_batched else array
-    outputs = TASKS[task].raw_outputs
+    outputs = first_recipe(task).raw_outputs
     arrays = yield from call.ask(lean.ensemble, outputs)
     maps, image_hw = arrays[outputs[0].name], arrays[IMAGE_HW.name]
     try:
@@ -76,7 +74,7 @@ def lean_way(call: Call, task: Task, served: ServedModel) -> Flow[Lean | None]:
     """
     wish = call.session.output
     suffix = served.name.removeprefix(task).removeprefix("_")
-    spec = TASKS[task].named(suffix) if suffix else TASKS[task]
+    spec = first_recipe(task).named(suffix) if suffix else first_recipe(task)
     if wish == "image" or spec.postprocess is None or not spec.raw_outputs:
         return None
     try:
@@ -96,7 +94,7 @@ def lean_way(call: Call, task: Task, served: ServedModel) -> Flow[Lean | None]:
 
 
 def finished(
-    task: Task, maps: NDArray[Any], settings: StepSettings, image_hw: NDArray[np.int32]
+    task: str, maps: NDArray[Any], settings: StepSettings, image_hw: NDArray[np.int32]
 ) -> NDArray[Any]:
     """Do what the server's postprocessor of a task does.
 
@@ -109,32 +107,6 @@ def finished(
     Raises:
         ValueError: `maps` or `image_hw` has another form.
     """
-    height, width = image_hw.tolist()
-    return _POSTPROCESSORS[task](maps[0], settings.between_hw, (height, width))
-
-
-def _depth(maps: NDArray[Any], _: object, image_hw: tuple[int, int]) -> NDArray[Any]:
-    from sapiens_core.finish.depth import image_depth
-
-    return image_depth(maps[0], image_hw)
-
-
-def _normals(
-    maps: NDArray[Any], between_hw: tuple[int, int] | None, image_hw: tuple[int, int]
-) -> NDArray[Any]:
-    from sapiens_core.finish.normal import unit_normals
-
-    return unit_normals(maps, between_hw, image_hw)
-
-
-def _classes(
-    maps: NDArray[Any], between_hw: tuple[int, int] | None, image_hw: tuple[int, int]
-) -> NDArray[Any]:
-    from sapiens_core.finish.seg import class_map
-
-    return class_map(maps, between_hw, image_hw)
-
-
-_POSTPROCESSORS: Mapping[Task, Callable[..., NDArray[Any]]] = MappingProxyType(
-    {Task.DEPTH: _depth, Task.NORMAL: _normals, Task.SEG: _classes}
-)
+    array: NDArray[Any]
+    (array,) = first_recipe(task).finished(maps, image_hw, settings)
+    return array

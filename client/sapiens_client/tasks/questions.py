@@ -30,7 +30,7 @@ from sapiens_core.contract.tensors import (
 )
 from sapiens_core.prepare import geometry
 from sapiens_core.recipes.combined import PEOPLE_POSE
-from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.lookup import first_recipe
 from sapiens_core.recipes.recipe import Task
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def dense_results(call: Call, ensemble: str, kinds: Mapping[Task, Callable[..., 
     models: dict[Task, ModelInfo] = {}
     for task in kinds:
         models[task] = (yield from call.served_model(task)).info
-    tensors = {task: TASKS[task].outputs[0] for task in kinds}
+    tensors = {task: first_recipe(task).outputs[0] for task in kinds}
     arrays = yield from call.ask(ensemble, tensors.values())
     return {
         task: kind(**{tensors[task].name: arrays[tensors[task].name]}, **call.origin(models[task]))
@@ -104,7 +104,7 @@ def dense_result(call: Call, task: Task, kind: Callable[..., R], model: str | No
     """
     served = yield from _served(call, task, model)
     array = yield from dense_array(call, task, served)
-    return kind(**{TASKS[task].outputs[0].name: array}, **call.origin(served.info))
+    return kind(**{first_recipe(task).outputs[0].name: array}, **call.origin(served.info))
 
 
 def _served(call: Call, task: Task, model: str | None) -> Flow[ServedModel]:
@@ -143,7 +143,7 @@ def pose_result(call: Call, bboxes: Boxes | None = None, model: str | None = Non
     if boxes is None:
         return _pose(call, served.info, (yield from call.ask(served.name, _POSE_OUTPUTS)))
     parts = [_no_persons(num_keypoints=served.output_dims[KEYPOINTS.name][1])]
-    preprocess = yield from call.served_model(TASKS[Task.POSE].preprocess.name)
+    preprocess = yield from call.served_model(first_recipe(Task.POSE).preprocess.name)
     max_boxes = preprocess.settings.max_batch_size
     for start in range(0, len(boxes), max_boxes):
         some = boxes[start : start + max_boxes]

@@ -10,7 +10,7 @@ from sapiens_client.errors import ModelNotServedError
 from sapiens_core.contract.model_info import CONTRACT_PARAMETER, ModelInfo, parity_of
 from sapiens_core.contract.settings import StepSettings
 from sapiens_core.recipes.combined import PEOPLE_POSE
-from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.lookup import first_recipe
 from sapiens_core.recipes.recipe import Task
 
 TASK_NAMES = (*map(str, Task), PEOPLE_POSE.name.partition("_")[0])
@@ -65,7 +65,7 @@ class ServedModel:
         Raises:
             ModelNotServedError: It was not written by `sapiens export`, or by another release of it.
         """
-        wanted = {tensor.name for tensor in TASKS[task].outputs}
+        wanted = {tensor.name for tensor in first_recipe(task).outputs}
         return self.info.task == task and self.output_dims.keys() == wanted
 
     def check_answers(self, task: Task) -> None:
@@ -76,7 +76,7 @@ class ServedModel:
                 written by `sapiens export`.
         """
         if not self.answers(task):
-            wanted = ", ".join(tensor.name for tensor in TASKS[task].outputs)
+            wanted = ", ".join(tensor.name for tensor in first_recipe(task).outputs)
             raise ModelNotServedError(
                 f"model must be an ensemble for {task} with outputs {wanted}, got '{self.name}' "
                 f"at {self.url} for {self.info.task} with {', '.join(self.output_dims)}; name another"

@@ -29,9 +29,9 @@ from sapiens_core.contract.tensors import (
 from sapiens_core.images.codec import decode_bgr
 from sapiens_core.labels import KeypointSet, counterparts, keypoint_set
 from sapiens_core.prepare.geometry import person_bboxes
-from sapiens_core.prepare.pixels import dense_pixels
+from sapiens_core.prepare.image import image_inputs
 from sapiens_core.recipes.combined import PEOPLE_POSE
-from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.lookup import first_recipe
 from sapiens_core.recipes.recipe import Task
 
 if TYPE_CHECKING:
@@ -78,10 +78,10 @@ def answer(model: FakeModel, inputs: Arrays, wanted: Collection[str], networks: 
     return found
 
 
-def _dense(task: Task, image: Image, wanted: Collection[str], networks: Networks) -> Arrays:
-    spec, settings = TASKS[task], networks.settings(task)
+def _dense(task: str, image: Image, wanted: Collection[str], networks: Networks) -> Arrays:
+    spec, settings = first_recipe(task), networks.settings(task)
     lean, result = spec.engine.outputs[0].name, spec.outputs[0].name
-    pixels = dense_pixels(image, settings.network_hw)
+    pixels = image_inputs(image, settings).pixels
     maps = _MAPS[task](_brightness(pixels, networks.sizes(task)), networks)
     found: Arrays = {lean: maps[None]}
     if result != lean and result in wanted:
@@ -132,7 +132,7 @@ def _features(brightness: NDArray[np.float32], networks: Networks) -> NDArray[np
     return waves
 
 
-_MAPS: Mapping[Task, Callable[[NDArray[np.float32], Networks], NDArray[Any]]] = {
+_MAPS: Mapping[str, Callable[[NDArray[np.float32], Networks], NDArray[Any]]] = {
     Task.DEPTH: _depth_map,
     Task.NORMAL: _normal_map,
     Task.SEG: _logits,

@@ -19,7 +19,7 @@ from sapiens_core.recipes.detectors import (
     NANODET_SIZE,
     NUM_NANODET_CANDIDATES,
 )
-from sapiens_core.recipes.lookup import FAMILIES, TASKS
+from sapiens_core.recipes.lookup import FAMILIES, first_recipe
 from sapiens_core.recipes.recipe import Recipe, Task
 from sapiens_core.recipes.tolerances import limits
 
@@ -52,27 +52,28 @@ class Networks:
                 f"got {self.max_batch_size} and {self.num_persons}; give larger numbers"
             )
 
-    def settings(self, task: Task) -> StepSettings:
+    def settings(self, task: str) -> StepSettings:
         """Return what a task's steps are told about its network."""
-        if task is Task.DETECT:
-            return StepSettings(
-                TASKS[task].network_hw, self.max_batch_size, fit="letterbox", min_score=NANODET_MIN_SCORE
-            )
-        return StepSettings(_FEATURES_INPUT_HW if task is Task.FEATURES else _INPUT_HW, self.max_batch_size)
+        recipe = first_recipe(task)
+        if task == Task.DETECT:
+            settings = recipe.settings(recipe.network_hw, self.max_batch_size)
+            return replace(settings, fit="letterbox", min_score=NANODET_MIN_SCORE)
+        hw = _FEATURES_INPUT_HW if task == Task.FEATURES else _INPUT_HW
+        return recipe.settings(hw, self.max_batch_size)
 
-    def num_outputs(self, task: Task) -> int:
+    def num_outputs(self, task: str) -> int:
         """Return the number of a network's output channels; of a detector, that of its boxes."""
-        sizes = {
+        sizes: dict[str, int] = {
             Task.SEG: len(self.classes.names),
             Task.POSE: len(self.keypoints.names),
             Task.FEATURES: FAMILIES[_FAMILY].sizes[_SIZE].embed_dim,
             Task.DETECT: NUM_NANODET_CANDIDATES,
         }
-        return sizes[task] if task in sizes else TASKS[task].variants[0].num_outputs
+        return sizes[task] if task in sizes else first_recipe(task).variants[0].num_outputs
 
-    def sizes(self, task: Task) -> Mapping[str, int]:
+    def sizes(self, task: str) -> Mapping[str, int]:
         """Return what the letters in the shapes of a task's tensors stand for."""
-        (height, width), stride = self.settings(task).network_hw, TASKS[task].output_stride
+        (height, width), stride = self.settings(task).network_hw, first_recipe(task).output_stride
         return {
             "H": height,
             "W": width,
@@ -83,14 +84,14 @@ class Networks:
 
     def info(self, spec: Recipe) -> ModelInfo:
         """Return the origin of a task's network: nobody trained it."""
-        labels = {Task.SEG: self.classes.name, Task.POSE: self.keypoints.name}
+        labels: dict[str, str] = {Task.SEG: self.classes.name, Task.POSE: self.keypoints.name}
         family, size, licence = _FAMILY, _SIZE, FAMILIES[_FAMILY].licence
         if spec.suffix in FAMILIES[_FAMILY].sizes:
             size = spec.suffix
-        if spec.task is Task.DETECT:
+        if spec.task == Task.DETECT:
             family, size, licence = NANODET_FAMILY, NANODET_SIZE, NANODET_LICENCE
         return ModelInfo(
-            task=spec.task.value,
+            task=spec.task,
             family=family,
             size=size,
             labels=labels.get(spec.task, ""),
@@ -124,7 +125,7 @@ class FakeModel:
     outputs: tuple[TensorSpec, ...]
     sizes: Mapping[str, int]
     parameters: Mapping[str, str]
-    tasks: tuple[Task, ...] = ()
+    tasks: tuple[str, ...] = ()
     steps: tuple[StepSpec, ...] = ()
     max_batch_size: int = 0
 
@@ -167,20 +168,19 @@ def _spec(name: str) -> Recipe:
             f"models must be named after their tasks, {', '.join(Task)}, or such as depth_2b, got {name!r}; "
             "`human`, `people_pose` and the steps come with what they consist of"
         )
-    spec = TASKS[Task(task)]
+    spec = first_recipe(task)
     return spec.named(suffix) if suffix else spec
 
 
 def _models(spec: Recipe, networks: Networks) -> Iterator[FakeModel]:
     sizes, info = networks.sizes(spec.task), networks.info(spec)
-    exact = dict.fromkeys(limits(spec.task, info.precision, untrained=info.untrained), 0.0)
+    exact = dict.fromkeys(limits(spec, info.precision, untrained=info.untrained), 0.0)
     parameters = info.to_parameters() | parity_parameters(exact)
-    lean_steps = (spec.preprocess, spec.engine)
-    steps = (*lean_steps, spec.postprocess) if spec.postprocess else lean_steps
+    steps = spec.steps
     whole = FakeModel(spec.name, spec.preprocess.inputs, spec.outputs, sizes, parameters, (spec.task,), steps)
     yield whole
     if spec.raw_outputs:
-        yield replace(whole, name=spec.raw_name, outputs=spec.raw_outputs, steps=lean_steps)
+        yield replace(whole, name=spec.raw_name, outputs=spec.raw_outputs, steps=steps[:2])
     told = networks.settings(spec.task).to_parameters()
     for step in steps:
         parameters = {} if step is spec.engine else told
@@ -189,7 +189,7 @@ def _models(spec: Recipe, networks: Networks) -> Iterator[FakeModel]:
 
 
 def _human(networks: Networks) -> FakeModel:
-    specs = [TASKS[task] for task in HUMAN_TASKS]
+    specs = [first_recipe(task) for task in HUMAN_TASKS]
     outputs = (*(spec.outputs[0] for spec in specs), IMAGE_HW)
     finishing = tuple(spec.postprocess for spec in specs if spec.postprocess)
     steps = (specs[0].preprocess, *(spec.engine for spec in specs), *finishing)
@@ -197,7 +197,7 @@ def _human(networks: Networks) -> FakeModel:
 
 
 def _people(networks: Networks) -> FakeModel:
-    pose = TASKS[Task.POSE]
+    pose = first_recipe(Task.POSE)
     settings = PeopleSettings(
         networks.settings(Task.DETECT), networks.settings(Task.POSE), networks.num_outputs(Task.POSE)
     )

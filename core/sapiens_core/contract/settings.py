@@ -9,13 +9,16 @@ from typing import Literal, cast
 
 Preprocess = Literal["full", "lite"]
 Fit = Literal["stretch", "letterbox"]
+Interpolation = Literal["bilinear", "antialiased_bilinear", "antialiased_bicubic"]
 
 # What counts as a person, unless a detector is known to need another score. Source: both pose demos of the
 # reference.
 MIN_PERSON_SCORE = 0.3
-_DEFAULT_FIT: Fit = "stretch"  # what nearly all steps do: of defaults, configs say nothing
+# What nearly all steps do: of defaults, configs say nothing.
+_DEFAULT_FIT: Fit = "stretch"
+_DEFAULT_INTERPOLATION: Interpolation = "bilinear"
 _DETECT, _POSE = "detect_", "pose_"
-_WARMUP = "warmup"
+_WARMUP, _FINISH = "warmup", "finish"
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class StepSettings:
         max_batch_size: Largest batch of the engine.
         preprocess: "full" as in training, or "lite" as in the official lite demos.
         fit: How a whole image becomes the network's input.
+        interpolation: By which it is resized then.
         min_score: What a detector's candidates must score more than to be persons.
     """
 
@@ -34,6 +38,7 @@ class StepSettings:
     max_batch_size: int
     preprocess: Preprocess = "full"
     fit: Fit = _DEFAULT_FIT
+    interpolation: Interpolation = _DEFAULT_INTERPOLATION
     min_score: float = MIN_PERSON_SCORE
 
     @property
@@ -51,6 +56,8 @@ class StepSettings:
         }
         if self.fit != _DEFAULT_FIT:
             parameters[f"{prefix}fit"] = self.fit
+        if self.interpolation != _DEFAULT_INTERPOLATION:
+            parameters[f"{prefix}interpolation"] = self.interpolation
         if self.min_score != MIN_PERSON_SCORE:
             parameters[f"{prefix}min_score"] = str(self.min_score)
         return parameters
@@ -74,6 +81,7 @@ class StepSettings:
                 int(parameters[f"{prefix}max_batch_size"]),
                 cast("Preprocess", parameters[f"{prefix}preprocess"]),
                 cast("Fit", parameters.get(f"{prefix}fit", _DEFAULT_FIT)),
+                cast("Interpolation", parameters.get(f"{prefix}interpolation", _DEFAULT_INTERPOLATION)),
                 float(parameters.get(f"{prefix}min_score", MIN_PERSON_SCORE)),
             )
         except (KeyError, ValueError) as error:
@@ -121,6 +129,16 @@ def warmup_sizes(args: Mapping[str, str]) -> tuple[int, ...]:
     """Read these sizes from what Triton passes to `initialize`; without the parameter there are none."""
     text = _parameters(args).get(_WARMUP)
     return tuple(map(int, text.split(","))) if text else ()
+
+
+def finish_parameters(function: str) -> dict[str, str]:
+    """Return, as a Triton model config parameter, which function finishes what an engine returns."""
+    return {_FINISH: function}
+
+
+def finish_function(args: Mapping[str, str]) -> str:
+    """Read the function's name from what Triton passes to `initialize`."""
+    return _parameters(args)[_FINISH]
 
 
 def _parameters(args: Mapping[str, str]) -> dict[str, str]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sapiens_core.contract.tensors import TensorSpec
+
+
+# What a step does; the module of `sapiens_core.triton` that serves it has the same name.
+Kind = Literal["image", "persons", "engine", "finish", "people"]
 
 
 @dataclass(frozen=True)
@@ -20,11 +24,14 @@ class StepSpec:
 
     Attributes:
         name: The model's name in the repository.
+        kind: What it does: prepares whole images or persons, runs an engine, finishes what that returns, or
+            finds people and does all of it.
         inputs: Tensors it takes, by the names they have in the ensemble.
         outputs: Tensors it returns.
     """
 
     name: str
+    kind: Kind
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 

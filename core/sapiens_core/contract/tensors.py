@@ -9,6 +9,7 @@ from typing import Literal
 
 DType = Literal["BOOL", "UINT8", "INT32", "FP16", "FP32"]
 DTYPE_BYTES: Mapping[DType, int] = MappingProxyType({"BOOL": 1, "UINT8": 1, "INT32": 4, "FP16": 2, "FP32": 4})
+HEATMAP_STRIDE = 4  # pixels of a pose network's input per cell of its heatmaps, along each side
 PEAK_PATCH = 13  # cells around a heatmap's peak that the UDP decode can see: an 11-tap blur and one neighbour
 
 

@@ -12,6 +12,8 @@ from sapiens_core.images.opencv import merged, resized, sobel
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from sapiens_core.contract.settings import StepSettings
+
 SOBEL_SIZE = 7
 LENGTH_EPSILON = np.float32(1e-5)  # the reference adds it to lengths, so that a zero vector stays zero
 
@@ -39,6 +41,14 @@ def image_depth(depth_map: NDArray[np.float32], image_hw: tuple[int, int]) -> ND
     height, width = image_hw
     check_size(width, height)
     return resized(depth_map, image_hw)
+
+
+def finish(
+    depth_map: NDArray[np.float32], finish_hw: NDArray[np.int32], _settings: StepSettings
+) -> tuple[NDArray[np.float32]]:
+    """Do what the ensemble's last step does: (1, 1, h, w) and the image's size to (H, W) depth."""
+    height, width = finish_hw.tolist()
+    return (image_depth(depth_map[0, 0], (height, width)),)
 
 
 def nearness(depth: NDArray[np.float32], foreground: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:

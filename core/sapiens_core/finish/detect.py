@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sapiens_core.contract.limits import check_size
-from sapiens_core.prepare.geometry import MIN_BBOX_SIDE, fitted_hw
+from sapiens_core.prepare.geometry import MIN_BBOX_SIDE
+from sapiens_core.prepare.letterbox import fitted_hw
 from sapiens_core.recipes.detectors import MAX_PERSON_OVERLAP
 
 if TYPE_CHECKING:
@@ -52,6 +53,17 @@ def detected_persons(
     bboxes, scores = bboxes[is_person], candidate_scores[is_person]
     kept = suppressed(bboxes, scores, max_overlap=MAX_PERSON_OVERLAP)
     return bboxes[kept], scores[kept]
+
+
+def finish(
+    candidate_bboxes: NDArray[np.float32],
+    candidate_scores: NDArray[np.float32],
+    finish_hw: NDArray[np.int32],
+    settings: StepSettings,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Do what the ensemble's last step does: (1, C, 4), (1, C) and the image's size to (N, 4) and (N,)."""
+    height, width = finish_hw.tolist()
+    return detected_persons(candidate_bboxes[0], candidate_scores[0], (height, width), settings)
 
 
 def suppressed(

@@ -14,6 +14,8 @@ from sapiens_core.images.opencv import magnitude, merged
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from sapiens_core.contract.settings import StepSettings
+
 ROWS_AT_ONCE = 64
 COLUMN_WIDTH = 32
 
@@ -54,3 +56,11 @@ def unit_normals(
         xyz /= magnitude(magnitude(xyz[0], xyz[1]), xyz[2]) + LENGTH_EPSILON
         merged(list(xyz), out=normals[row.target])
     return normals
+
+
+def finish(
+    normal_map: NDArray[np.float32], finish_hw: NDArray[np.int32], settings: StepSettings
+) -> tuple[NDArray[np.float32]]:
+    """Do what the ensemble's last step does: (1, 3, h, w) and the image's size to (H, W, 3) unit normals."""
+    height, width = finish_hw.tolist()
+    return (unit_normals(normal_map[0], settings.between_hw, (height, width)),)

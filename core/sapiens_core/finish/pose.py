@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sapiens_core.contract.tensors import PEAK_PATCH
+from sapiens_core.contract.tensors import HEATMAP_STRIDE, PEAK_PATCH
 from sapiens_core.images.opencv import filtered, gaussian_taps
 from sapiens_core.prepare.geometry import image_points
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from sapiens_core.contract.settings import StepSettings
 
 LOG_RANGE = (1e-3, 50.0)  # the reference clips blurred heatmaps to it before the logarithm
 EPSILON = float(np.finfo(np.float32).eps)
@@ -183,6 +185,19 @@ def image_keypoints(
             f"crops must be ({len(peaks)}, 4) like peaks, got {crops.shape}; pass one per person"
         )
     return image_points(keypoints, crops, heatmap_hw).astype(np.float32)
+
+
+def finish(
+    peaks: NDArray[np.int32],
+    scores: NDArray[np.float32],
+    patches: NDArray[np.float32],
+    blurred_max: NDArray[np.float32],
+    crops: NDArray[np.float32],
+    settings: StepSettings,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Do what the ensemble's last step does: see `image_keypoints`; it hands on the scores (N, K)."""
+    height, width = (side // HEATMAP_STRIDE for side in settings.network_hw)
+    return image_keypoints(peaks, scores, patches, blurred_max, crops, (height, width)), scores
 
 
 def _refined(

@@ -13,6 +13,7 @@ from sapiens_core.finish.bilinear import Strip, axis_sizes, float32_planes, inte
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from sapiens_core.contract.settings import StepSettings
     from sapiens_core.finish.bilinear import Planes
 
 MAX_CLASSES = 256  # ids are uint8
@@ -60,6 +61,12 @@ def class_map(
             for offset, tile in enumerate(tiles):
                 classes[row.target, tile.target] = found[:, offset * TILE : (offset + 1) * TILE]
     return classes
+
+
+def finish(logits: Planes, finish_hw: NDArray[np.int32], settings: StepSettings) -> tuple[NDArray[np.uint8]]:
+    """Do what the ensemble's last step does: (1, C, h, w) and the image's size to (H, W) class ids."""
+    height, width = finish_hw.tolist()
+    return (class_map(logits[0], settings.between_hw, (height, width)),)
 
 
 def _check_logits(logits: Planes) -> None:

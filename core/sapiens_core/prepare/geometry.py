@@ -16,8 +16,6 @@ from sapiens_core.contract.limits import LIMITS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sapiens_core.contract.settings import Fit
-
 PADDING = 1.25  # side of the crop per side of the box
 MIN_BBOX_SIDE = 1.0
 # OpenCV warps with 21 bits for whole pixels. Crops of boxes within this stay inside.
@@ -91,21 +89,6 @@ def checked_bboxes(
     )
     _refuse(bboxes, (bboxes[:, 2:] <= 0).any(axis=1), f"bboxes must overlap {image}", _OUTSIDE_ADVICE)
     return bboxes
-
-
-def fitted_hw(image_hw: tuple[int, int], network_hw: tuple[int, int], fit: Fit) -> tuple[int, int]:
-    """Return the height and width that an image takes of a network's input, from its upper left corner.
-
-    Args:
-        image_hw: Height and width of the image.
-        network_hw: Height and width of the network's input.
-        fit: "stretch" fills the input, "letterbox" keeps the image's aspect ratio.
-    """
-    if fit == "stretch":
-        return network_hw
-    zoom = min(network_hw[0] / image_hw[0], network_hw[1] / image_hw[1])
-    height, width = (max(1, int(side * zoom + 0.5)) for side in image_hw)
-    return height, width
 
 
 def person_crops(bboxes: NDArray[np.float32], aspect_hw: tuple[int, int]) -> NDArray[np.float32]:

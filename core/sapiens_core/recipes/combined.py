@@ -12,7 +12,9 @@ from sapiens_core.contract.tensors import (
     SCORES,
     WHOLE_IMAGE_IF_NOBODY,
 )
+from sapiens_core.recipes.detectors import DETECT
 from sapiens_core.recipes.recipe import Task
+from sapiens_core.recipes.sapiens1 import SAPIENS
 
 HUMAN = "human"  # name of the ensemble that answers several tasks after one decode and one resize
 HUMAN_TASKS = (Task.DEPTH, Task.NORMAL, Task.SEG)
@@ -20,6 +22,8 @@ HUMAN_TASKS = (Task.DEPTH, Task.NORMAL, Task.SEG)
 # The one model that calls others: how many persons there are, an ensemble cannot know.
 PEOPLE_POSE = StepSpec(
     "people_pose",
+    "people",
     inputs=(CHECKED_IMAGE, WHOLE_IMAGE_IF_NOBODY),
     outputs=(KEYPOINTS, SCORES, PERSON_BBOXES, BBOX_SCORES, IMAGE_HW),
 )
+PEOPLE_ENGINES = (DETECT.engine, SAPIENS.recipes[Task.POSE].engine)

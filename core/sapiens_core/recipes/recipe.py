@@ -5,19 +5,25 @@ Model configs, engines, adapters, the SDK and the tests read it from here; nobod
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Self
+from pkgutil import resolve_name
+from typing import Any, Literal, Self
 
+from sapiens_core.contract.settings import Fit, Interpolation, Preprocess, StepSettings
 from sapiens_core.contract.steps import StepSpec
 from sapiens_core.contract.tensors import TensorSpec
 
 PATCH_SIZE = 16  # pixels of a network's input that become one token, along each side
+# What an engine makes of its network's output: that itself, the peaks of heatmaps and what is around them,
+# or a detector's candidates.
+Reduction = Literal["map", "peaks", "candidates"]
+Labels = Literal["", "keypoints", "classes"]
 
 
 class Task(StrEnum):
-    """What a model predicts; the value also names the ensemble that clients call, if no other is named."""
+    """What the released models predict; the value also names the ensemble that is called by default."""
 
     DEPTH = "depth"
     NORMAL = "normal"
@@ -38,6 +44,35 @@ class Normalization:
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How an image becomes what a network takes.
+
+    Attributes:
+        normalization: Of pixels, by the engine's first layer.
+        interpolation: By which a whole image is resized; crops of persons are warped bilinearly.
+        fit: How a whole image is fitted into the network's input, unless a network needs it otherwise.
+    """
+
+    normalization: Normalization
+    interpolation: Interpolation = "bilinear"
+    fit: Fit = "stretch"
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """How far an engine may be from the float32 network, by the measures of `recipes.tolerances`.
+
+    Attributes:
+        float32: An engine that computes in float32.
+        reduced: One of another number format. What users can rely on, not what the format usually attains,
+            which is better.
+    """
+
+    float32: Mapping[str, float]
+    reduced: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -77,17 +112,24 @@ class VariantSpec:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything about one task.
+    """Everything about one task of one family, in the order in which an image meets it.
 
     Attributes:
+        family: Generation of the networks; empty: the task has this one recipe, whatever its networks.
         task: What is predicted.
         preprocess: Encoded image to uint8 network pixels.
+        preparations: How: "full" as in training, or "lite" as in the official lite demos.
         engine: Pixels to the network's reduced output.
+        reduction: What is reduced to.
         postprocess: That output to the result at image size; None: the output is the result.
+        finish: Function that does this, as "module:name". It takes the postprocessor's inputs, in their order
+            and with the batch axis, and the `StepSettings`, and returns its outputs. Empty: there is none.
         outputs: What the ensemble returns: the result and the size of the image.
         network_hw: Input height and width of the released networks; of detectors, of the built-in one.
         head: Layout of the decode head; None: the backbone's features are the output.
         variants: The released sets of outputs, the default one first; detectors are nobody's release.
+        labels: What the outputs have names for; empty: nothing.
+        tolerances: How exact an engine must be.
         raw_outputs: What the ensemble `<task>_raw` returns: the engine's own, smaller tensor, not the result.
             Another ensemble, because Triton's scheduler drops a step whose only output is an ensemble output
             that the caller did not ask for, even where a later step needs it. Empty: there is no such
@@ -95,21 +137,27 @@ class Recipe:
         suffix: Tells the models of a further network for the task from those of the first, which has none.
     """
 
-    task: Task
+    family: str
+    task: str
     preprocess: StepSpec
+    preparations: Mapping[Preprocess, Preparation]
     engine: StepSpec
+    reduction: Reduction
     postprocess: StepSpec | None
+    finish: str
     outputs: tuple[TensorSpec, ...]
     network_hw: tuple[int, int]
     head: HeadSpec | None
     variants: tuple[VariantSpec, ...]
+    tolerances: Tolerances
+    labels: Labels = ""
     raw_outputs: tuple[TensorSpec, ...] = ()
     suffix: str = ""
 
     @property
     def name(self) -> str:
         """Name of the ensemble that clients call."""
-        return f"{self.task.value}_{self.suffix}" if self.suffix else self.task.value
+        return f"{self.task}_{self.suffix}" if self.suffix else self.task
 
     @property
     def output_stride(self) -> int:
@@ -121,6 +169,30 @@ class Recipe:
         """Name of the ensemble without postprocessing."""
         return f"{self.name}_raw"
 
+    @property
+    def steps(self) -> tuple[StepSpec, ...]:
+        """The models of the ensemble, in their order."""
+        return tuple(step for step in (self.preprocess, self.engine, self.postprocess) if step)
+
+    @property
+    def finished(self) -> Callable[..., tuple[Any, ...]]:
+        """The function that `finish` names; its module is loaded now."""
+        function: Callable[..., tuple[Any, ...]] = resolve_name(self.finish)
+        return function
+
+    def settings(
+        self, network_hw: tuple[int, int], max_batch_size: int, preprocess: Preprocess = "full"
+    ) -> StepSettings:
+        """Return what the steps around an engine are told about it.
+
+        Args:
+            network_hw: Height and width of the network's input.
+            max_batch_size: Largest batch of the engine.
+            preprocess: How pixels are prepared.
+        """
+        how = self.preparations[preprocess]
+        return StepSettings(network_hw, max_batch_size, preprocess, how.fit, how.interpolation)
+
     def named(self, suffix: str) -> Self:
         """Return the models of a further network: all get names of their own, but for the preprocessor.
 
@@ -128,7 +200,7 @@ class Recipe:
             suffix: What to name it; "2b" makes `depth_2b`, `depth_2b_raw`, `depth_2b_engine` and
                 `depth_2b_postprocess` of depth.
         """
-        name = f"{self.task.value}_{suffix}"
+        name = f"{self.task}_{suffix}"
         return replace(
             self,
             engine=replace(self.engine, name=f"{name}_engine"),
@@ -159,7 +231,9 @@ class FamilySpec:
     Attributes:
         licence: Licence of the published weights.
         sizes: Released backbones by name.
+        recipes: What they do, by task.
     """
 
     licence: str
     sizes: Mapping[str, SizeSpec]
+    recipes: Mapping[str, Recipe]

@@ -7,6 +7,7 @@ its "lite" demos differ from the training configs, those win and the lite value 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from sapiens_core.contract.settings import Preprocess
@@ -37,28 +38,17 @@ from sapiens_core.contract.tensors import (
 from sapiens_core.recipes.recipe import (
     FamilySpec,
     HeadSpec,
+    Labels,
     Normalization,
+    Preparation,
     Recipe,
     SizeSpec,
     Task,
+    Tolerances,
     VariantSpec,
 )
 
-FAMILIES: Mapping[str, FamilySpec] = MappingProxyType(
-    {
-        "sapiens": FamilySpec(
-            licence="CC-BY-NC-4.0",
-            sizes=MappingProxyType(
-                {
-                    "0.3b": SizeSpec(embed_dim=1024, num_layers=24, num_heads=16),
-                    "0.6b": SizeSpec(embed_dim=1280, num_layers=32, num_heads=16),
-                    "1b": SizeSpec(embed_dim=1536, num_layers=40, num_heads=24),
-                    "2b": SizeSpec(embed_dim=1920, num_layers=48, num_heads=32),
-                }
-            ),
-        ),
-    }
-)
+_FAMILY = "sapiens"
 
 NORMALIZATIONS: Mapping[Preprocess, Normalization] = MappingProxyType(
     {
@@ -67,85 +57,161 @@ NORMALIZATIONS: Mapping[Preprocess, Normalization] = MappingProxyType(
         "lite": Normalization(mean=(123.5, 116.5, 103.5), std=(58.5, 57.0, 57.5)),
     }
 )
+PREPARATIONS: Mapping[Preprocess, Preparation] = MappingProxyType(
+    {preprocess: Preparation(normalization) for preprocess, normalization in NORMALIZATIONS.items()}
+)
+_DENSE_PREPROCESS = StepSpec(
+    "dense_preprocess", "image", inputs=(IMAGE,), outputs=(PIXELS, IMAGE_HW, FINISH_HW)
+)
+_PEAK_TENSORS = (PEAKS, SCORES, PATCHES, BLURRED_MAX)
+_MAX_ERROR = {"max_error": 1e-4}
+_LEVELS = {
+    "lost_levels": 0.25
+}  # float16 outputs lose a half of them and more, float32 ones of whatever network few
 
-DENSE_PREPROCESS = StepSpec("dense_preprocess", inputs=(IMAGE,), outputs=(PIXELS, IMAGE_HW, FINISH_HW))
 
-
-def _dense_task(
-    task: Task,
+def dense_recipe(
+    family: str,
+    task: str,
     engine_output: TensorSpec,
     result: TensorSpec,
     head: HeadSpec,
     variants: tuple[VariantSpec, ...],
+    *,
+    finish: str,
+    tolerances: Tolerances,
+    labels: Labels = "",
 ) -> Recipe:
+    """Return the recipe of a task whose result is one array as large as the image.
+
+    Args:
+        family: Generation of the networks.
+        task: What is predicted.
+        engine_output: What the engine returns.
+        result: What the ensemble returns of it, beside the size of the image.
+        head: Layout of the decode head.
+        variants: The released sets of outputs, the default one first.
+        finish: The function from the one to the other, see `Recipe`.
+        tolerances: How exact an engine must be.
+        labels: What the outputs have names for.
+    """
     return Recipe(
+        family=family,
         task=task,
-        preprocess=DENSE_PREPROCESS,
-        engine=StepSpec(f"{task.value}_engine", inputs=(PIXELS,), outputs=(engine_output,)),
+        preprocess=_DENSE_PREPROCESS,
+        preparations=PREPARATIONS,
+        engine=StepSpec(f"{task}_engine", "engine", inputs=(PIXELS,), outputs=(engine_output,)),
+        reduction="map",
         postprocess=StepSpec(
-            f"{task.value}_postprocess", inputs=(engine_output, FINISH_HW), outputs=(result,)
+            f"{task}_postprocess", "finish", inputs=(engine_output, FINISH_HW), outputs=(result,)
         ),
+        finish=finish,
         outputs=(result, IMAGE_HW),
         network_hw=(1024, 768),
         head=head,
         variants=variants,
+        tolerances=tolerances,
+        labels=labels,
         raw_outputs=(engine_output, IMAGE_HW),
     )
 
 
-_DEPTH_HEAD = HeadSpec("decode_head", "conv_seg", channels=384, num_deconvs=4, num_convs=2)
-_DENSE_HEAD = HeadSpec("decode_head", "conv_seg", channels=768, num_deconvs=3, num_convs=3)
-_PEAK_TENSORS = (PEAKS, SCORES, PATCHES, BLURRED_MAX)
+_DEPTH = dense_recipe(
+    _FAMILY,
+    Task.DEPTH,
+    DEPTH_MAP,
+    DEPTH,
+    HeadSpec("decode_head", "conv_seg", channels=384, num_deconvs=4, num_convs=2),
+    (VariantSpec(1, patch_padding=0),),
+    finish="sapiens_core.finish.depth:finish",
+    tolerances=Tolerances(float32=_MAX_ERROR | _LEVELS, reduced={"mean_error": 0.005} | _LEVELS),
+)
+_NORMAL = dense_recipe(
+    _FAMILY,
+    Task.NORMAL,
+    NORMAL_MAP,
+    NORMALS,
+    HeadSpec("decode_head", "conv_seg", channels=768, num_deconvs=3, num_convs=3),
+    (VariantSpec(3, patch_padding=2),),
+    finish="sapiens_core.finish.normal:finish",
+    tolerances=Tolerances(float32=_MAX_ERROR, reduced={"mean_angle": 0.5, "p99_angle": 3.0}),
+)
+_SEG = dense_recipe(
+    _FAMILY,
+    Task.SEG,
+    LOGITS,
+    CLASS_MAP,
+    HeadSpec("decode_head", "conv_seg", channels=768, num_deconvs=3, num_convs=3),
+    (
+        VariantSpec(28, patch_padding=0, labels="goliath"),
+        VariantSpec(20, patch_padding=2, labels="cihp"),
+        VariantSpec(20, patch_padding=2, labels="lip"),
+        VariantSpec(19, patch_padding=0, labels="seg_face"),
+    ),
+    finish="sapiens_core.finish.seg:finish",
+    # A difference of float32 rounding may become one of float16 rounding, in which logits leave.
+    tolerances=Tolerances(float32={"max_error": 2e-3}, reduced={"unequal_classes": 0.005}),
+    labels="classes",
+)
+_POSE = Recipe(
+    family=_FAMILY,
+    task=Task.POSE,
+    preprocess=StepSpec(
+        "pose_preprocess",
+        "persons",
+        inputs=(CHECKED_IMAGE, BBOXES),
+        outputs=(PIXELS, CROPS, PERSON_BBOXES, IMAGE_HW),
+    ),
+    preparations=PREPARATIONS,
+    engine=StepSpec("pose_engine", "engine", inputs=(PIXELS,), outputs=_PEAK_TENSORS),
+    reduction="peaks",
+    postprocess=StepSpec(
+        "pose_postprocess", "finish", inputs=(*_PEAK_TENSORS, CROPS), outputs=(KEYPOINTS, SCORES)
+    ),
+    finish="sapiens_core.finish.pose:finish",
+    outputs=(KEYPOINTS, SCORES, PERSON_BBOXES, IMAGE_HW),
+    network_hw=(1024, 768),
+    head=HeadSpec("head", "final_layer", channels=768, num_deconvs=2, num_convs=2),
+    variants=(
+        VariantSpec(308, patch_padding=2, labels="goliath"),
+        VariantSpec(133, patch_padding=2, labels="coco_wholebody"),
+        VariantSpec(17, patch_padding=2, labels="coco"),
+    ),
+    # Where the peak of a map without a keypoint lies is a matter of rounding.
+    tolerances=Tolerances(
+        float32=_MAX_ERROR | {"median_distance": 0.01, "p99_distance": 0.1},
+        reduced={"median_distance": 0.1, "p99_distance": 1.0},
+    ),
+    labels="keypoints",
+)
+_FEATURES = Recipe(
+    family=_FAMILY,
+    task=Task.FEATURES,
+    preprocess=StepSpec("features_preprocess", "image", inputs=(IMAGE,), outputs=(PIXELS, IMAGE_HW)),
+    preparations={
+        **PREPARATIONS,
+        "full": replace(PREPARATIONS["full"], interpolation="antialiased_bicubic"),
+    },
+    engine=StepSpec("features_engine", "engine", inputs=(PIXELS,), outputs=(FEATURE_MAP,)),
+    reduction="map",
+    postprocess=None,
+    finish="",
+    outputs=(FEATURE_MAP, IMAGE_HW),
+    network_hw=(1024, 1024),
+    head=None,
+    variants=(VariantSpec(0, patch_padding=0),),
+    tolerances=Tolerances(float32=_MAX_ERROR, reduced={"mean_error": 0.005}),
+)
 
-RECIPES: Mapping[Task, Recipe] = MappingProxyType(
-    {
-        Task.DEPTH: _dense_task(
-            Task.DEPTH, DEPTH_MAP, DEPTH, _DEPTH_HEAD, (VariantSpec(1, patch_padding=0),)
-        ),
-        Task.NORMAL: _dense_task(
-            Task.NORMAL, NORMAL_MAP, NORMALS, _DENSE_HEAD, (VariantSpec(3, patch_padding=2),)
-        ),
-        Task.SEG: _dense_task(
-            Task.SEG,
-            LOGITS,
-            CLASS_MAP,
-            _DENSE_HEAD,
-            (
-                VariantSpec(28, patch_padding=0, labels="goliath"),
-                VariantSpec(20, patch_padding=2, labels="cihp"),
-                VariantSpec(20, patch_padding=2, labels="lip"),
-                VariantSpec(19, patch_padding=0, labels="seg_face"),
-            ),
-        ),
-        Task.POSE: Recipe(
-            task=Task.POSE,
-            preprocess=StepSpec(
-                "pose_preprocess",
-                inputs=(CHECKED_IMAGE, BBOXES),
-                outputs=(PIXELS, CROPS, PERSON_BBOXES, IMAGE_HW),
-            ),
-            engine=StepSpec("pose_engine", inputs=(PIXELS,), outputs=_PEAK_TENSORS),
-            postprocess=StepSpec(
-                "pose_postprocess", inputs=(*_PEAK_TENSORS, CROPS), outputs=(KEYPOINTS, SCORES)
-            ),
-            outputs=(KEYPOINTS, SCORES, PERSON_BBOXES, IMAGE_HW),
-            network_hw=(1024, 768),
-            head=HeadSpec("head", "final_layer", channels=768, num_deconvs=2, num_convs=2),
-            variants=(
-                VariantSpec(308, patch_padding=2, labels="goliath"),
-                VariantSpec(133, patch_padding=2, labels="coco_wholebody"),
-                VariantSpec(17, patch_padding=2, labels="coco"),
-            ),
-        ),
-        Task.FEATURES: Recipe(
-            task=Task.FEATURES,
-            preprocess=StepSpec("features_preprocess", inputs=(IMAGE,), outputs=(PIXELS, IMAGE_HW)),
-            engine=StepSpec("features_engine", inputs=(PIXELS,), outputs=(FEATURE_MAP,)),
-            postprocess=None,
-            outputs=(FEATURE_MAP, IMAGE_HW),
-            network_hw=(1024, 1024),
-            head=None,
-            variants=(VariantSpec(0, patch_padding=0),),
-        ),
-    }
+SAPIENS = FamilySpec(
+    licence="CC-BY-NC-4.0",
+    sizes=MappingProxyType(
+        {
+            "0.3b": SizeSpec(embed_dim=1024, num_layers=24, num_heads=16),
+            "0.6b": SizeSpec(embed_dim=1280, num_layers=32, num_heads=16),
+            "1b": SizeSpec(embed_dim=1536, num_layers=40, num_heads=24),
+            "2b": SizeSpec(embed_dim=1920, num_layers=48, num_heads=32),
+        }
+    ),
+    recipes=MappingProxyType({recipe.task: recipe for recipe in (_DEPTH, _NORMAL, _SEG, _POSE, _FEATURES)}),
 )

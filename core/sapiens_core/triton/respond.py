@@ -6,7 +6,9 @@ module configures that process: one OpenCV thread per model instance, since inst
 
 from __future__ import annotations
 
+import json
 import traceback
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +16,7 @@ import cv2
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from sapiens_core.contract.tensors import IMAGE
-from sapiens_core.recipes.combined import PEOPLE_POSE
-from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.contract.tensors import BBOXES, WHOLE_IMAGE_IF_NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,10 +30,28 @@ if TYPE_CHECKING:
 # Texts of the server where a model takes no request now; a client may try again.
 _NOT_LET_IN = ("Exceeds maximum queue size", "is not ready")
 
-_STEPS = (*(spec.preprocess for spec in TASKS.values()), PEOPLE_POSE)
-_OPTIONAL = {tensor.name for step in _STEPS for tensor in step.inputs if tensor.is_optional} - {IMAGE.name}
+_OPTIONAL = {BBOXES.name, WHOLE_IMAGE_IF_NOBODY.name}
 
 cv2.setNumThreads(1)
+
+
+@dataclass(frozen=True)
+class Step:
+    """The tensors of a model, as its config names them.
+
+    Attributes:
+        inputs: Their names, in their order.
+        outputs: Likewise.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    @classmethod
+    def from_args(cls, args: Mapping[str, str]) -> Step:
+        """Read the names from what Triton passes to `initialize`."""
+        config = json.loads(args["model_config"])
+        return cls(*(tuple(tensor["name"] for tensor in config[side]) for side in ("input", "output")))
 
 
 class EngineError(Exception):

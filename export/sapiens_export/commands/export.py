@@ -15,7 +15,7 @@ from rich.text import Text
 from sapiens_core.contract.engines import Precision, Runtime
 from sapiens_core.contract.settings import Preprocess
 from sapiens_core.recipes.detectors import NANODET_LICENCE
-from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.lookup import first_recipe
 from sapiens_core.recipes.recipe import Task
 from sapiens_export.commands.ends import WRONG_USAGE, interruptible, told_in_a_sentence
 from sapiens_export.commands.weights import WeightOptions
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 _BUILT_IN = "nanodet"
 _MAX_SEED = 2**63 - 1
-_KEYPOINTS = {str(variant.num_outputs): variant for variant in TASKS[Task.POSE].variants}
-_CLASSES = {variant.labels: variant for variant in TASKS[Task.SEG].variants}
+_KEYPOINTS = {str(variant.num_outputs): variant for variant in first_recipe(Task.POSE).variants}
+_CLASSES = {variant.labels: variant for variant in first_recipe(Task.SEG).variants}
 _NETWORKS = frozenset(Task) - {Task.DETECT}
 _TASKS_OF_OPTION = {
     **dict.fromkeys(("checkpoint", "network", "size", "preprocess", "random_weights", "seed"), _NETWORKS),
@@ -235,7 +235,7 @@ def _check_options(context: typer.Context, task: Task) -> None:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in foreign)
         raise typer.BadParameter(f"{task.value} takes no {names}")
     own = given & {"checkpoint", "random_weights"}
-    if task is not Task.DETECT and (len(own) > 1 or not (own or "size" in given)):
+    if task != Task.DETECT and (len(own) > 1 or not (own or "size" in given)):
         raise typer.BadParameter(
             "give exactly one of --checkpoint FILE, --random-weights, and --size alone for published weights"
         )
@@ -247,7 +247,7 @@ def _check_options(context: typer.Context, task: Task) -> None:
         raise typer.BadParameter(
             f"the demo network comes with this project; leave --{min(idle).replace('_', '-')} out"
         )
-    if task is Task.DETECT:
+    if task == Task.DETECT:
         _check_detector_options(context.params["detector"] in (None, _BUILT_IN), given)
     if {"name", "people_instances"} <= given:
         raise typer.BadParameter("--people-instances is for the pose network without a --name")

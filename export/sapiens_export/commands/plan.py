@@ -94,7 +94,7 @@ def _costs(cost: NetworkCost, config: EngineConfig, info: ModelInfo, serving: Se
     copies = _COPIES[info.runtime]
     total = decimal(serving.instances * (cost.weight_bytes + cost.activation_bytes))
     return {
-        "network": f"{config.task.value} {config.family} {config.size}: {cost.num_parameters / 1e6:.1f} "
+        "network": f"{config.task} {config.family} {config.size}: {cost.num_parameters / 1e6:.1f} "
         f"million parameters, {cost.macs / images / 1e12:.3f} TMAC per image",
         "engine": f"{info.runtime} in {info.precision}, batches of 1 to {serving.max_batch_size}, about "
         f"{weights}",

@@ -72,7 +72,7 @@ class WeightOptions:
 
     @property
     def _is_size_alone(self) -> bool:
-        return self.task is not Task.DETECT and self.checkpoint is None and self.seed is None
+        return self.task != Task.DETECT and self.checkpoint is None and self.seed is None
 
     @property
     def _demo_file(self) -> Path:
@@ -125,7 +125,7 @@ class WeightOptions:
         """
         from sapiens_export.weights.sources import built_in_detector, source_from_checkpoint, source_from_seed
 
-        if self.task is Task.DETECT:
+        if self.task == Task.DETECT:
             return built_in_detector()
         config = self.config()
         if fetched is not None:
@@ -148,7 +148,7 @@ class WeightOptions:
         from sapiens_export.networks.config import NANODET
         from sapiens_export.weights.checkpoints import load_state_dict, recognised_network
 
-        if self.task is Task.DETECT:
+        if self.task == Task.DETECT:
             return NANODET, "part of this package"
         config = self.config()
         if self.checkpoint is not None:

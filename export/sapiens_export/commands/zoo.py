@@ -53,7 +53,7 @@ def zoo_command(
     entries = [entry for entry in ZOO if task in (None, entry.task)]
     if as_json:
         typer.echo(json.dumps(list(map(_facts, entries)), indent=2))
-    elif task is Task.DETECT:
+    elif task == Task.DETECT:
         typer.echo(_DETECTORS, err=True)
     else:
         Console(width=None if sys.stdout.isatty() else _FILE_WIDTH).print(_table(entries))

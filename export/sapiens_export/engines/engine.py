@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sapiens_core.triton.module import run_module
+
 Engine = Callable[[NDArray[np.uint8]], tuple[NDArray[Any], ...]]
 
 
@@ -41,13 +43,6 @@ def engine_from_network(network: torch.nn.Module, device: str = "cpu") -> Engine
     network = network.to(device)
 
     def run(pixels: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
-        with (
-            torch.inference_mode(),
-            torch.jit.optimized_execution(False),  # type: ignore[attr-defined]  # the plain executor, as served
-            torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False),
-        ):
-            outputs = network(torch.from_numpy(pixels).to(device))
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        return tuple(output.cpu().numpy() for output in outputs)
+        return tuple(output.numpy() for output in run_module(network, torch.from_numpy(pixels), device))
 
     return run

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sapiens_core.contract.tensors import PEAK_PATCH
-from sapiens_core.recipes.lookup import TASKS
-from sapiens_core.recipes.recipe import Task
+from sapiens_core.recipes.lookup import first_recipe
 from sapiens_export.networks.nanodet import CandidateReduction, NanoDet
 from sapiens_export.networks.sapiens import SapiensNetwork
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sapiens_core.contract.engines import Precision
-    from sapiens_core.recipes.recipe import Normalization
+    from sapiens_core.recipes.recipe import Normalization, Recipe
 
 DTYPES: Mapping[Precision, torch.dtype] = MappingProxyType(
     {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -35,8 +34,8 @@ class ServedNetwork(nn.Module):
     Args:
         network: (B, 3, H, W) float, normalised RGB, to (B, C, h, w), or (B, C, cells) of a detector.
         normalization: Statistics it was trained with.
-        task: What it predicts, which decides on the reduction: logits leave as float16, heatmaps as their
-            peaks, a detector's cells as boxes.
+        task: What it predicts, whose recipe decides on the reduction: logits leave as float16, heatmaps as
+            their peaks, a detector's cells as boxes.
         precision: What the network computes in, from its first layer to the one before the last. The
             normalisation, the last layer, the flip test's mean and the reduction stay float32: where outputs
             leave in eight bits, a slope becomes steps.
@@ -51,7 +50,7 @@ class ServedNetwork(nn.Module):
         self,
         network: nn.Module,
         normalization: Normalization,
-        task: Task,
+        task: str,
         *,
         precision: Precision = "float32",
         flip_indices: Sequence[int] | None = None,
@@ -61,8 +60,9 @@ class ServedNetwork(nn.Module):
         if precision != "float32":
             network = _in_precision(network, self.compute_dtype)
         self.network = network if flip_indices is None else FlipAveraged(network, flip_indices)
-        self.reduction = _reduction(task)
-        self.dtype = torch.float16 if task is Task.SEG else torch.float32
+        recipe = first_recipe(task)
+        self.reduction = _reduction(recipe)
+        self.dtype = torch.float16 if recipe.engine.outputs[0].dtype == "FP16" else torch.float32
         self.register_buffer("mean", torch.tensor(normalization.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(normalization.std).view(1, 3, 1, 1), persistent=False)
 
@@ -84,10 +84,10 @@ class ServedNetwork(nn.Module):
         return self.reduction(outputs.float()) if self.reduction else outputs.to(self.dtype).contiguous()
 
 
-def _reduction(task: Task) -> nn.Module | None:
-    if task is Task.DETECT:
-        return CandidateReduction(TASKS[task].network_hw)
-    return PoseReduction() if task is Task.POSE else None
+def _reduction(recipe: Recipe) -> nn.Module | None:
+    if recipe.reduction == "candidates":
+        return CandidateReduction(recipe.network_hw)
+    return PoseReduction() if recipe.reduction == "peaks" else None
 
 
 def _in_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -16,8 +16,8 @@ from sapiens_core.recipes.detectors import (
     NANODET_SIZE,
     NUM_NANODET_CANDIDATES,
 )
-from sapiens_core.recipes.lookup import FAMILIES, TASKS
-from sapiens_core.recipes.recipe import PATCH_SIZE, Task, VariantSpec
+from sapiens_core.recipes.lookup import FAMILIES, first_recipe, recipe
+from sapiens_core.recipes.recipe import PATCH_SIZE, Recipe, Task, VariantSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +35,6 @@ _MAX_SIZES = {
     "num_outputs": 4096,
     "patch_padding": PATCH_SIZE // 2 - 1,  # more would add a row and a column of patches
 }
-_FIXED_NUM_OUTPUTS = {task: TASKS[task].variants[0].num_outputs for task in (Task.DEPTH, Task.NORMAL)}
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class NetworkConfig:
     """
 
     family: str
-    task: Task
+    task: str
     embed_dim: int
     num_layers: int
     num_heads: int
@@ -71,25 +70,22 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
-        if self.family not in FAMILIES:
-            raise ValueError(f"family must be one of {sorted(FAMILIES)}, got {self.family!r}")
+        own = self.recipe
         counts = {name: value for name, value in asdict(self).items() if isinstance(value, int)}
-        may_be_zero = {"patch_padding"} | ({"head_channels"} if TASKS[self.task].head is None else set())
+        may_be_zero = {"patch_padding", *(() if own.head else ("head_channels",))}
         too_small = {name: value for name, value in counts.items() if value < (name not in may_be_zero)}
         if too_small:
             raise ValueError(f"sizes of a network must be positive, got {too_small}")
         too_large = {name: counts[name] for name, limit in _MAX_SIZES.items() if counts[name] > limit}
         if too_large:
             raise ValueError(f"sizes of a network must be at most {_MAX_SIZES}, got {too_large}")
-        fixed = self.embed_dim if self.task is Task.FEATURES else _FIXED_NUM_OUTPUTS.get(self.task)
-        if fixed not in (None, self.num_outputs):
-            raise ValueError(f"num_outputs of {self.task.value} must be {fixed}, got {self.num_outputs}")
-        sets = {
-            variant.labels for variant in TASKS[self.task].variants if variant.num_outputs == self.num_outputs
-        }
+        fixed = own.variants[0].num_outputs or self.embed_dim
+        if not own.labels and self.num_outputs != fixed:
+            raise ValueError(f"num_outputs of {self.task} must be {fixed}, got {self.num_outputs}")
+        sets = {variant.labels for variant in own.variants if variant.num_outputs == self.num_outputs}
         if self.labels and self.labels not in sets:
             raise ValueError(
-                f"labels of {self.num_outputs} outputs of {self.task.value} must be one of {sorted(sets)} "
+                f"labels of {self.num_outputs} outputs of {self.task} must be one of {sorted(sets)} "
                 f"or empty, got {self.labels!r}"
             )
         if self.embed_dim % self.num_heads:
@@ -103,6 +99,11 @@ class NetworkConfig:
                 )
 
     @property
+    def recipe(self) -> Recipe:
+        """All about what it is for."""
+        return recipe(self.family, self.task)
+
+    @property
     def grid_hw(self) -> tuple[int, int]:
         """Rows and columns of patches."""
         return self.input_hw[0] // PATCH_SIZE, self.input_hw[1] // PATCH_SIZE
@@ -110,7 +111,7 @@ class NetworkConfig:
     @property
     def output_hw(self) -> tuple[int, int]:
         """Height and width of the network's output."""
-        stride = TASKS[self.task].output_stride
+        stride = self.recipe.output_stride
         return self.input_hw[0] // stride, self.input_hw[1] // stride
 
     @property
@@ -122,7 +123,7 @@ class NetworkConfig:
         matching = (
             name
             for name in sizes
-            for variant in TASKS[self.task].variants
+            for variant in self.recipe.variants
             if replace(self, position_hw=None)
             == released_network(self.task, name, self.family, variant=variant)
         )
@@ -150,9 +151,14 @@ class DetectorConfig:
     min_score: float = MIN_PERSON_SCORE
 
     @property
-    def task(self) -> Task:
+    def task(self) -> str:
         """What it predicts."""
         return Task.DETECT
+
+    @property
+    def recipe(self) -> Recipe:
+        """All about what it is for."""
+        return recipe(self.family, self.task)
 
     @property
     def labels(self) -> str:
@@ -170,7 +176,7 @@ EngineConfig = NetworkConfig | DetectorConfig
 NANODET = DetectorConfig(
     NANODET_FAMILY,
     NANODET_SIZE,
-    TASKS[Task.DETECT].network_hw,
+    first_recipe(Task.DETECT).network_hw,
     NUM_NANODET_CANDIDATES,
     fit="letterbox",  # as in its training
     min_score=NANODET_MIN_SCORE,
@@ -178,7 +184,7 @@ NANODET = DetectorConfig(
 
 
 def released_network(
-    task: Task, size: str, family: str = "sapiens", *, variant: VariantSpec | None = None
+    task: str, size: str, family: str = "sapiens", *, variant: VariantSpec | None = None
 ) -> NetworkConfig:
     """Return the architecture of a released network, or of the demo network of this project.
 
@@ -198,7 +204,7 @@ def released_network(
         raise ValueError(
             f"size must be one of {[DEMO_SIZE, *sizes]}, got {size!r}; describe other networks with --network"
         )
-    spec, backbone = TASKS[task], sizes[size]
+    spec, backbone = recipe(family, task), sizes[size]
     variant = variant or spec.variants[0]
     return NetworkConfig(
         family=family,
@@ -215,28 +221,28 @@ def released_network(
 
 
 @cache
-def demo_network(task: Task) -> NetworkConfig:
+def demo_network(task: str) -> NetworkConfig:
     """Return the architecture of the small network that this project has trained for a task."""
-    return read_network(DEMO_NETWORKS / f"{task.value}.json", task)
+    return read_network(DEMO_NETWORKS / f"{task}.json", task)
 
 
-def _demo_network_for(task: Task, variant: VariantSpec | None) -> NetworkConfig:
+def _demo_network_for(task: str, variant: VariantSpec | None) -> NetworkConfig:
     config = demo_network(task)
     if variant is not None and variant.labels != config.labels:
         raise ValueError(
-            f"the demo network of {task.value} has the labels {config.labels!r}, got {variant.labels!r}; "
+            f"the demo network of {task} has the labels {config.labels!r}, got {variant.labels!r}; "
             "choose a released size for others"
         )
     return config
 
 
-def default_labels(task: Task, num_outputs: int) -> str:
+def default_labels(task: str, num_outputs: int) -> str:
     """Return the name of the task's first released set of keypoints or classes of this size; empty: none."""
-    variants = TASKS[task].variants
+    variants = first_recipe(task).variants
     return next((variant.labels for variant in variants if variant.num_outputs == num_outputs), "")
 
 
-def read_network(path: Path, task: Task) -> NetworkConfig:
+def read_network(path: Path, task: str) -> NetworkConfig:
     """Read an architecture from a JSON file whose keys are the attributes of `NetworkConfig`.
 
     "labels" may be left out: then the task's first released set with this number of outputs is meant, if
@@ -253,7 +259,7 @@ def read_network(path: Path, task: Task) -> NetworkConfig:
         raise ValueError(f"network description {path} must be a JSON object, got {type(facts).__name__}")
     config = _network_from_facts(facts, path)
     if config.task != task:
-        raise ValueError(f"network description {path} must be for {task.value}, got {config.task.value}")
+        raise ValueError(f"network description {path} must be for {task}, got {config.task}")
     return config
 
 
@@ -274,14 +280,13 @@ def _network_from_facts(facts: Mapping[str, Any], path: Path) -> NetworkConfig:
             f"network description {path} must have integers, {', '.join(texts)} as texts, and input_hw as "
             f"[height, width], like position_hw; got {dict(facts)}"
         )
-    if facts["task"] not in set(Task):
-        raise ValueError(
-            f"task in {path} must be one of {[task.value for task in Task]}, got {facts['task']!r}"
-        )
-    task = Task(facts["task"])
-    labels = facts.get("labels", default_labels(task, facts["num_outputs"]))
+    try:
+        own = recipe(facts["family"], facts["task"])
+    except ValueError as error:
+        raise ValueError(f"network description {path}: {error}") from error
+    labels = facts.get("labels", default_labels(own.task, facts["num_outputs"]))
     sizes = {name: tuple(sides) for name, sides in sizes.items()}
-    return NetworkConfig(**{**facts, "task": task, "labels": labels, **sizes})
+    return NetworkConfig(**{**facts, "labels": labels, **sizes})
 
 
 def _is_size(sides: object) -> bool:

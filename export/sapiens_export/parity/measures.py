@@ -11,7 +11,7 @@ from sapiens_core.contract.tensors import PATCHES, PEAKS
 from sapiens_core.finish.normal import unit_normals
 from sapiens_core.finish.pose import decoded_keypoints
 from sapiens_core.finish.seg import class_map
-from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.lookup import first_recipe
 from sapiens_core.recipes.recipe import Task
 from sapiens_core.recipes.tolerances import MIN_KEYPOINT_SCORE
 
@@ -37,7 +37,7 @@ def measured(expected: Reference, outputs: Outputs, wanted: Outputs) -> dict[str
     Returns:
         Values by name, see `sapiens_core.recipes.tolerances.MEASURES`.
     """
-    if expected.task is Task.DETECT:
+    if first_recipe(expected.task).reduction == "candidates":
         outputs = in_order_of(wanted, outputs)
     values = _raw_errors(expected.task, outputs, wanted)
     measure = _RESULT_ERRORS.get(expected.task)
@@ -63,8 +63,8 @@ def _rows(outputs: Outputs) -> NDArray[np.float64]:
     return np.concatenate([column / (np.ptp(column) or 1) for column in columns], axis=2)
 
 
-def _raw_errors(task: Task, outputs: Outputs, wanted: Outputs) -> dict[str, float]:
-    names = [tensor.name for tensor in TASKS[task].engine.outputs]
+def _raw_errors(task: str, outputs: Outputs, wanted: Outputs) -> dict[str, float]:
+    names = [tensor.name for tensor in first_recipe(task).engine.outputs]
     shares = [
         _differences(output, needed) / (_range(needed) or 1)
         for name, output, needed in zip(names, outputs, wanted, strict=True)
@@ -141,7 +141,7 @@ def _box_errors(expected: Reference, outputs: Outputs, wanted: Outputs) -> dict[
     }
 
 
-_RESULT_ERRORS: Mapping[Task, Callable[[Reference, Outputs, Outputs], dict[str, float]]] = {
+_RESULT_ERRORS: Mapping[str, Callable[[Reference, Outputs, Outputs], dict[str, float]]] = {
     Task.DEPTH: _depth_errors,
     Task.NORMAL: _normal_errors,
     Task.SEG: _class_errors,

@@ -11,18 +11,37 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sapiens_core import people
-from sapiens_core.finish.depth import image_depth
-from sapiens_core.finish.normal import unit_normals
-from sapiens_core.finish.seg import class_map
 from sapiens_core.images.codec import decode_bgr
-from sapiens_core.prepare.pixels import dense_pixels, feature_pixels
+from sapiens_core.prepare.image import image_inputs
+from sapiens_core.recipes.lookup import first_recipe
+from sapiens_core.recipes.recipe import Task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sapiens_core.contract.settings import PeopleSettings, Preprocess, StepSettings
     from sapiens_core.people import PeoplePose
+    from sapiens_core.recipes.recipe import Recipe
     from sapiens_export.engines.engine import Engine
+
+
+def image_result(
+    recipe: Recipe, encoded: bytes, engine: Engine, settings: StepSettings
+) -> tuple[NDArray[Any], ...]:
+    """Do all that the ensemble of a task does for a whole image.
+
+    Args:
+        recipe: Of the task.
+        encoded: The bytes of an image file.
+        engine: Of a network for the task.
+        settings: What the steps around it are told, see `Recipe.settings`.
+
+    Returns:
+        What the last step returns.
+    """
+    inputs = image_inputs(decode_bgr(np.frombuffer(encoded, dtype=np.uint8)), settings)
+    outputs = engine(inputs.pixels)
+    return recipe.finished(*outputs, inputs.finish_hw, settings) if recipe.finish else tuple(outputs)
 
 
 def depth(encoded: bytes, engine: Engine, input_hw: tuple[int, int]) -> NDArray[np.float32]:
@@ -36,33 +55,29 @@ def depth(encoded: bytes, engine: Engine, input_hw: tuple[int, int]) -> NDArray[
     Returns:
         (H, W) float32; larger is farther, no unit.
     """
-    depth_map, image_hw = _dense(encoded, engine, input_hw)
-    return image_depth(depth_map[0], image_hw)
+    return _array(Task.DEPTH, encoded, engine, input_hw, "full")
 
 
 def normals(
     encoded: bytes, engine: Engine, input_hw: tuple[int, int], *, preprocess: Preprocess = "full"
 ) -> NDArray[np.float32]:
     """Estimate the surface normal of every pixel: (H, W, 3) float32, unit x, y, z. Arguments: see `depth`."""
-    normal_map, image_hw = _dense(encoded, engine, input_hw)
-    return unit_normals(normal_map, None if preprocess == "lite" else input_hw, image_hw)
+    return _array(Task.NORMAL, encoded, engine, input_hw, preprocess)
 
 
 def classes(
     encoded: bytes, engine: Engine, input_hw: tuple[int, int], *, preprocess: Preprocess = "full"
 ) -> NDArray[np.uint8]:
     """Find the class of every pixel: (H, W) uint8. Arguments: see `depth`."""
-    logits, image_hw = _dense(encoded, engine, input_hw)
-    return class_map(logits, None if preprocess == "lite" else input_hw, image_hw)
+    return _array(Task.SEG, encoded, engine, input_hw, preprocess)
 
 
 def features(
     encoded: bytes, engine: Engine, input_hw: tuple[int, int], *, preprocess: Preprocess = "full"
 ) -> NDArray[np.float32]:
     """Compute the feature map of an image: (C, h, w) float32. Arguments: see `depth`."""
-    image = decode_bgr(np.frombuffer(encoded, dtype=np.uint8))
-    (feature_map,) = engine(feature_pixels(image, input_hw, preprocess=preprocess))
-    features_of_image: NDArray[np.float32] = feature_map[0]
+    (feature_map,) = _array(Task.FEATURES, encoded, engine, input_hw, preprocess)
+    features_of_image: NDArray[np.float32] = feature_map
     return features_of_image
 
 
@@ -118,8 +133,9 @@ def people_pose(
     )
 
 
-def _dense(encoded: bytes, engine: Engine, input_hw: tuple[int, int]) -> tuple[NDArray[Any], tuple[int, int]]:
-    image = decode_bgr(np.frombuffer(encoded, dtype=np.uint8))
-    (output,) = engine(dense_pixels(image, input_hw))
-    height, width, _ = image.shape
-    return output[0], (height, width)
+def _array(
+    task: Task, encoded: bytes, engine: Engine, input_hw: tuple[int, int], preprocess: Preprocess
+) -> NDArray[Any]:
+    recipe = first_recipe(task)
+    (array,) = image_result(recipe, encoded, engine, recipe.settings(input_hw, 1, preprocess))
+    return array

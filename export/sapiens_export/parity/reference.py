@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sapiens_core.recipes.lookup import TASKS
-from sapiens_core.recipes.recipe import Task
+from sapiens_core.recipes.lookup import first_recipe
 from sapiens_export.parity.images import parity_pixels
 
 if TYPE_CHECKING:
@@ -40,26 +39,26 @@ class Reference:
         output_hw: Height and width of the network's output.
     """
 
-    task: Task
+    task: str
     pixels: NDArray[np.uint8]
     outputs: Outputs
     output_hw: tuple[int, int]
 
     def save(self, path: Path) -> None:
         """Write the images and the outputs, by the names of their tensors."""
-        names = [tensor.name for tensor in TASKS[self.task].engine.outputs]
+        names = [tensor.name for tensor in first_recipe(self.task).engine.outputs]
         arrays = dict(zip(names, self.outputs, strict=True))
         with path.open("wb") as file:
             np.savez_compressed(file, **{_PIXELS: self.pixels, **arrays})
 
     @classmethod
-    def load(cls, path: Path, task: Task, output_hw: tuple[int, int]) -> Reference:
+    def load(cls, path: Path, task: str, output_hw: tuple[int, int]) -> Reference:
         """Read what `save` wrote.
 
         Raises:
             ValueError: The file is missing or damaged.
         """
-        names = [tensor.name for tensor in TASKS[task].engine.outputs]
+        names = [tensor.name for tensor in first_recipe(task).engine.outputs]
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 pixels, outputs = arrays[_PIXELS], [arrays[name] for name in names]
@@ -74,9 +73,7 @@ class Reference:
             ) from error
 
 
-def reference(
-    task: Task, network: Engine, input_hw: tuple[int, int], output_hw: tuple[int, int]
-) -> Reference:
+def reference(task: str, network: Engine, input_hw: tuple[int, int], output_hw: tuple[int, int]) -> Reference:
     """Ask a float32 network about the fixed images, one at a time.
 
     Args:

@@ -9,11 +9,11 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from sapiens_core.contract.engines import ENGINE_FILES
-from sapiens_core.contract.settings import PeopleSettings, StepSettings, warmup_parameters
+from sapiens_core.contract.settings import PeopleSettings, StepSettings, finish_parameters, warmup_parameters
 from sapiens_core.contract.steps import step_maps
 from sapiens_core.contract.tensors import IMAGE_HW
 from sapiens_core.recipes.combined import HUMAN, HUMAN_TASKS, PEOPLE_POSE
-from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.lookup import first_recipe
 from sapiens_export.networks.config import DetectorConfig
 
 if TYPE_CHECKING:
@@ -65,21 +65,23 @@ def model_configs(
     Returns:
         Model names to the text of their config.pbtxt.
     """
-    spec = TASKS[config.task] if name is None else TASKS[config.task].named(name)
-    lean_steps = (spec.preprocess, spec.engine)
-    steps = (*lean_steps, spec.postprocess) if spec.postprocess else lean_steps
+    spec = config.recipe if name is None else config.recipe.named(name)
     messages = [
         _engine(spec.engine, config, serving, runtime),
-        _ensemble(spec.name, steps, spec.outputs, config, parameters),
+        _ensemble(spec.name, spec.steps, spec.outputs, config, parameters),
     ]
     if spec.raw_outputs:
-        messages.append(_ensemble(spec.raw_name, lean_steps, spec.raw_outputs, config, parameters))
+        messages.append(
+            _ensemble(spec.raw_name, (spec.preprocess, spec.engine), spec.raw_outputs, config, parameters)
+        )
     own = serving.at_step()
     choices = {spec.preprocess: serving.at_step(shared or own), spec.postprocess: own}
     for step, chosen in choices.items():
         if step:
-            settings = step_settings(config, serving, preprocess)
-            messages.append(_cpu_step(step, config, chosen, settings))
+            messages.append(_cpu_step(step, config, chosen))
+            _add_parameters(messages[-1], step_settings(config, serving, preprocess).to_parameters())
+    if spec.postprocess:
+        _add_parameters(messages[-1], finish_parameters(spec.finish))
     return {message.name: _text(message) for message in messages}
 
 
@@ -116,7 +118,7 @@ def people_config(
 
 def human_config() -> str:
     """Write the config of the ensemble that answers all dense tasks of one image."""
-    specs = [TASKS[task] for task in HUMAN_TASKS]
+    specs = [first_recipe(task) for task in HUMAN_TASKS]
     outputs = (*(spec.outputs[0] for spec in specs), IMAGE_HW)
     engines = tuple(spec.engine for spec in specs)
     postprocessors = tuple(spec.postprocess for spec in specs if spec.postprocess)
@@ -132,7 +134,7 @@ def step_settings(config: EngineConfig, serving: Serving, preprocess: Preprocess
         serving: The operator's choices.
         preprocess: How pixels are prepared.
     """
-    settings = StepSettings(config.input_hw, serving.max_batch_size, preprocess)
+    settings = config.recipe.settings(config.input_hw, serving.max_batch_size, preprocess)
     if isinstance(config, DetectorConfig):
         return replace(settings, fit=config.fit, min_score=config.min_score)
     return settings
@@ -196,12 +198,9 @@ def _add_warmup(message: pb.ModelConfig, serving: Serving, runtime: Runtime) -> 
             sample.inputs[tensor.name].zero_data = True
 
 
-def _cpu_step(
-    step: StepSpec, config: EngineConfig, choices: StepChoices, settings: StepSettings
-) -> pb.ModelConfig:
+def _cpu_step(step: StepSpec, config: EngineConfig, choices: StepChoices) -> pb.ModelConfig:
     message = _step(step, config, choices)
     message.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=choices.cpu_instances)
-    _add_parameters(message, settings.to_parameters())
     return message
 
 

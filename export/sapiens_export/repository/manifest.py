@@ -8,8 +8,6 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from sapiens_core.contract.model_info import ModelInfo
-from sapiens_core.recipes.lookup import TASKS
-from sapiens_core.recipes.recipe import Task
 from sapiens_export.networks.config import DetectorConfig, NetworkConfig
 from sapiens_export.repository.serving import Serving, serving_values
 
@@ -45,7 +43,7 @@ class InstalledEngine:
     @property
     def spec(self) -> Recipe:
         """The models that serve it."""
-        spec = TASKS[self.config.task]
+        spec = self.config.recipe
         return spec if self.name is None else spec.named(self.name)
 
 
@@ -75,13 +73,12 @@ def installed_engine(folder: Path) -> InstalledEngine:
     """
     facts = read_manifest(folder)
     try:
-        task = Task(facts["task"])
         network: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in facts["network"].items()
         }
         return InstalledEngine(
-            DetectorConfig(**network) if task is Task.DETECT else NetworkConfig(**{**network, "task": task}),
+            NetworkConfig(**network) if "task" in network else DetectorConfig(**network),
             ModelInfo(**{field.name: facts[field.name] for field in fields(ModelInfo)}),
             Serving(**serving_values(facts["serving"], str(folder / MANIFEST_FILE))),
             facts.get("name"),

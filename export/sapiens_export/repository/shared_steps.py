@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from sapiens_core.contract.folders import CONFIG_FILE
 from sapiens_core.recipes.combined import HUMAN
-from sapiens_core.recipes.recipe import Task
 from sapiens_export.repository.configs import step_settings
 from sapiens_export.repository.written import WrittenStep, written_model, written_step
 
@@ -95,8 +94,9 @@ def _common(new: InstalledEngine, settings: StepSettings) -> dict[str, object]:
         "input_hw": settings.network_hw,
         "preprocess": settings.preprocess,
         "fit": settings.fit,
+        "interpolation": settings.interpolation,
     }
-    is_batch_checked = new.config.task is Task.POSE  # by its preprocessor, which counts the boxes
+    is_batch_checked = new.spec.preprocess.kind == "persons"  # which counts the boxes
     return {**common, "max_batch_size": settings.max_batch_size} if is_batch_checked else common
 
 

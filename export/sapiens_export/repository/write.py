@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
@@ -15,9 +14,10 @@ from typing import TYPE_CHECKING, cast
 from sapiens_core.contract.folders import CONFIG_FILE
 from sapiens_core.contract.model_info import parity_parameters
 from sapiens_core.recipes.combined import HUMAN, HUMAN_TASKS, PEOPLE_POSE
-from sapiens_core.recipes.lookup import FAMILIES, TASKS
+from sapiens_core.recipes.lookup import FAMILIES, first_recipe
 from sapiens_core.recipes.recipe import Task
 from sapiens_export.networks.config import NANODET, released_network
+from sapiens_export.repository.adapters import write_adapter
 from sapiens_export.repository.configs import human_config, model_configs, people_config
 from sapiens_export.repository.manifest import MANIFEST_FILE, InstalledEngine, installed_engine, manifest
 from sapiens_export.repository.serving import Serving
@@ -29,11 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sapiens_core.contract.steps import StepSpec
-    from sapiens_core.recipes.recipe import Recipe
     from sapiens_export.networks.config import DetectorConfig, EngineConfig, NetworkConfig
 
 VERSION_FOLDER = "1"
-_ADAPTER_FILE = "model.py"
 _PLACEHOLDER_FILE = "placeholder.txt"
 _PEOPLE_TASKS = (Task.DETECT, Task.POSE)
 # What Triton, shells and file systems that ignore case take alike; the rest of a model's name is a role.
@@ -119,7 +117,7 @@ def notes_about(repository: Path, new: InstalledEngine) -> list[str]:
     if new.name is None and new.config.task in _PEOPLE_TASKS:
         for task in _PEOPLE_TASKS:
             try:
-                _ = task is new.config.task or _installed(repository, task)
+                _ = task == new.config.task or _installed(repository, task)
             except ValueError as error:
                 notes.append(f"{PEOPLE_POSE.name} is left as it is: {error}")
     if new.info.runtime != "python" and new.serving.warmup:
@@ -174,23 +172,12 @@ def _write_model(folder: Path, config: str, new: InstalledEngine) -> None:
     (folder / CONFIG_FILE).write_text(config)
     if "ensemble_scheduling" in config:
         (folder / VERSION_FOLDER / _PLACEHOLDER_FILE).write_text("Object storage keeps no empty folders.\n")
-    if folder.name == new.spec.engine.name and new.info.runtime != "python":
-        return
-    name = _adapters(new).get(folder.name, folder.name)
-    adapter = files("sapiens_export") / "model_repository" / name / VERSION_FOLDER / _ADAPTER_FILE
-    if adapter.is_file():
-        with as_file(adapter) as path:
-            shutil.copyfile(path, folder / VERSION_FOLDER / _ADAPTER_FILE)
-
-
-def _adapters(new: InstalledEngine) -> dict[str, str]:
-    """Return, for the models with names of their own, the names of those with the same code."""
-    steps = zip(_steps(new.spec), _steps(TASKS[new.config.task]), strict=True)
-    return {step.name: canonical.name for step, canonical in steps}
-
-
-def _steps(spec: Recipe) -> list[StepSpec]:
-    return [step for step in (spec.preprocess, spec.engine, spec.postprocess) if step]
+    is_native = new.info.runtime != "python"
+    steps = {
+        step.name: step for step in (*new.spec.steps, PEOPLE_POSE) if step.kind != "engine" or not is_native
+    }
+    if folder.name in steps:
+        write_adapter(folder / VERSION_FOLDER, steps[folder.name])
 
 
 def _move_files(source: Path | None, target: Path) -> None:
@@ -222,8 +209,8 @@ def _configs(
     return configs
 
 
-def _completes_human(repository: Path, task: Task) -> bool:
-    others = [other for other in HUMAN_TASKS if other is not task]
+def _completes_human(repository: Path, task: str) -> bool:
+    others = [other for other in HUMAN_TASKS if other != task]
     return task in HUMAN_TASKS and all((repository / other.value).is_dir() for other in others)
 
 
@@ -231,7 +218,7 @@ def _check_human(repository: Path, new: InstalledEngine) -> None:
     """Refuse an engine with which `human` could not be loaded: its other steps speak of other tensors."""
     if new.name is not None or not _completes_human(repository, new.config.task):
         return
-    others = [step for task in HUMAN_TASKS if task is not new.config.task for step in _steps(TASKS[task])]
+    others = [step for task in HUMAN_TASKS if task != new.config.task for step in first_recipe(task).steps]
     shared = new.spec.preprocess
     if unlike := [step.name for step in others if step != shared and not _is_as_written(repository, step)]:
         raise ValueError(
@@ -255,7 +242,7 @@ def _people_configs(repository: Path, new: InstalledEngine) -> dict[str, str]:
     """Return the config of the model that takes both a detector and a pose network, if now both are there."""
     try:
         detect, pose = (
-            new if task is new.config.task else _installed(repository, task) for task in _PEOPLE_TASKS
+            new if task == new.config.task else _installed(repository, task) for task in _PEOPLE_TASKS
         )
     except ValueError:  # `notes_about` tells of it
         return {}
@@ -273,18 +260,18 @@ def _people_configs(repository: Path, new: InstalledEngine) -> dict[str, str]:
 
 def _installed(repository: Path, task: Task) -> InstalledEngine | None:
     """Read what engine a repository has for a task under its own name."""
-    folder = repository / TASKS[task].engine.name
+    folder = repository / first_recipe(task).engine.name
     return installed_engine(folder) if (folder / MANIFEST_FILE).is_file() else None
 
 
 def write_released_configs(repository: Path) -> None:
-    """Write the configs of the released networks, without engines, as they are kept under version control.
+    """Write the models of the released networks, without engines, as they are kept under version control.
 
     Args:
-        repository: Folder with the adapters.
+        repository: Folder of models.
     """
     size = next(iter(FAMILIES["sapiens"].sizes))
-    networks = {task: released_network(task, size) for task in TASKS if task is not Task.DETECT}
+    networks = {task: released_network(task, size) for task in FAMILIES["sapiens"].recipes}
     configs = {
         HUMAN: human_config(),
         PEOPLE_POSE.name: people_config(NANODET, networks[Task.POSE], Serving(), parameters={}),
@@ -295,3 +282,6 @@ def write_released_configs(repository: Path) -> None:
     for name, text in configs.items():
         (repository / name / VERSION_FOLDER).mkdir(parents=True, exist_ok=True)
         (repository / name / CONFIG_FILE).write_text(text)
+    steps = {step for network in engines for step in network.recipe.steps} | {PEOPLE_POSE}
+    for step in steps:
+        write_adapter(repository / step.name / VERSION_FOLDER, step)

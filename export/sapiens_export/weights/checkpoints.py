@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from sapiens_core.recipes.lookup import FAMILIES, TASKS
+from sapiens_core.recipes.lookup import FAMILIES, first_recipe
 from sapiens_core.recipes.recipe import Task, VariantSpec
 from sapiens_export.networks.config import NetworkConfig, released_network
 from sapiens_export.networks.sapiens import SapiensNetwork
@@ -123,7 +123,7 @@ def network_from_weights(config: NetworkConfig, weights: Mapping[str, Tensor], s
     missing, unknown = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
     if missing or unknown:
         raise ValueError(
-            f"{source} must hold the weights of a {config.task.value} network: missing {_shown(missing)}, "
+            f"{source} must hold the weights of a {config.task} network: missing {_shown(missing)}, "
             f"unknown {_shown(unknown)}; is it for another task or size?"
         )
     for name, tensor in wanted.items():
@@ -165,7 +165,7 @@ def network_from_archive(config: NetworkConfig, path: Path) -> nn.Module:
     if not isinstance(outputs, Tensor) or tuple(outputs.shape) != expected:
         seen = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise ValueError(
-            f"{path} must return {expected} for {config.task.value}, got {seen}; is it for another task?"
+            f"{path} must return {expected} for {config.task}, got {seen}; is it for another task?"
         )
     return network  # type: ignore[no-any-return]
 
@@ -187,9 +187,9 @@ class FirstOutput(nn.Module):
         return first
 
 
-def official_names(task: Task, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def official_names(task: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Bring the names of older and bare checkpoints into one form, without the pretraining's decoder."""
-    if task is Task.FEATURES:
+    if first_recipe(task).head is None:
         kept = {name: tensor for name, tensor in weights.items() if not name.startswith("neck.")}
         return {name if name.startswith("backbone.") else f"backbone.{name}": kept[name] for name in kept}
     return {name.replace("keypoint_head.", "head."): tensor for name, tensor in weights.items()}
@@ -230,7 +230,7 @@ def recognised_network(
 def _recognised_variant(
     task: Task, weights: Mapping[str, Tensor], source: str, labels: str | None
 ) -> VariantSpec:
-    head, variants = TASKS[task].head, TASKS[task].variants
+    head, variants = first_recipe(task).head, first_recipe(task).variants
     if head is None:
         return variants[0]
     last_layer = weights.get(f"{head.name}.{head.last_layer}.weight")

@@ -14,7 +14,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Literal
 
-from sapiens_core.recipes.lookup import TASKS
+from sapiens_core.recipes.lookup import first_recipe
 from sapiens_core.recipes.recipe import Task
 
 FileFormat = Literal["original", "clean", "torchscript", "bfloat16"]
@@ -90,7 +90,7 @@ class ZooEntry:
     @property
     def input_hw(self) -> tuple[int, int]:
         """Height and width of the network's input, pixels."""
-        return TASKS[self.task].network_hw
+        return first_recipe(self.task).network_hw
 
 
 def _zoo_entry(facts: Mapping[str, Any]) -> ZooEntry:
@@ -123,7 +123,7 @@ def zoo_entry(task: Task, size: str, labels: str | None = None) -> ZooEntry:
         ValueError: There are no such published weights.
     """
     if labels is None:
-        labels = next((variant.labels for variant in TASKS[task].variants), "")
+        labels = next((variant.labels for variant in first_recipe(task).variants), "")
     for entry in ZOO:
         if (entry.task, entry.size, entry.labels) == (task, size, labels):
             return entry
@@ -138,10 +138,10 @@ def zoo_entry(task: Task, size: str, labels: str | None = None) -> ZooEntry:
 
 def _option(entry: ZooEntry) -> str:
     """Return what asks `sapiens export` for the labels of a network."""
-    if entry.task is Task.SEG:
+    if entry.task == Task.SEG:
         return f"--classes {entry.labels}"
     return next(
         f"--keypoints {variant.num_outputs}"
-        for variant in TASKS[entry.task].variants
+        for variant in first_recipe(entry.task).variants
         if variant.labels == entry.labels
     )

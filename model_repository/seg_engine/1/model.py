@@ -1,11 +1,3 @@
-from sapiens_core.triton.engine import TorchScriptEngine
+from sapiens_core.triton.engine import TritonPythonModel
 
-
-class TritonPythonModel:
-    """pixels (B, H', W', 3) uint8 RGB -> logits (B, C, h, w) float16, by the TorchScript file beside."""
-
-    def initialize(self, args):
-        self.engine = TorchScriptEngine(args)
-
-    def execute(self, requests):
-        return self.engine.respond(requests)
+__all__ = ["TritonPythonModel"]

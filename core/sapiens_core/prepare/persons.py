@@ -1,4 +1,4 @@
-"""Images to the uint8 pixels that engines take; normalisation is the engine's first layer."""
+"""Persons of an image to the uint8 pixels that the pose engine takes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
-from sapiens_core.images.opencv import extended, resized, swapped_colours, warp
-from sapiens_core.prepare.geometry import fitted_hw, person_bboxes, person_crops, udp_matrices
+from sapiens_core.images.opencv import resized, swapped_colours, warp
+from sapiens_core.prepare.geometry import person_bboxes, person_crops, udp_matrices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,62 +51,6 @@ def person_inputs(
     crops = person_crops(checked, (height, width) if settings.preprocess == "lite" else settings.network_hw)
     pixels = person_pixels(image_bgr, crops, settings.network_hw, preprocess=settings.preprocess)
     return PersonInputs(pixels, crops, checked, np.array([height, width], dtype=np.int32))
-
-
-def feature_pixels(
-    image_bgr: NDArray[np.uint8], network_hw: tuple[int, int], *, preprocess: Preprocess = "full"
-) -> NDArray[np.uint8]:
-    """Stretch an image to the feature extractor's input size.
-
-    Args:
-        image_bgr: (H, W, 3) uint8, BGR.
-        network_hw: Height and width of the network's input.
-        preprocess: "full" is Pillow's bicubic with antialiasing, "lite" the bilinear of `dense_pixels`.
-
-    Returns:
-        (1, network height, network width, 3) uint8, RGB: a batch of one.
-
-    Source: Sapiens pretraining pipeline, and its lite demo.
-    """
-    if preprocess == "lite":
-        return dense_pixels(image_bgr, network_hw)
-    height, width = network_hw
-    fitted = Image.fromarray(image_bgr).resize((width, height), Image.Resampling.BICUBIC)
-    return swapped_colours(np.asarray(fitted))[None]
-
-
-def dense_pixels(image_bgr: NDArray[np.uint8], network_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Stretch an image to the network's input size, ignoring its aspect ratio.
-
-    Args:
-        image_bgr: (H, W, 3) uint8, BGR.
-        network_hw: Height and width of the network's input.
-
-    Returns:
-        (1, network height, network width, 3) uint8, RGB: a batch of one.
-
-    Source: Sapiens dense pipelines: bilinear on uint8, half-pixel centres, no antialiasing, no padding.
-    """
-    return swapped_colours(resized(image_bgr, network_hw))[None]
-
-
-def detector_pixels(image_bgr: NDArray[np.uint8], settings: StepSettings) -> NDArray[np.uint8]:
-    """Fit an image into the detector's input.
-
-    Args:
-        image_bgr: (H, W, 3) uint8, BGR.
-        settings: Size of the network's input, and whether to keep the aspect ratio. What the image then
-            leaves free, right of it or below, repeats its last pixels: any other colour would be an edge.
-
-    Returns:
-        (1, network height, network width, 3) uint8, RGB: a batch of one.
-
-    Source: the image processors of the RT-DETR family, whose bilinear is Pillow's, with antialiasing.
-    """
-    image_hw = (image_bgr.shape[0], image_bgr.shape[1])
-    height, width = fitted_hw(image_hw, settings.network_hw, settings.fit)
-    fitted = np.asarray(Image.fromarray(image_bgr).resize((width, height), Image.Resampling.BILINEAR))
-    return swapped_colours(extended(fitted, settings.network_hw))[None]
 
 
 def person_pixels(

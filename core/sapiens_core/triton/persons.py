@@ -1,0 +1,34 @@
+"""The kind of step that prepares the persons of an image for an engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sapiens_core.contract.settings import StepSettings
+from sapiens_core.images.codec import decode_bgr
+from sapiens_core.prepare.persons import person_inputs
+from sapiens_core.triton.respond import Step, respond
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class TritonPythonModel:
+    """image (B,) uint8 encoded, bboxes (N, 4) float32 xyxy or none -> the `PersonInputs` of N persons."""
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Read the model's config."""
+        self._step = Step.from_args(args)
+        self._settings = StepSettings.from_args(args)
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """Answer requests."""
+        return respond(requests, self._step.inputs, self._prepared)
+
+    def _prepared(
+        self, encoded: NDArray[np.uint8], bboxes: NDArray[np.float32] | None
+    ) -> dict[str, NDArray[Any]]:
+        return vars(person_inputs(decode_bgr(encoded), bboxes, self._settings))
