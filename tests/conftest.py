@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -114,6 +115,36 @@ def odd_images(encode: Callable[..., bytes]) -> dict[str, bytes]:
         "cmyk": encode(Image.fromarray(noise(64, 48, 3)).convert("CMYK"), "JPEG"),
         "4k": encode(noise(2160, 3840, 3), "JPEG"),
     }
+
+
+def openssl(folder: Path, *arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory) -> Path:
+    """A folder with authorities `ca` and `other`, and certificates `server`, `client` by `ca`."""
+    folder = tmp_path_factory.mktemp("pki")
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    for name in ("ca", "other"):
+        files = ("-keyout", f"{name}.key", "-out", f"{name}.crt")
+        openssl(folder, "req", "-x509", *key, *files, "-days", "2", "-subj", f"/CN={name}")
+    for name, alternative in (("server", "IP:127.0.0.1,DNS:gpu.example"), ("client", "DNS:client")):
+        (folder / f"{name}.ext").write_text(f"subjectAltName={alternative}")
+        openssl(folder, "req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        signed = (
+            "-CA",
+            "ca.crt",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-days",
+            "2",
+            "-extfile",
+            f"{name}.ext",
+        )
+        openssl(folder, "x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.crt")
+    return folder
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

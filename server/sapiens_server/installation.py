@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 import platform
+import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from pathlib import Path
 
 from sapiens_server.errors import ServerNotFoundError
 
+_WHEEL_RELEASE = (2, 51)
 CONTAINER = "use NVIDIA's Triton container"
 
 
@@ -48,6 +51,16 @@ def find_tritonserver() -> Installation:
         )
     _check_host(wheel)
     return Installation(wheel / "bin" / "tritonserver", wheel)
+
+
+def release_of(installation: Installation) -> tuple[int, int] | None:
+    """Return the server's version, such as (2, 51); None where it cannot be told."""
+    if installation.wheel:
+        return _WHEEL_RELEASE
+    written = installation.binary.parents[1] / "TRITON_VERSION"
+    text = written.read_text() if written.is_file() else os.environ.get("TRITON_SERVER_VERSION", "")
+    found = re.match(r"(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def stub_for_this_python(wheel: Path) -> Path:

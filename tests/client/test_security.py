@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,36 +25,6 @@ from sapiens_server import ServerOptions, serve
 
 SECRET = "s3cret-token"
 RESTRICTED = f"--grpc-restricted-protocol=inference,model-config:authorization=Bearer {SECRET}"
-
-
-def openssl(folder: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-
-@pytest.fixture(scope="module")
-def pki(tmp_path_factory) -> Path:
-    """A folder with authorities `ca` and `other`, and certificates `server`, `client` by `ca`."""
-    folder = tmp_path_factory.mktemp("pki")
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    for name in ("ca", "other"):
-        files = ("-keyout", f"{name}.key", "-out", f"{name}.crt")
-        openssl(folder, "req", "-x509", *key, *files, "-days", "2", "-subj", f"/CN={name}")
-    for name, alternative in (("server", "IP:127.0.0.1,DNS:gpu.example"), ("client", "DNS:client")):
-        (folder / f"{name}.ext").write_text(f"subjectAltName={alternative}")
-        openssl(folder, "req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        signed = (
-            "-CA",
-            "ca.crt",
-            "-CAkey",
-            "ca.key",
-            "-CAcreateserial",
-            "-days",
-            "2",
-            "-extfile",
-            f"{name}.ext",
-        )
-        openssl(folder, "x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.crt")
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import pytest
 from sapiens_core.images.codec import decode_bgr
 from sapiens_server import AddressError, PortInUseError
 from sapiens_server.addresses import Addresses
+from sapiens_server.installation import Installation, release_of
 from sapiens_server.supervise.access import Access, TLSFiles, check_access, private_arguments
 from sapiens_server.supervise.api import Reply, _counts
 from sapiens_server.supervise.canary import Outcome, canary_models, canary_request, outcome_of
@@ -103,7 +104,7 @@ def test_endpoint_names_a_taken_port_with_its_option() -> None:
 
 def test_tls_is_passed_on_with_full_paths() -> None:
     access = Access(TLSFiles(Path("a.crt"), Path("a.key"), Path("ca.crt")))
-    arguments = set(access.arguments("none", "secret", has_http=False))
+    arguments = set(access.arguments("none", "secret", has_http=False, release=(2, 51)))
     here = Path.cwd()
     assert arguments >= {
         "--grpc-use-ssl=true",
@@ -123,9 +124,30 @@ def test_tls_is_passed_on_with_full_paths() -> None:
     ],
 )
 def test_restricted_routes(access: Access, model_control: str, routes: str) -> None:
-    arguments = list(access.arguments(model_control, "secret", has_http=True))
+    arguments = list(access.arguments(model_control, "secret", has_http=True, release=None))
     assert f"--grpc-restricted-protocol={routes}:admin-key=secret" in arguments
     assert f"--http-restricted-api={routes}:admin-key=secret" in arguments
+
+
+@pytest.mark.parametrize(
+    ("release", "is_given"), [((2, 67), False), ((2, 68), True), ((3, 0), True), (None, False)]
+)
+def test_client_shared_memory_is_allowed_where_it_is_off(
+    release: tuple[int, int] | None, is_given: bool
+) -> None:
+    access = Access(client_shared_memory=True)
+    arguments = list(access.arguments("none", "secret", has_http=False, release=release))
+    assert ("--allow-client-shm=true" in arguments) == is_given
+
+
+def test_release_is_read_beside_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installation = Installation(tmp_path / "bin" / "tritonserver", wheel=None)
+    monkeypatch.delenv("TRITON_SERVER_VERSION", raising=False)
+    assert release_of(installation) is None
+    monkeypatch.setenv("TRITON_SERVER_VERSION", "2.70.0")
+    assert release_of(installation) == (2, 70)
+    (tmp_path / "TRITON_VERSION").write_text("2.75.0\n")
+    assert release_of(installation) == (2, 75)
 
 
 def test_private_services_listen_where_they_are_told() -> None:

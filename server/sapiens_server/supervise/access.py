@@ -12,6 +12,7 @@ from sapiens_server.repository import ModelControl
 from sapiens_server.supervise.api import KEY_HEADER
 
 _ALL_ROUTES = "health,metadata,inference,shared-memory,model-config,model-repository,statistics,trace,logging"
+_CLIENT_SHARED_MEMORY_OFF = (2, 68)  # 26.04, by default from then on
 # Clients that hold a connection for ever would never notice that a name stands for further servers.
 _MAX_CONNECTION_AGE = "--grpc-max-connection-age=60000"
 
@@ -46,19 +47,24 @@ class Access:
     client_shared_memory: bool = False
     admin_key: str | None = field(default=None, repr=False)
 
-    def arguments(self, model_control: ModelControl, key: str, *, has_http: bool) -> Iterator[str]:
+    def arguments(
+        self, model_control: ModelControl, key: str, *, has_http: bool, release: tuple[int, int] | None
+    ) -> Iterator[str]:
         """Return the command line that makes tritonserver keep to this.
 
         Args:
             model_control: How models are loaded.
             key: What restricted routes want to hear.
             has_http: Whether clients may use HTTP, too.
+            release: Of tritonserver, e.g. (2, 51); None: unknown.
         """
         yield _MAX_CONNECTION_AGE
         routes = ",".join(self._restricted(model_control))
         yield f"--grpc-restricted-protocol={routes}:{KEY_HEADER}={key}"
         if has_http:
             yield f"--http-restricted-api={routes}:{KEY_HEADER}={key}"
+        if self.client_shared_memory and release and release >= _CLIENT_SHARED_MEMORY_OFF:
+            yield "--allow-client-shm=true"
         if self.tls:
             yield "--grpc-use-ssl=true"
             yield f"--grpc-server-cert={self.tls.certificate.absolute()}"

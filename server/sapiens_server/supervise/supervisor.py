@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from sapiens_server.addresses import free_addresses
 from sapiens_server.errors import AddressError, ServerDiedError, ServerStartError
+from sapiens_server.installation import find_tritonserver, release_of
 from sapiens_server.server import OnLog, RunningServer, ServerOptions, serve
 from sapiens_server.supervise.access import Access, check_access, private_arguments
 from sapiens_server.supervise.api import UNANSWERED, ServerApi
@@ -103,7 +104,12 @@ class Supervisor:
         private = free_addresses(_LOOPBACK, 0, 0, 0)
         has_http, has_metrics = wanted.http_port is not None, wanted.metrics_port is not None
         arguments = (
-            *self._access.arguments(wanted.options.model_control, key, has_http=has_http),
+            *self._access.arguments(
+                wanted.options.model_control,
+                key,
+                has_http=has_http,
+                release=release_of(find_tritonserver()),
+            ),
             *private_arguments(private, key, http=not has_http, metrics=not has_metrics),
             *(f"--load-model={name}" for name in models),
             *wanted.options.arguments,
