@@ -25,6 +25,11 @@ def parsed(text):
     return text_format.Parse(text, model_config_pb2.ModelConfig())
 
 
+def texts_in(repository):
+    paths = [*repository.rglob("config.pbtxt"), *repository.rglob("model.py")]
+    return {path.relative_to(repository): path.read_text() for path in paths}
+
+
 def configs(task, serving=None, runtime="python", **options):
     network = NANODET if task is Task.DETECT else released_network(task, "0.3b")
     parameters = {"untrained": "true"}
@@ -34,9 +39,9 @@ def configs(task, serving=None, runtime="python", **options):
 
 def test_committed_configs_are_the_generated_ones(tmp_path):
     write_released_configs(tmp_path)
-    written = {path.relative_to(tmp_path): path.read_text() for path in tmp_path.rglob("config.pbtxt")}
-    committed = {path.relative_to(COMMITTED): path.read_text() for path in COMMITTED.rglob("config.pbtxt")}
+    committed, written = texts_in(COMMITTED), texts_in(tmp_path)
     assert committed == written, "run `make configs`"
+    assert {path.name for path in written} == {"config.pbtxt", "model.py"}
 
 
 @pytest.mark.parametrize("task", first_recipes())

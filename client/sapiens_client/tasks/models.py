@@ -10,7 +10,7 @@ from sapiens_client.errors import AuthenticationError, ModelNotServedError
 from sapiens_client.results.labels import classes_of, keypoints_of
 from sapiens_core.contract.model_info import ModelInfo
 from sapiens_core.contract.tensors import KEYPOINTS
-from sapiens_core.recipes.recipe import Task
+from sapiens_core.recipes.lookup import first_recipe, first_recipes
 
 if TYPE_CHECKING:
     from sapiens_client.servers.deadline import Deadline
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from sapiens_client.tasks.served_model import ServedModel
 
 R = TypeVar("R")
-
-_TASKS = tuple(map(str, Task))
 
 
 @dataclass(frozen=True)
@@ -71,15 +69,16 @@ def model_cards(session: Session, deadline: Deadline) -> Flow[dict[str, ModelCar
         SapiensError: No answer.
     """
     loads = yield from _if_allowed(session.step_loads(deadline), {})
-    names = yield from _if_allowed(session.model_names(deadline), _TASKS)
+    tasks = tuple(first_recipes())
+    names = yield from _if_allowed(session.model_names(deadline), tasks)
     cards = {}
-    for task in _TASKS:
+    for task in tasks:
         for name in sorted(name for name in names if name.partition("_")[0] == task):
             try:
                 served = yield from session.served_model(name, deadline)
             except ModelNotServedError:
                 continue
-            if served.is_exported and served.answers(Task(task)):  # else it is another ensemble, or a step
+            if served.is_exported and served.answers(task):  # else it is another ensemble, or a step
                 cards[name] = _card(served, loads)
     return cards
 
@@ -94,9 +93,10 @@ def _if_allowed(question: Flow[R], otherwise: R) -> Flow[R]:
 def _card(served: ServedModel, loads: Mapping[str, StepLoad]) -> ModelCard:
     info = served.info
     labels: tuple[str, ...] = ()
-    if info.task == Task.POSE:
+    kind = first_recipe(info.task).labels
+    if kind == "keypoints":
         labels = keypoints_of(info, served.output_dims[KEYPOINTS.name][1]).names
-    elif info.task == Task.SEG:
-        labels = classes_of(info).names if info.labels else ()
+    elif kind == "classes" and info.labels:
+        labels = classes_of(info).names
     steps = {step: loads[step] for step in served.steps if step in loads}
     return ModelCard(served.name, info, labels, served.parity, steps)

@@ -59,7 +59,7 @@ class ServedModel:
         """Whether it is an ensemble of `sapiens export`, of whatever release."""
         return CONTRACT_PARAMETER in self.parameters and bool(self.steps)
 
-    def answers(self, task: Task) -> bool:
+    def answers(self, task: str) -> bool:
         """Return whether it is one of the ensembles for a task.
 
         Raises:
@@ -68,7 +68,7 @@ class ServedModel:
         wanted = {tensor.name for tensor in first_recipe(task).outputs}
         return self.info.task == task and self.output_dims.keys() == wanted
 
-    def check_answers(self, task: Task) -> None:
+    def check_answers(self, task: str) -> None:
         """Refuse a model that is not one of the ensembles for a task.
 
         Raises:

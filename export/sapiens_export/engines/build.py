@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from sapiens_core.contract.engines import ENGINE_FILES, ONNX_OPSET
-from sapiens_core.recipes.lookup import first_recipe
 from sapiens_export.engines.onnx import check_onnx_libraries, onnx_from_network
 from sapiens_export.engines.tensorrt import check_tensorrt, plan_from_onnx, tensorrt_build
 from sapiens_export.engines.torchscript import torchscript_from_network
@@ -72,7 +71,7 @@ def build_engine(
         torchscript_from_network(network, config.input_hw, file)
         return facts
     onnx_file = file if info.runtime == "onnx" else folder.parent / _ONNX
-    onnx_from_network(network, first_recipe(config.task).engine, config.input_hw, onnx_file)
+    onnx_from_network(network, config.recipe.engine, config.input_hw, onnx_file)
     build = tensorrt_build(onnx_file, max_batch_size)
     facts["onnx_opset"] = ONNX_OPSET
     if info.runtime == "onnx":

@@ -16,7 +16,6 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from sapiens_core.contract.tensors import DTYPE_BYTES
-from sapiens_core.recipes.lookup import first_recipe
 from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
 from sapiens_export.engines.reduced import ServedNetwork
 from sapiens_export.networks.config import NetworkConfig
@@ -107,7 +106,7 @@ def needed_bytes(num_parameters: int, config: EngineConfig, info: ModelInfo) -> 
 
 def _num_output_bytes(config: EngineConfig) -> int:
     sizes = dict(zip("hw", config.output_hw, strict=True)) | {"C": config.num_outputs}
-    outputs = first_recipe(config.task).engine.outputs
+    outputs = config.recipe.engine.outputs
     shapes = [[sizes[dim] if isinstance(dim, str) else dim for dim in output.dims] for output in outputs]
     return sum(
         int(np.prod(shape)) * DTYPE_BYTES[output.dtype] for shape, output in zip(shapes, outputs, strict=True)

@@ -117,7 +117,7 @@ class NetworkConfig:
     @property
     def size(self) -> str:
         """Name of the size with this architecture: a released one, "demo", or else "custom"."""
-        if self == demo_network(self.task):
+        if _demo_file(self.task).is_file() and self == demo_network(self.task):
             return DEMO_SIZE
         sizes = FAMILIES[self.family].sizes
         matching = (
@@ -223,7 +223,11 @@ def released_network(
 @cache
 def demo_network(task: str) -> NetworkConfig:
     """Return the architecture of the small network that this project has trained for a task."""
-    return read_network(DEMO_NETWORKS / f"{task}.json", task)
+    return read_network(_demo_file(task), task)
+
+
+def _demo_file(task: str) -> Path:
+    return DEMO_NETWORKS / f"{task}.json"
 
 
 def _demo_network_for(task: str, variant: VariantSpec | None) -> NetworkConfig:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sapiens_core.recipes.lookup import first_recipe
 from sapiens_core.recipes.recipe import PATCH_SIZE
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ class SapiensNetwork(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        head = first_recipe(config.task).head
+        head = config.recipe.head
         self.config = config
         self.backbone = Backbone(config, has_class_token=head is None)
         self._head_name = head.name if head else ""

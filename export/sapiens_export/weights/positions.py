@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sapiens_core.recipes.lookup import first_recipe
 from sapiens_core.recipes.recipe import PATCH_SIZE
 from sapiens_export.networks.sapiens import resized_positions
 
@@ -42,11 +41,11 @@ def fitted_positions(config: NetworkConfig, weights: Mapping[str, Tensor], sourc
     positions = weights.get(POSITIONS)
     if positions is None or positions.ndim != 3:
         return {}
-    num_extra = int(first_recipe(config.task).head is None)  # the class token, in front
+    num_extra = int(config.recipe.head is None)  # the class token, in front
     num_patches = positions.shape[1] - num_extra
     if config.position_hw is None and num_patches == math.prod(config.grid_hw):
         return {}
-    trained_hw = config.position_hw or first_recipe(config.task).network_hw
+    trained_hw = config.position_hw or config.recipe.network_hw
     grid_hw = (trained_hw[0] // PATCH_SIZE, trained_hw[1] // PATCH_SIZE)
     if num_patches != math.prod(grid_hw):
         own, trained = math.prod(config.grid_hw), math.prod(grid_hw)

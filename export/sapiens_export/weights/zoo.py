@@ -138,7 +138,7 @@ def zoo_entry(task: Task, size: str, labels: str | None = None) -> ZooEntry:
 
 def _option(entry: ZooEntry) -> str:
     """Return what asks `sapiens export` for the labels of a network."""
-    if entry.task == Task.SEG:
+    if first_recipe(entry.task).labels == "classes":
         return f"--classes {entry.labels}"
     return next(
         f"--keypoints {variant.num_outputs}"
