@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,15 +126,13 @@ def new_repository(folder: Path) -> Path:
     return folder
 
 
-def started(repository: Path, errors: Path, *arguments: str, max_restarts: int = 5) -> Supervised:
+def started(
+    repository: Path, errors: Path, *arguments: str, max_restarts: int = 5, before: Sequence[str] = ()
+) -> Supervised:
     options = ["--repository", str(repository), "--grpc-port", "0", "--health-port", "0", *arguments]
+    words = [*before, sys.executable, "-c", COMMAND, str(max_restarts), *options]
     with errors.open("w") as stream:
-        process = subprocess.Popen(
-            [sys.executable, "-c", COMMAND, str(max_restarts), *options],
-            stdout=PIPE,
-            stderr=stream,
-            text=True,
-        )
+        process = subprocess.Popen(words, stdout=PIPE, stderr=stream, text=True)
     return Supervised(process, errors)
 
 

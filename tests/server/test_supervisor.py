@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -26,6 +27,8 @@ from supervised import (
     started,
 )
 from tritonclient.utils import InferenceServerException
+
+FIRST_PROCESS = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 
 @pytest.fixture(scope="module")
@@ -166,3 +169,25 @@ def test_server_that_dies_again_and_again_is_given_up(tmp_path: Path) -> None:
     one.process.communicate(timeout=PATIENCE_S)
     assert one.process.returncode == 3
     assert "error: tritonserver must stay up after at most 1 restarts" in (tmp_path / "errors").read_text()
+
+
+def may_unshare() -> bool:
+    """Whether this user may start a process as the first of its kind, as containers do."""
+    return subprocess.run([*FIRST_PROCESS, "true"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not may_unshare(), reason="needs the right to make process namespaces")
+def test_first_process_of_a_container_collects_all_others(repository: Path, tmp_path: Path) -> None:
+    one = announced(started(repository, tmp_path / "errors", "--drain-seconds", "0", before=FIRST_PROCESS))
+    assert becomes_true(one.is_ready)
+    (launcher,) = children(one.process.pid)
+    (server,) = children(launcher)
+    stubs = children(server)
+    os.kill(server, signal.SIGKILL)
+    assert becomes_true(lambda: one.figure('restarts_total{cause="died"}') == 1)
+    assert becomes_true(one.is_ready)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in (server, *stubs))
+    (server,) = children(launcher)
+    os.kill(launcher, signal.SIGTERM)
+    one.process.communicate(timeout=PATIENCE_S)
+    assert one.process.returncode == 0
