@@ -12,7 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from sapiens_core.contract.engines import ENGINE_FILES, MIN_ONNXRUNTIME
-from sapiens_server.errors import EngineError, ServerNotFoundError
+from sapiens_server.errors import EngineError, GpuError, ServerNotFoundError
+from sapiens_server.gpus import gpus
 from sapiens_server.installation import CONTAINER, Installation, find_tritonserver
 
 _MANIFEST_FILE = "manifest.json"
@@ -51,6 +52,7 @@ def check_engines(
             check = _CHECKS.get(runtime)
             if check:
                 check(name, facts, backend)
+        _check_gpus(name, facts)
 
 
 def refusals(repository: Path, models: Sequence[str]) -> dict[str, str]:
@@ -141,8 +143,7 @@ def _check_onnxruntime(name: str, _facts: Facts, backend: Path) -> None:
 
 
 def _check_tensorrt(name: str, facts: Facts, _backend: Path) -> None:
-    plan = facts.get("plan")
-    wanted = str(plan.get("tensorrt", "")) if isinstance(plan, Mapping) else ""
+    wanted = str(_object(facts.get("plan")).get("tensorrt", ""))
     present = set(_tensorrt_versions())
     if wanted and present and ".".join(wanted.split(".")[:3]) not in present:
         raise EngineError(
@@ -150,6 +151,40 @@ def _check_tensorrt(name: str, facts: Facts, _backend: Path) -> None:
             f"{', '.join(sorted(present))}; export it again in NVIDIA's TensorRT container of the release of "
             "this Triton"
         )
+
+
+def _check_gpus(name: str, facts: Facts) -> None:
+    """Compare the GPUs that an engine was built for and placed on with those that are here."""
+    plan, serving = (_object(facts.get(key)) for key in ("plan", "serving"))
+    wanted, ids = plan.get("compute_capability"), serving.get("gpus")
+    places = ids if isinstance(ids, list) else []
+    if not wanted and not places:
+        return
+    try:
+        present = gpus()
+    except GpuError as error:
+        raise EngineError(f"{name} needs a GPU: {error}") from error
+    if not present:
+        raise EngineError(
+            f"{name} needs a GPU, got none; give the container one (docker run --gpus all), or export it "
+            "without --gpus and with --runtime python"
+        )
+    if missing := [str(place) for place in places if place >= len(present)]:
+        raise EngineError(
+            f"{name} is placed on GPU {', '.join(missing)}, which must be among the {len(present)} here, "
+            "numbered from 0; export it again with other --gpus"
+        )
+    # Which of several GPUs gets which number is CUDA's choice, so one that fits is enough.
+    capabilities = sorted({gpu.compute_capability for gpu in present})
+    if wanted and wanted not in capabilities:
+        raise EngineError(
+            f"{name} was built on {plan.get('gpu')} for GPUs of compute capability {wanted}, got "
+            f"{present[0].name} with {', '.join(capabilities)}; export it again on this machine"
+        )
+
+
+def _object(value: object) -> Facts:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _tensorrt_versions() -> Iterator[str]:

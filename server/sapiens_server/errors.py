@@ -17,6 +17,10 @@ class EngineError(ServerError):
     """The server at hand cannot run an engine of the repository."""
 
 
+class GpuError(ServerError):
+    """The GPUs of this machine cannot be used."""
+
+
 class AddressError(ServerError):
     """The server cannot listen on this address, or must not."""
 

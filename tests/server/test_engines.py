@@ -7,6 +7,8 @@ import pytest
 
 from sapiens_server import EngineError, serve
 from sapiens_server.engines import check_engines, refusals
+from sapiens_server.errors import GpuError
+from sapiens_server.gpus import Gpu, gpus
 from sapiens_server.installation import Installation, find_tritonserver
 
 BACKENDS = {"torchscript": "pytorch", "onnx": "onnxruntime", "tensorrt": "tensorrt"}
@@ -143,3 +145,59 @@ def test_a_manifest_that_says_nothing_is_in_nobody_s_way(manifest, engine, conta
     repository = engine("python")
     (repository / "depth_engine" / "manifest.json").write_text(manifest)
     check_engines(repository, ["depth_engine"], *container("tensorrt"))
+
+
+@pytest.fixture
+def nvidia_smi(tmp_path, monkeypatch):
+    """A function (what it prints, its exit status) that puts such a program first on the path."""
+
+    def make(words, status=0):
+        folder = tmp_path / "programs"
+        folder.mkdir()
+        program = folder / "nvidia-smi"
+        program.write_text(f"#!/bin/sh\nprintf '%b\\n' '{words}'\nexit {status}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(folder), prepend=":")
+
+    return make
+
+
+HOPPER = "NVIDIA H100 80GB HBM3, 9.0, 570.10, 81559 MiB"
+ADA = "NVIDIA L4, 8.9, 570.10, 23034 MiB"
+
+
+def test_gpus_are_told_by_the_driver(nvidia_smi):
+    nvidia_smi(f"{HOPPER}\n{ADA}")
+    hopper, ada = gpus()
+    assert hopper == Gpu("NVIDIA H100 80GB HBM3", "9.0", "570.10", "81559 MiB")
+    assert ada.compute_capability == "8.9"
+
+
+def test_a_driver_that_cannot_tell_is_named(nvidia_smi, engine, container):
+    nvidia_smi("Driver/library version mismatch", 18)
+    with pytest.raises(GpuError, match=r"exit status 18: Driver/library version mismatch; mend the driver"):
+        gpus()
+    repository = engine("tensorrt", plan={"gpu": "NVIDIA L4", "compute_capability": "8.9"})
+    with pytest.raises(EngineError, match="depth_engine needs a GPU: nvidia-smi must tell"):
+        check_engines(repository, ["depth_engine"], *container("tensorrt"))
+
+
+@pytest.mark.parametrize(
+    ("told", "facts", "refusal"),
+    [
+        (HOPPER, {"plan": {"gpu": "NVIDIA L4", "compute_capability": "8.9"}}, "got NVIDIA H100 .* with 9.0"),
+        (f"{HOPPER}\n{ADA}", {"plan": {"gpu": "NVIDIA L4", "compute_capability": "8.9"}}, ""),
+        (ADA, {"serving": {"gpus": [0, 1]}}, "is placed on GPU 1, which must be among the 1 here"),
+        (ADA, {"serving": {"gpus": [0]}}, ""),
+        ("", {"serving": {"gpus": [0]}}, "needs a GPU, got none"),
+        ("", {"serving": {"gpus": []}}, ""),
+    ],
+)
+def test_gpus_that_an_engine_needs_are_looked_for(told, facts, refusal, engine, container, nvidia_smi):
+    nvidia_smi(told)
+    repository, (server, arguments) = engine("tensorrt", **facts), container("tensorrt")
+    if not refusal:
+        check_engines(repository, ["depth_engine"], server, arguments)
+        return
+    with pytest.raises(EngineError, match=f"depth_engine .*{refusal}"):
+        check_engines(repository, ["depth_engine"], server, arguments)
