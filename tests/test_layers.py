@@ -48,6 +48,7 @@ ALLOWED = {
     "export/sapiens_export/weights/detectors.py": {*EXPORT, "torch", "transformers"},
     "server/sapiens_server": {"sapiens_server", "sapiens_core", "grpc"},
     "server/sapiens_server/cli.py": {"sapiens_server", *COMMAND_LINE},
+    "server/sapiens_server/doctor/command.py": {"sapiens_server", *COMMAND_LINE},
     "model_repository": {"sapiens_core"},
     "training": {"training", *EXPORT, "torch", *ARRAYS},
     "training/figures.py": {"sapiens_core", "anny", "roma", "torch", "numpy"},

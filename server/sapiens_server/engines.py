@@ -16,7 +16,7 @@ from sapiens_server.errors import EngineError, GpuError, ServerNotFoundError
 from sapiens_server.gpus import gpus
 from sapiens_server.installation import CONTAINER, Installation, find_tritonserver
 
-_MANIFEST_FILE = "manifest.json"
+MANIFEST_FILE = "manifest.json"
 _BACKENDS = {"torchscript": "pytorch", "onnx": "onnxruntime", "tensorrt": "tensorrt"}  # by runtime
 _DIRECTORY_FLAG = "--backend-directory"
 _DEFAULT_DIRECTORY = Path("/opt/tritonserver/backends")
@@ -78,7 +78,7 @@ def refusals(repository: Path, models: Sequence[str]) -> dict[str, str]:
 def _facts(folder: Path) -> Facts:
     """Return what an engine's manifest says; nothing for other models, and where it cannot be read."""
     try:
-        facts = json.loads((folder / _MANIFEST_FILE).read_text(encoding="utf-8"))
+        facts = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return facts if isinstance(facts, dict) else {}

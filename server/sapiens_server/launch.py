@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 
 from sapiens_server.errors import ServerNotFoundError
@@ -76,6 +77,19 @@ def launch(installation: Installation, arguments: list[str], claim: Claim) -> su
         pass_fds=(claim.lock_fd,),
         start_new_session=True,  # a terminal's Ctrl-C reaches only this process, which stops the server
     )
+
+
+def check_temporary_folder(installation: Installation) -> None:
+    """Look whether the folder for temporary files is fit for a server, by what `launch` does there.
+
+    Raises:
+        ServerNotFoundError: It is not, or the wheel's Python backend cannot run in this interpreter.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        _check_shell_safe(Path(folder))
+        if installation.wheel:
+            stub = _copy_python_backend(installation.wheel, Path(folder) / "backends")
+            _check_stub(stub, _with_wheel(dict(os.environ), installation.wheel))
 
 
 def shell_safe(folder: Path, run_folder: Path) -> Path:

@@ -64,6 +64,11 @@ def sweep() -> None:
         _remove_if_dead(lock)
 
 
+def num_dead_servers() -> int:
+    """Return of how many dead servers of this user something is left."""
+    return sum(map(_is_dead, _SHARED_MEMORY.glob(f"{_FAMILY}*{_LOCK_SUFFIX}")))
+
+
 def remove_when_dead(claim: Claim, *, timeout_s: float) -> None:
     """Remove everything of a server that was killed, as soon as its last process is gone.
 
@@ -97,6 +102,17 @@ def _lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _is_dead(lock: Path) -> bool:
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return False  # gone meanwhile, or another user's
+    try:
+        return os.fstat(descriptor).st_uid == os.geteuid() and _lock(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove_if_dead(lock: Path) -> bool:

@@ -103,6 +103,21 @@ def in_process_depth(depth_repository) -> Callable[[bytes], NDArray[np.float32]]
 
 
 @pytest.fixture
+def nvidia_smi(tmp_path, monkeypatch):
+    """A function (what it prints, its exit status) that puts such a program first on the path."""
+
+    def make(words, status=0):
+        folder = tmp_path / "programs"
+        folder.mkdir()
+        program = folder / "nvidia-smi"
+        program.write_text(f"#!/bin/sh\nprintf '%b\\n' '{words}'\nexit {status}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(folder), prepend=":")
+
+    return make
+
+
+@pytest.fixture
 def object_storage(monkeypatch) -> Callable[[Path], AbstractContextManager[str]]:
     """A function: a folder -> a bucket with its files in a stand-in for S3, which knows no folders."""
     for name, value in CREDENTIALS.items():

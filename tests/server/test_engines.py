@@ -147,21 +147,6 @@ def test_a_manifest_that_says_nothing_is_in_nobody_s_way(manifest, engine, conta
     check_engines(repository, ["depth_engine"], *container("tensorrt"))
 
 
-@pytest.fixture
-def nvidia_smi(tmp_path, monkeypatch):
-    """A function (what it prints, its exit status) that puts such a program first on the path."""
-
-    def make(words, status=0):
-        folder = tmp_path / "programs"
-        folder.mkdir()
-        program = folder / "nvidia-smi"
-        program.write_text(f"#!/bin/sh\nprintf '%b\\n' '{words}'\nexit {status}\n")
-        program.chmod(0o755)
-        monkeypatch.setenv("PATH", str(folder), prepend=":")
-
-    return make
-
-
 HOPPER = "NVIDIA H100 80GB HBM3, 9.0, 570.10, 81559 MiB"
 ADA = "NVIDIA L4, 8.9, 570.10, 23034 MiB"
 

@@ -95,11 +95,13 @@ def _add_other_parts() -> None:
     from sapiens_export.commands.verify import verify_command
     from sapiens_export.commands.zoo import zoo_command
     from sapiens_server.cli import serve_command
+    from sapiens_server.doctor.command import doctor_command
 
     app.command("export")(export_command)
     app.command("verify")(verify_command)
     app.command("zoo")(zoo_command)
     app.command("serve")(serve_command)
+    app.command("doctor")(doctor_command)
 
 
 def _print_version(is_wanted: bool) -> None:
