@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sapiens_client.servers.deadline import Deadline
+from sapiens_client.deadline import Deadline
 from sapiens_client.tensors import TensorClient
 from sapiens_server import serve
 

@@ -36,7 +36,7 @@ import tritonclient.grpc as triton
 from measure import Sample, load, process_tree, summary
 from torch import nn
 
-from sapiens_client.servers.deadline import Deadline
+from sapiens_client.deadline import Deadline
 from sapiens_client.tensors import TensorClient
 from sapiens_core.contract.engines import ENGINE_FILES
 from sapiens_core.contract.settings import StepSettings

@@ -1,7 +1,7 @@
 """What a call does, as a generator that does no input or output itself.
 
 A flow yields the steps below and is sent their results, or has their errors thrown into it. The same flows
-run in threads (`transport.py`) and on an event loop (`transport_async.py`).
+run in threads (`wire/threads.py`) and on an event loop (`wire/event_loop.py`).
 """
 
 from __future__ import annotations
@@ -12,25 +12,39 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from sapiens_client.servers.deadline import Deadline
-    from sapiens_client.servers.replicas import Replica
+    from sapiens_client.deadline import Deadline
 
 R = TypeVar("R")
 
 
-@dataclass(frozen=True)
-class Send:
-    """Send a message to a replica; the result is its reply as bytes, the error an RpcFailure.
+@dataclass(eq=False)
+class Endpoint:
+    """An address that RPCs go to; two with the same address have connections of their own.
 
     Attributes:
-        replica: Which one.
-        method: Name of the remote method.
+        address: What gRPC connects to.
+        server_name: Name that the certificate there must bear, where that is not in the address.
+        takes_pings: Whether it has not cut a connection yet because of them.
+    """
+
+    address: str
+    server_name: str | None = None
+    takes_pings: bool = True
+
+
+@dataclass(frozen=True)
+class Send:
+    """Make an RPC; the result is its reply as bytes, the error an RpcFailure.
+
+    Attributes:
+        endpoint: Where.
+        method: Its name.
         message: The serialised request.
         timeout_s: How long the reply may take.
         metadata: Headers to send along; may be secret.
     """
 
-    replica: Replica
+    endpoint: Endpoint
     method: str
     message: bytes = field(repr=False)
     timeout_s: float
@@ -89,17 +103,21 @@ class Spawn:
 
 @dataclass(frozen=True)
 class HangUp:
-    """Close the connection to a replica."""
+    """Close the connections to an endpoint."""
 
-    replica: Replica
+    endpoint: Endpoint
 
 
 Step: TypeAlias = Send | Sleep | Wait | Work | Together | Spawn | HangUp
 Flow: TypeAlias = Generator[Step, Any, R]
 
 
+CLOSED = "CLOSED"  # no status of gRPC: this client itself was closed
+CLOSED_SENTENCE = "the client must stay open until its calls are answered, got: {text}; use a new one"
+
+
 class RpcFailure(Exception):  # noqa: N818  it never reaches callers: an error of the tree takes its place
-    """A remote method failed.
+    """An RPC failed.
 
     Attributes:
         code: Name of the gRPC status, e.g. "UNAVAILABLE"; "CLOSED" where this client was closed.

@@ -13,7 +13,7 @@ from sapiens_client.wire.threads import Transport
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sapiens_client.servers.deadline import Deadline
+    from sapiens_client.deadline import Deadline
 
 
 class TensorClient:
@@ -34,7 +34,17 @@ class TensorClient:
     def infer(
         self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
     ) -> Reply:
-        """Let a model compute, see `Session.infer`."""
+        """Let a model compute.
+
+        Args:
+            model: Its name.
+            inputs: By name, each of the shape in the model's config.
+            outputs: Names of those wanted.
+            deadline: When the answer must be here.
+
+        Raises:
+            SapiensError: No answer, or one without the outputs.
+        """
         return self._transport.run(self._session.infer(model, inputs, outputs, deadline))
 
     def close(self) -> None:

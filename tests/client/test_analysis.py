@@ -15,7 +15,7 @@ from sapiens_client import (
     SapiensClient,
     ServerUnavailableError,
 )
-from sapiens_client.servers.deadline import Deadline
+from sapiens_client.deadline import Deadline
 from sapiens_client.testing import FakeServer
 
 

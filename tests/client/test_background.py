@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sapiens_client.wire.background import _THREADS, started
+from sapiens_client.background import _THREADS, started
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from sapiens_client import (
     ServerUnavailableError,
 )
 from sapiens_client.bulk.tasks import task_items_async
-from sapiens_client.tasks.questions import AnalysisTask
+from sapiens_client.tasks.table import AnalysisTask
 
 
 @pytest.fixture

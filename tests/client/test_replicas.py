@@ -21,35 +21,35 @@ def test_equals_take_turns_and_the_least_busy_comes_first(replicas):
 
 def test_what_failed_is_chosen_only_when_there_is_nothing_else(replicas):
     failed = replicas.take([])
-    replicas.set_aside(failed)
+    replicas.mark_unhealthy(failed)
     replicas.give_back(failed)
     others = {replicas.take([]) for _ in range(6)}
     assert failed not in others
     assert replicas.has_other([])
     assert not replicas.has_other(others)
     for replica in others:
-        replicas.set_aside(replica)
+        replicas.mark_unhealthy(replica)
     assert replicas.take(others) is failed
 
 
 def test_a_replica_that_answers_what_it_had_before_stays_aside(replicas):
     leaving = replicas.take([])
-    replicas.set_aside(leaving)
-    replicas.answered(leaving, was_aside=False)
-    assert leaving.is_aside
+    replicas.mark_unhealthy(leaving)
+    replicas.answered(leaving, was_unhealthy=False)
+    assert leaving.is_unhealthy
     replicas.says_ready(leaving)
-    assert not leaving.is_aside
+    assert not leaving.is_unhealthy
 
 
 def test_a_replica_that_rests_is_not_believed_and_rests_longer_each_time(replicas):
     tired = replicas.take([])
     rests = []
     for _ in range(3):
-        replicas.set_aside(tired, to_rest=True)
+        replicas.mark_unhealthy(tired, to_rest=True)
         replicas.says_ready(tired)
-        assert tired.is_aside
+        assert tired.is_unhealthy
         rests.append(tired.rests_until_s)
-        tired.is_aside = False
+        tired.is_unhealthy = False
     assert rests[0] < rests[1] < rests[2]
 
 
@@ -68,7 +68,7 @@ def test_a_replica_that_is_no_longer_listed_is_left_once_it_is_idle():
 
 def test_only_one_probes_a_replica(replicas):
     replica = replicas.take([])
-    replicas.set_aside(replica)
+    replicas.mark_unhealthy(replica)
     assert (replicas.to_probe(), replicas.to_probe()) == ([replica], [])
     assert replicas.is_wanted(replica)
     replicas.says_ready(replica)
@@ -79,7 +79,7 @@ def test_whoever_waits_is_told_when_one_is_back(replicas):
     everyone = [replicas.take([]) for _ in range(3)]
     assert replicas.next_return().done()
     for replica in everyone:
-        replicas.set_aside(replica)
+        replicas.mark_unhealthy(replica)
     assert replicas.are_away
     waiting, left = replicas.next_return(), replicas.next_return()
     left.cancel()

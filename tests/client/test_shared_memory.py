@@ -17,8 +17,8 @@ from sapiens_client import (
     ClientOptions,
     SapiensClient,
 )
-from sapiens_client.shared import memory as sharing
 from sapiens_client.shared.regions import FOLDER, PREFIX, Region, is_orphan, remove_orphans
+from sapiens_client.wire.layout import layout
 from sapiens_server import RunningServer, serve
 
 PLAIN = ClientOptions(shared_memory=False)
@@ -150,7 +150,7 @@ def test_what_is_no_name_of_ours_is_left_alone(name):
 
 def test_every_tensor_has_its_place():
     inputs = {"image": np.zeros(100, np.uint8), "bboxes": np.zeros((2, 4), np.float32)}
-    places = sharing.layout(inputs, {"depth": 64})
+    places = layout(inputs, {"depth": 64})
     assert (places.inputs, places.outputs, places.num_bytes) == (
         {"image": 0, "bboxes": 128},
         {"depth": (192, 64)},

@@ -26,10 +26,9 @@ from sapiens_client import (
     ServerOverloadedError,
 )
 from sapiens_client.connection.settings import checked_settings
-from sapiens_client.servers.replicas import Replica
 from sapiens_client.shared import memory as sharing
 from sapiens_client.shared.regions import Region, is_orphan
-from sapiens_client.steps import Flow, Sleep
+from sapiens_client.steps import Endpoint, Flow, Sleep
 from sapiens_client.testing import FakeServer
 from sapiens_client.wire.event_loop import AsyncTransport
 from sapiens_server import RunningServer, ServerOptions, serve
@@ -51,8 +50,8 @@ image = np.zeros((600, 600, 3), np.uint8)
 print("shared" if client.normal(image).timing.shared_bytes else "sent", flush=True)
 memory = client._session._shared_memory
 if os.fork() == 0:
-    from sapiens_client.servers.replicas import Replica
-    flow = memory.lease(Replica("localhost:1"), 2**21, 1.0)
+    from sapiens_client.steps import Endpoint
+    flow = memory.lease(Endpoint("localhost:1"), 2**21, 1.0)
     try:
         next(flow)
     except StopIteration as end:
@@ -196,7 +195,7 @@ def test_whoever_is_cancelled_while_taking_memory_leaves_none(made):
         transport = AsyncTransport(checked_settings("localhost:1", False, None, None, ClientOptions()))
         memory, replica, rng = (
             sharing.SharedMemory(send, is_wanted=True),
-            Replica("localhost:1"),
+            Endpoint("localhost:1"),
             random.Random(0),
         )
 

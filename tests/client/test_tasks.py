@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sapiens_client import InvalidInputError, RequestTimeoutError, SapiensClient, ServerUnavailableError
-from sapiens_client.tasks.questions import checked_bboxes
+from sapiens_client.tasks.boxes import checked_bboxes
 
 BOXES = np.float32([[5 * index, 3 * index, 5 * index + 40, 3 * index + 60] for index in range(10)])
 

@@ -21,11 +21,11 @@ from sapiens_client import (
 )
 from sapiens_client.connection.options import ClientOptions
 from sapiens_client.connection.settings import checked_settings
-from sapiens_client.servers.deadline import Deadline
+from sapiens_client.deadline import Deadline
 from sapiens_client.servers.session import Session
 from sapiens_client.steps import Flow, Work
 from sapiens_client.tasks.images import encoded_image
-from sapiens_client.tasks.served_model import ServedModel
+from sapiens_client.wire.served_model import ServedModel
 from sapiens_client.wire.threads import Transport
 
 

@@ -12,7 +12,8 @@ from sapiens_client.bulk.progress import num_known, shown, shown_async
 from sapiens_client.bulk.run import mapped, mapped_async
 from sapiens_client.errors import InvalidInputError
 from sapiens_client.tasks.analyze import checked_tasks
-from sapiens_client.tasks.questions import AnalysisTask, check_model_name
+from sapiens_client.tasks.call import check_model_name
+from sapiens_client.tasks.table import AnalysisTask
 
 if TYPE_CHECKING:
     from sapiens_client.bulk.items import Item, OnError

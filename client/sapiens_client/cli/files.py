@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sapiens_client.errors import InvalidInputError
 from sapiens_client.tasks.images import IMAGE_SUFFIXES
-from sapiens_client.tasks.questions import AnalysisTask
+from sapiens_client.tasks.table import AnalysisTask
 
 if TYPE_CHECKING:
     from sapiens_client.results.saving import Format, ImageId

@@ -15,7 +15,7 @@ from rich.table import Table
 from sapiens_client.cli.connection import Connection
 
 if TYPE_CHECKING:
-    from sapiens_client.tasks.models import ModelCard
+    from sapiens_client.results.models import ModelCard
 
 _COLUMNS = ("model", "network", "labels", "engine", "parity", "queue, compute", "licence")
 _FILE_WIDTH = 160  # columns of a table that goes into a file or a pipe

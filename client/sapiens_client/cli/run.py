@@ -23,7 +23,7 @@ from sapiens_client.errors import (
 )
 from sapiens_client.results.people import DetectionResult, PoseResult
 from sapiens_client.results.saving import Format
-from sapiens_client.tasks.questions import QUESTIONS, AnalysisTask
+from sapiens_client.tasks.table import CLIENT_TASKS, AnalysisTask
 
 if TYPE_CHECKING:
     from sapiens_client.cli.connection import Connection
@@ -112,7 +112,7 @@ def run(job: Job, images: Sequence[Path], settings: Settings) -> None:
 
 def _check_formats(job: Job, formats: Sequence[Format]) -> None:
     for task in job.tasks:
-        offered = QUESTIONS[task].kind.writers
+        offered = CLIENT_TASKS[task].kind.writers
         if missing := [form.value for form in formats if form not in offered]:
             raise typer.BadParameter(
                 f"--format of {task.value} must be one of {', '.join(offered)}, got {', '.join(missing)}"

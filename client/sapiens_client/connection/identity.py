@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from sapiens_client.background import in_background
 from sapiens_client.errors import AuthenticationError, InvalidInputError
 from sapiens_client.steps import Flow, Wait
-from sapiens_client.wire.background import in_background
 
 if TYPE_CHECKING:
     from sapiens_client.connection.address import Target
-    from sapiens_client.servers.deadline import Deadline
+    from sapiens_client.deadline import Deadline
 
 Pem: TypeAlias = "str | os.PathLike[str] | bytes"
 Token: TypeAlias = "str | Callable[[], str]"
@@ -158,7 +158,7 @@ class Identity:
             return self._headers
         token = self._token
         if callable(token):
-            token = yield from self._told(token, deadline)
+            token = yield from self._fetched(token, deadline)
         bearer = f"Bearer {token}"
         return (
             ("authorization", bearer),
@@ -166,7 +166,7 @@ class Identity:
             *self._headers,
         )
 
-    def _told(self, token: Callable[[], str], deadline: Deadline) -> Flow[str]:
+    def _fetched(self, token: Callable[[], str], deadline: Deadline) -> Flow[str]:
         """Ask the function for the token, or wait for what it returns to somebody else."""
         with self._lock:
             asked = self._asked

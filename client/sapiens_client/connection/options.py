@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+from sapiens_client.deadline import MAX_TIMEOUT_S
 from sapiens_client.errors import InvalidInputError
-from sapiens_client.servers.deadline import MAX_TIMEOUT_S
 
 Output: TypeAlias = Literal["auto", "image", "network"]
 Compression: TypeAlias = Literal["none", "gzip", "deflate"]

@@ -28,7 +28,7 @@ class Timing:
     """Where the time of a call went, and what travelled.
 
     Attributes:
-        total_s: The whole call, with the questions about the models that the first call asks. [s]
+        total_s: The whole call, with the requests about the models that the first call makes. [s]
         prepare_s: From the image as passed to the bytes of an image file. [s]
         request_s: From sending these bytes to having the result's arrays, in all requests of the call. [s]
         request_bytes: Size of the requests.
@@ -100,7 +100,7 @@ class Result(ABC):
         """Draw the result as the reference does."""
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the network's arrays by the names of the result's attributes."""
+        """Return the network's arrays by the names of the attributes, which tell the shape of each."""
         foreign = {"encoded_image", "foreground"}
         values = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in foreign}
         return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
@@ -149,6 +149,11 @@ class Result(ABC):
 
 def drawn(draw: Callable[P, NDArray[np.uint8]], *args: P.args, **options: P.kwargs) -> Image:
     """Return the picture that a function of `sapiens_core.pictures` draws.
+
+    Args:
+        draw: Returns (H, W, 3) uint8 RGB.
+        args: What it draws.
+        options: How.
 
     Raises:
         InvalidInputError: The function refuses its arguments.

@@ -81,7 +81,7 @@ def compressed_counts(counts: NDArray[np.int64]) -> str:
     """Write run lengths as COCO does: differences to the run before the last, 5 bits a character.
 
     Args:
-        counts: (N,) run lengths, of which the first may be 0.
+        counts: Run lengths, of shape (N,), of which the first may be 0.
 
     Source: `rleToString` of pycocotools; a character is 48 + 5 bits + 32 where more of the number follow, the
     lowest bits first, and the fifth of the last ones is the sign.
@@ -115,7 +115,7 @@ def person_score(scores: NDArray[np.float32], bbox_score: float | None) -> float
     """Return the score of a person for COCO's average precision.
 
     Args:
-        scores: (K,) scores of the keypoints.
+        scores: Those of the keypoints, of shape (K,).
         bbox_score: Score of the box; None: it was given, which counts as 1.
 
     Source: MMPose `CocoMetric`, which Sapiens evaluates with: the mean of the keypoint scores above 0.2,

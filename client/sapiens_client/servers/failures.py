@@ -1,4 +1,4 @@
-"""What each failure of a remote method means: the error it becomes, and whether another try may help.
+"""What each failure of an RPC means: the error it becomes, and whether another try may help.
 
 Only here are texts of Triton and gRPC read. Each is pinned by a test against the real server.
 """
@@ -23,12 +23,11 @@ from sapiens_client.errors import (
     ServerUnavailableError,
     TLSError,
 )
+from sapiens_client.steps import CLOSED, CLOSED_SENTENCE
 
 if TYPE_CHECKING:
+    from sapiens_client.servers.replicas import Replica
     from sapiens_client.steps import RpcFailure
-
-
-CLOSED = "CLOSED"  # no status of gRPC: this client itself was closed
 
 
 class Remedy(Enum):
@@ -71,6 +70,25 @@ class Meaning:
     def error(self, failure: RpcFailure, **facts: object) -> SapiensError:
         """Return the error that callers get."""
         return self.kind(self.sentence.format(code=failure.code, text=plain(failure.text), **facts))
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One try that failed.
+
+    Attributes:
+        error: How.
+        meaning: What that means.
+        replica: Where.
+        was_unhealthy: Whether the replica was known to be in trouble before.
+        left_s: What was left of the call's time when it began.
+    """
+
+    error: RpcFailure
+    meaning: Meaning
+    replica: Replica
+    was_unhealthy: bool = False
+    left_s: float = 0.0
 
 
 GONE = Meaning(
@@ -121,11 +139,11 @@ _DEAD_STUB = Meaning(
     _FAILED + "; a process of the model is dead: restart the server",
     is_suspect=True,
 )
-_FORGOTTEN = Meaning(InferenceError, Remedy.AGAIN, _FAILED)
+_REGION_UNKNOWN = Meaning(InferenceError, Remedy.AGAIN, _FAILED)
 _CLOSED = Meaning(
     ClientClosedError,
     Remedy.NONE,
-    "the client must stay open until its calls are answered, got: {text}; use a new one",
+    CLOSED_SENTENCE,
 )
 _REFUSED = Meaning(
     AuthenticationError,
@@ -178,8 +196,8 @@ _OF_TEXT: tuple[tuple[str, str, Meaning], ...] = (
     ("UNAVAILABLE", "Request timeout expired", _QUEUED_TOO_LONG),
     ("UNAVAILABLE", "This protocol is restricted", _REFUSED),
     ("INTERNAL", "is not healthy", _DEAD_STUB),
-    ("NOT_FOUND", "Unable to find shared memory region", _FORGOTTEN),
-    ("INTERNAL", "shared memory size", _FORGOTTEN),
+    ("NOT_FOUND", "Unable to find shared memory region", _REGION_UNKNOWN),
+    ("INTERNAL", "shared memory size", _REGION_UNKNOWN),
     ("UNAVAILABLE", "CERTIFICATE_VERIFY_FAILED", _UNTRUSTED),
     ("UNAVAILABLE", "Hostname Verification Check failed", _OTHER_NAME),
     ("UNAVAILABLE", "WRONG_VERSION_NUMBER", _PLAIN),

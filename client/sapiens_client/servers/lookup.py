@@ -14,7 +14,7 @@ from sapiens_client.steps import Flow, Sleep, Spawn, Work
 
 if TYPE_CHECKING:
     from sapiens_client.connection.address import Target
-    from sapiens_client.servers.deadline import Deadline
+    from sapiens_client.deadline import Deadline
     from sapiens_client.servers.replicas import Replicas
 
 _LOOK_S = 0.01
@@ -22,7 +22,7 @@ _AGAIN_S = 0.25
 
 
 @dataclass
-class _Lookup:
+class _NameState:
     """The state of one name.
 
     Attributes:
@@ -38,7 +38,7 @@ class _Lookup:
     failure: str = ""
 
 
-class Names:
+class Lookup:
     """Keeps the replicas behind names current; nothing runs while no calls are made.
 
     Args:
@@ -48,7 +48,7 @@ class Names:
     """
 
     def __init__(self, targets: tuple[Target, ...], replicas: Replicas, every_s: float) -> None:
-        self._lookups = {target: _Lookup() for target in targets if target.is_resolved}
+        self._names = {target: _NameState() for target in targets if target.is_resolved}
         self._replicas = replicas
         self._every_s = every_s
         self._lock = threading.Lock()
@@ -69,42 +69,42 @@ class Names:
         while not self._replicas.listed():
             if deadline.left_s() < _LOOK_S:
                 raise deadline.missed(f"the addresses of {self._urls()}")
-            if any(each.is_under_way for each in self._lookups.values()):
+            if any(each.is_under_way for each in self._names.values()):
                 yield Sleep(_LOOK_S)
             elif time.monotonic() < hopeless_at_s - _AGAIN_S:
                 yield Sleep(min(_AGAIN_S, deadline.left_s()))
                 yield from self._look_up_what_is_old()
             else:
-                failures = "; ".join(dict.fromkeys(each.failure for each in self._lookups.values()))
+                failures = "; ".join(dict.fromkeys(each.failure for each in self._names.values()))
                 raise ServerUnavailableError(
                     f"{self._urls()} must be known to the system, got: {failures}; check the name"
                 )
 
     def _look_up_what_is_old(self) -> Flow[None]:
-        for target, lookup in self._lookups.items():
-            if self._is_due(lookup):
-                yield Spawn(self._look_up(target, lookup))
+        for target, name in self._names.items():
+            if self._is_due(name):
+                yield Spawn(self._look_up(target, name))
 
-    def _is_due(self, lookup: _Lookup) -> bool:
+    def _is_due(self, name: _NameState) -> bool:
         with self._lock:
-            is_due = not lookup.is_under_way and time.monotonic() - lookup.asked_s > self._every_s
-            lookup.is_under_way = lookup.is_under_way or is_due
+            is_due = not name.is_under_way and time.monotonic() - name.asked_s > self._every_s
+            name.is_under_way = name.is_under_way or is_due
             return is_due
 
-    def _look_up(self, target: Target, lookup: _Lookup) -> Flow[None]:
+    def _look_up(self, target: Target, name: _NameState) -> Flow[None]:
         try:
             addresses = yield Work(lambda: addresses_of(target))
             self._replicas.set_addresses(target, addresses)  # where there are none now, the old ones stay
-            lookup.is_known = True
+            name.is_known = True
         except OSError as error:
-            lookup.failure = str(error)
+            name.failure = str(error)
         finally:
             # Until the first success every call asks again.
-            lookup.asked_s = time.monotonic() if lookup.is_known else float("-inf")
-            lookup.is_under_way = False
+            name.asked_s = time.monotonic() if name.is_known else float("-inf")
+            name.is_under_way = False
 
     def _urls(self) -> str:
-        return " or ".join(target.url for target in self._lookups)
+        return " or ".join(target.url for target in self._names)
 
 
 def addresses_of(target: Target) -> Mapping[str, str | None]:

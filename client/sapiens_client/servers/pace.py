@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from sapiens_client.servers.requests import Failure
+from sapiens_client.servers.sender import LEAST_S
 
-LEAST_S = 0.02  # with less time left no further try is worth its while
+if TYPE_CHECKING:
+    from sapiens_client.servers.failures import Failure
+
 FULL_PAUSE_S = 1.0  # at most: room may come at any moment, and nobody tells
 AWAY_PAUSE_S = 5.0
 _FIRST_PAUSE_S = 0.05

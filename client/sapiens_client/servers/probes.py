@@ -1,16 +1,16 @@
-"""Asks replicas whether they are ready: those that were set aside again and again, in the background."""
+"""Asks replicas whether they are ready: unhealthy ones again and again, in the background."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sapiens_client.errors import SapiensError
-from sapiens_client.servers.failures import CLOSED
-from sapiens_client.steps import Flow, RpcFailure, Sleep, Spawn
+from sapiens_client.steps import CLOSED, Flow, RpcFailure, Sleep, Spawn
 
 if TYPE_CHECKING:
+    from sapiens_client.servers.known import Known
     from sapiens_client.servers.replicas import Replica, Replicas
+    from sapiens_client.servers.sender import Sender
 
 READY_METHOD = "ServerReady"
 PROBE_EVERY_S = 0.25
@@ -23,23 +23,18 @@ class Probes:
 
     Args:
         replicas: What is asked, and told how they fare.
-        send: Sends a message for a method to a replica, and may take some seconds for it.
-        on_gone: Called with every replica that was found gone.
+        sender: Asks them.
+        known: Told which of them went away.
     """
 
-    def __init__(
-        self,
-        replicas: Replicas,
-        send: Callable[[Replica, str, bytes, float], Flow[bytes]],
-        on_gone: Callable[[Replica], object],
-    ) -> None:
+    def __init__(self, replicas: Replicas, sender: Sender, known: Known) -> None:
         self._replicas = replicas
-        self._send = send
-        self._on_gone = on_gone
+        self._sender = sender
+        self._known = known
 
     def says_ready(self, replica: Replica, timeout_s: float) -> Flow[bool]:
         """Ask a replica once; it may fail with an RpcFailure, or a SapiensError of a token."""
-        return (yield from self._send(replica, READY_METHOD, b"", timeout_s)) == _YES
+        return (yield from self._sender.sent(replica.endpoint, READY_METHOD, b"", timeout_s)) == _YES
 
     def is_ready(self, replica: Replica, left_s: float = _PROBE_TIMEOUT_S) -> Flow[bool]:
         """Ask a replica once; whatever fails means no."""
@@ -49,7 +44,7 @@ class Probes:
             return False
 
     def watch(self) -> Flow[None]:
-        """Have all replicas asked that are aside, until they are ready."""
+        """Have all replicas asked that are unhealthy, until they are ready."""
         for replica in self._replicas.to_probe():
             yield Spawn(self._probe(replica))
 
@@ -63,24 +58,27 @@ class Probes:
         try:
             while self._replicas.is_wanted(replica):
                 yield Sleep(PROBE_EVERY_S)
-                try:
-                    if (yield from self.says_ready(replica, _PROBE_TIMEOUT_S)):
-                        self._replicas.says_ready(replica)
-                except RpcFailure as failure:
-                    if failure.code == CLOSED:
-                        return
-                except SapiensError:  # of a token, which the next time there may be
-                    continue
+                yield from self._note_if_ready(replica)
         finally:
             replica.is_probed = False
 
+    def _note_if_ready(self, replica: Replica) -> Flow[None]:
+        try:
+            if (yield from self.says_ready(replica, _PROBE_TIMEOUT_S)):
+                self._replicas.says_ready(replica)
+        except RpcFailure as failure:
+            if failure.code == CLOSED:
+                raise
+        except SapiensError:  # of a token, which the next time there may be
+            return
+
     def _look_after(self, replica: Replica) -> Flow[None]:
-        """Set a replica aside that has kept somebody waiting, unless it says that it is ready."""
+        """Take a replica that has kept somebody waiting for unhealthy, unless it says that it is ready."""
         is_ready = False
         try:
             is_ready = yield from self.is_ready(replica)
         finally:
             replica.is_doubted = False
         if not is_ready:
-            self._replicas.set_aside(replica)
-            self._on_gone(replica)
+            self._replicas.mark_unhealthy(replica)
+            self._known.server_gone(replica.endpoint)

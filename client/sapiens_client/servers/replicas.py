@@ -9,6 +9,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sapiens_client.steps import Endpoint
+
 if TYPE_CHECKING:
     from sapiens_client.connection.address import Target
 
@@ -22,30 +24,31 @@ class Replica:
     """One server, and what the client knows about it.
 
     Attributes:
-        address: What gRPC connects to.
-        server_name: Name that its certificate must bear, where that is not in the address.
+        endpoint: Where it is.
         num_calls: Requests of this client that are under way there.
         has_answered: Whether it ever did.
-        is_aside: Whether it failed and has not said since that it is ready.
+        is_unhealthy: Whether it failed and has not said since that it is ready.
         is_probed: Whether somebody asks it again and again.
         is_doubted: Whether it has kept somebody waiting and is being asked whether it is still there.
-        takes_pings: Whether it has not cut a connection yet because of them.
         is_listed: Whether it is still among the addresses.
         num_rests: How often in a row it had to rest although it said that it was ready.
         rests_until_s: Until when it is not even asked, on the clock of `time.monotonic`.
     """
 
-    address: str
-    server_name: str | None = None
+    endpoint: Endpoint
     num_calls: int = 0
     has_answered: bool = False
-    is_aside: bool = False
+    is_unhealthy: bool = False
     is_probed: bool = False
     is_doubted: bool = False
-    takes_pings: bool = True
     is_listed: bool = True
     num_rests: int = 0
     rests_until_s: float = 0.0
+
+    @property
+    def address(self) -> str:
+        """What gRPC connects to."""
+        return self.endpoint.address
 
 
 class Replicas:
@@ -77,7 +80,8 @@ class Replicas:
         """
         with self._lock:
             self._of_target[target] = tuple(
-                self._all.get(address) or Replica(address, name) for address, name in addresses.items()
+                self._all.get(address) or Replica(Endpoint(address, name))
+                for address, name in addresses.items()
             )
             listed = {each.address: each for some in self._of_target.values() for each in some}
             for replica in self._all.values():
@@ -92,7 +96,7 @@ class Replicas:
     def listed(self) -> list[Replica]:
         """Return all replicas, those in use first."""
         with self._lock:
-            return sorted(self._all.values(), key=lambda replica: replica.is_aside)
+            return sorted(self._all.values(), key=lambda replica: replica.is_unhealthy)
 
     def take(self, tried: Collection[Replica]) -> Replica:
         """Choose the replica for a request, and count the request; there must be some replica.
@@ -105,7 +109,7 @@ class Replicas:
             self._turn = (self._turn + 1) % len(self._all)
             everyone = list(self._all.values())
             in_turn = everyone[self._turn :] + everyone[: self._turn]
-            chosen = min(in_turn, key=lambda each: (each.is_aside, each in tried, each.num_calls))
+            chosen = min(in_turn, key=lambda each: (each.is_unhealthy, each in tried, each.num_calls))
             chosen.num_calls += 1
             return chosen
 
@@ -115,20 +119,20 @@ class Replicas:
             replica.num_calls -= 1
             self._used_s = time.monotonic()
 
-    def answered(self, replica: Replica, *, was_aside: bool) -> None:
+    def answered(self, replica: Replica, *, was_unhealthy: bool) -> None:
         """Note that a replica works.
 
         Args:
             replica: Which one.
-            was_aside: Whether it was set aside before the request was sent; one that is leaving still answers
+            was_unhealthy: Whether it was so before the request was sent; one that is leaving still answers
                 what it had before.
         """
         with self._lock:
             replica.has_answered = True
-            replica.is_aside = replica.is_aside and not was_aside
+            replica.is_unhealthy = replica.is_unhealthy and not was_unhealthy
             self._call(replica)
 
-    def set_aside(self, replica: Replica, *, to_rest: bool = False) -> None:
+    def mark_unhealthy(self, replica: Replica, *, to_rest: bool = False) -> None:
         """Choose a replica only where there is no other, until it says that it is ready.
 
         Args:
@@ -137,23 +141,23 @@ class Replicas:
         """
         with self._lock:
             now_s = time.monotonic()
-            if to_rest and not replica.is_aside:
+            if to_rest and not replica.is_unhealthy:
                 if now_s - replica.rests_until_s > _MAX_REST_S:
                     replica.num_rests = 0
                 replica.rests_until_s = now_s + min(_FIRST_REST_S * 2**replica.num_rests, _MAX_REST_S)
                 replica.num_rests += 1
-            replica.is_aside = True
+            replica.is_unhealthy = True
 
     def says_ready(self, replica: Replica) -> None:
         """Take a replica into use again that says that it is ready, unless it has to rest."""
         with self._lock:
             replica.has_answered = True
-            replica.is_aside = replica.is_aside and replica.rests_until_s > time.monotonic()
+            replica.is_unhealthy = replica.is_unhealthy and replica.rests_until_s > time.monotonic()
             self._call(replica)
 
     def _call(self, replica: Replica) -> None:
         """Tell those who wait for a replica that one is back; who holds the lock calls this."""
-        if not replica.is_aside:
+        if not replica.is_unhealthy:
             waiting, self._waiting = self._waiting, []
             for each in waiting:
                 if each.set_running_or_notify_cancel():
@@ -162,15 +166,15 @@ class Replicas:
     def has_other(self, tried: Collection[Replica]) -> bool:
         """Return whether some replica is in use and was not tried yet."""
         with self._lock:
-            return any(not each.is_aside and each not in tried for each in self._all.values())
+            return any(not each.is_unhealthy and each not in tried for each in self._all.values())
 
     @property
     def are_away(self) -> bool:
         """Whether no replica is in use, and one may say at any moment that it is ready."""
         with self._lock:
             now_s = time.monotonic()
-            are_aside = all(each.is_aside for each in self._all.values())
-            return are_aside and any(each.rests_until_s <= now_s for each in self._all.values())
+            are_unhealthy = all(each.is_unhealthy for each in self._all.values())
+            return are_unhealthy and any(each.rests_until_s <= now_s for each in self._all.values())
 
     @property
     def has_answered(self) -> bool:
@@ -183,16 +187,16 @@ class Replicas:
         returned: Future[None] = Future()
         with self._lock:
             self._waiting = [each for each in self._waiting if not each.done()]
-            if all(each.is_aside for each in self._all.values()):
+            if all(each.is_unhealthy for each in self._all.values()):
                 self._waiting.append(returned)
             else:
                 returned.set_result(None)
         return returned
 
     def to_probe(self) -> list[Replica]:
-        """Return the replicas set aside that nobody probes yet; whoever gets them must."""
+        """Return the replicas marked unhealthy that nobody probes yet; whoever gets them must."""
         with self._lock:
-            unwatched = [each for each in self._all.values() if each.is_aside and not each.is_probed]
+            unwatched = [each for each in self._all.values() if each.is_unhealthy and not each.is_probed]
             for replica in unwatched:
                 replica.is_probed = True
             return unwatched
@@ -200,7 +204,7 @@ class Replicas:
     def to_look_after(self, replica: Replica) -> bool:
         """Return whether nobody asks a replica already whether it is there; whoever is told so must."""
         with self._lock:
-            is_new = not replica.is_doubted and not replica.is_aside
+            is_new = not replica.is_doubted and not replica.is_unhealthy
             replica.is_doubted = replica.is_doubted or is_new
             return is_new
 
@@ -210,7 +214,7 @@ class Replicas:
             is_busy = any(each.num_calls for each in self._all.values())
             is_busy = is_busy or not all(each.done() for each in self._waiting)
             is_idle = not is_busy and time.monotonic() - self._used_s > _IDLE_AFTER_S
-            replica.is_probed = replica.is_listed and replica.is_aside and not is_idle
+            replica.is_probed = replica.is_listed and replica.is_unhealthy and not is_idle
             return replica.is_probed
 
     def take_left(self) -> list[Replica]:

@@ -7,16 +7,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sapiens_client.errors import InferenceError
-from sapiens_client.servers.failures import Remedy
+from sapiens_client.servers.failures import Failure, Remedy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sapiens_client.servers.deadline import Deadline
-    from sapiens_client.servers.failures import Meaning
+    from sapiens_client.deadline import Deadline
     from sapiens_client.servers.pace import Pace, Turn
     from sapiens_client.servers.replicas import Replica
-    from sapiens_client.steps import Flow, RpcFailure
+    from sapiens_client.steps import Endpoint, Flow
 
 
 @dataclass(frozen=True)
@@ -24,14 +23,14 @@ class Request:
     """What is sent.
 
     Attributes:
-        method: Name of the remote method.
-        message: It serialised; or a function of the replica and the seconds left that makes it, every time.
+        method: Name of the RPC.
+        message: It serialised; or a function of the endpoint and the seconds left that makes it, every time.
         model: Which model it is about.
         request_id: What the server's log calls it, if anything.
     """
 
     method: str
-    message: bytes | Callable[[Replica, float], Flow[bytes]] = b""
+    message: bytes | Callable[[Endpoint, float], Flow[bytes]] = b""
     model: str = ""
     request_id: str | None = None
 
@@ -59,25 +58,6 @@ class Answer:
         error = InferenceError(sentence)
         error.url, error.attempts, error.request_id = self.url, self.attempts, self.request_id
         return error
-
-
-@dataclass(frozen=True)
-class Failure:
-    """One try that failed.
-
-    Attributes:
-        error: How.
-        meaning: What that means.
-        replica: Where.
-        was_aside: Whether the replica was known to be in trouble before.
-        left_s: What was left of the call's time when it began.
-    """
-
-    error: RpcFailure
-    meaning: Meaning
-    replica: Replica
-    was_aside: bool = False
-    left_s: float = 0.0
 
 
 @dataclass

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from sapiens_client.deadline import Deadline
 from sapiens_client.errors import (
     AuthenticationError,
     ClientClosedError,
@@ -16,18 +16,29 @@ from sapiens_client.errors import (
     ServerUnavailableError,
     TLSError,
 )
-from sapiens_client.servers.deadline import Deadline
-from sapiens_client.servers.failures import BROKE_OFF, GONE, HUNG_UP, Meaning, Remedy, meaning_of, plain
-from sapiens_client.servers.lookup import Names
-from sapiens_client.servers.pace import AWAY_PAUSE_S, FULL_PAUSE_S, LEAST_S, Pace, pause_s, watch_s
+from sapiens_client.servers.failures import (
+    BROKE_OFF,
+    GONE,
+    HUNG_UP,
+    Failure,
+    Meaning,
+    Remedy,
+    meaning_of,
+    plain,
+)
+from sapiens_client.servers.lookup import Lookup
+from sapiens_client.servers.pace import AWAY_PAUSE_S, FULL_PAUSE_S, Pace, pause_s, watch_s
 from sapiens_client.servers.probes import PROBE_EVERY_S, READY_METHOD, Probes
 from sapiens_client.servers.replicas import Replica, Replicas
-from sapiens_client.servers.requests import Answer, Effort, Failure, Request, telling
-from sapiens_client.steps import Flow, HangUp, RpcFailure, Send, Sleep, Wait
+from sapiens_client.servers.requests import Answer, Effort, Request, telling
+from sapiens_client.servers.sender import LEAST_S
+from sapiens_client.steps import Flow, HangUp, RpcFailure, Sleep, Wait
 
 if TYPE_CHECKING:
     from sapiens_client.connection.settings import Settings
+    from sapiens_client.servers.known import Known
     from sapiens_client.servers.pace import Turn
+    from sapiens_client.servers.sender import Sender
 
 _LOG = logging.getLogger("sapiens_client")
 
@@ -59,27 +70,22 @@ class Attempts:
 
     Args:
         settings: Where servers are, who asks, and how often to try.
-        on_gone: Called with every replica that went away, which may come back with other models.
-        on_forgotten: Called with every replica that could not use shared memory that it was told about.
+        sender: Makes the RPCs.
+        known: Told which servers went away, or do not know the shared memory that is registered there.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        on_gone: Callable[[Replica], object],
-        on_forgotten: Callable[[Replica], object],
-    ) -> None:
+    def __init__(self, settings: Settings, sender: Sender, known: Known) -> None:
         options = settings.options
         self._replicas = Replicas(settings.targets)
-        self._names = Names(settings.targets, self._replicas, options.resolve_every_s)
+        self._lookup = Lookup(settings.targets, self._replicas, options.resolve_every_s)
         self._identity = settings.identity
         self._max_attempts = options.max_attempts
         self._patience_s = options.patience_s
         self._paces: dict[tuple[str, str], Pace] = {}
         self._tls_advice = _ADVICE_TO_ENCRYPTED if settings.pems else _ADVICE_TO_PLAIN
-        self._on_gone = on_gone
-        self._on_forgotten = on_forgotten
-        self._probes = Probes(self._replicas, self.sent, on_gone)
+        self._sender = sender
+        self._known = known
+        self._probes = Probes(self._replicas, sender, known)
 
     def is_ready(self, deadline: Deadline) -> Flow[bool]:
         """Return whether some replica answers and all its models are loaded.
@@ -115,7 +121,7 @@ class Attempts:
     def _why_not_ready(self, deadline: Deadline) -> Flow[_Reason | None]:
         """Return why the last of the replicas is not ready; None: one is."""
         try:
-            yield from self._names.refreshed(deadline)
+            yield from self._lookup.refreshed(deadline)
         except (ServerUnavailableError, RequestTimeoutError) as error:
             return _Reason(error, is_final=False)
         replicas = self._replicas.listed()
@@ -133,8 +139,8 @@ class Attempts:
                 return _Reason(error, is_final=isinstance(error, _FINAL))
             meaning = meaning_of(failure)
             failed = Failure(failure, meaning, replica)
-            told = self._error(Request(READY_METHOD), [failed], deadline)
-            reason = _Reason(told, is_final=isinstance(told, _FINAL) and meaning is not HUNG_UP)
+            why = self._error(Request(READY_METHOD), [failed], deadline)
+            reason = _Reason(why, is_final=isinstance(why, _FINAL) and meaning is not HUNG_UP)
         return reason
 
     def answer(self, request: Request, deadline: Deadline) -> Flow[Answer]:
@@ -210,20 +216,21 @@ class Attempts:
         """Send a request once, to the best replica."""
         request, deadline = effort.request, effort.deadline
         replica = self._replicas.take(effort.tried)
-        was_aside, was_pinged, left_s = replica.is_aside, replica.takes_pings, deadline.left_s()
+        was_unhealthy, was_pinged = replica.is_unhealthy, replica.endpoint.takes_pings
+        left_s = deadline.left_s()
         try:
             message = request.message
             if not isinstance(message, bytes):
-                message = yield from message(replica, left_s)
-            reply = yield from self._sent(replica, request.method, message, deadline)
-            self._replicas.answered(replica, was_aside=was_aside)
+                message = yield from message(replica.endpoint, left_s)
+            reply = yield from self._sender.sent_by(deadline, replica.endpoint, request.method, message)
+            self._replicas.answered(replica, was_unhealthy=was_unhealthy)
             attempts = len(effort.failures) + 1
             return Answer(reply, len(message), replica.address, attempts, request.request_id)
         except RpcFailure as error:
             meaning = yield from self._meaning(error, replica, deadline)
             if meaning.remedy is Remedy.WITHOUT_PINGS and not was_pinged:
                 meaning = BROKE_OFF
-            return Failure(error, meaning, replica, was_aside, left_s)
+            return Failure(error, meaning, replica, was_unhealthy, left_s)
         finally:
             self._replicas.give_back(replica)
 
@@ -250,23 +257,14 @@ class Attempts:
         finally:
             pace.awake(turn)
         effort.num_before_pause = len(effort.failures)
-        effort.num_pauses += not (last.was_aside and self._replicas.are_away)
+        effort.num_pauses += not (last.was_unhealthy and self._replicas.are_away)
 
     def _tend(self, effort: Effort) -> Flow[None]:
-        """Look up names, have replicas probed that are aside, close connections to those that left."""
-        yield from self._names.refreshed(effort.deadline, effort.hopeless_at_s - time.monotonic())
+        """Look up names, have replicas probed that are unhealthy, close connections to those that left."""
+        yield from self._lookup.refreshed(effort.deadline, effort.hopeless_at_s - time.monotonic())
         yield from self._probes.watch()
         for replica in self._replicas.take_left():
-            yield HangUp(replica)
-
-    def sent(self, replica: Replica, method: str, message: bytes, timeout_s: float) -> Flow[bytes]:
-        """Send a message to a replica once, and return its reply; it may fail with an RpcFailure."""
-        return (yield from self._sent(replica, method, message, Deadline.after(max(timeout_s, LEAST_S))))
-
-    def _sent(self, replica: Replica, method: str, message: bytes, deadline: Deadline) -> Flow[bytes]:
-        metadata = yield from self._identity.metadata(deadline)
-        reply: bytes = yield Send(replica, method, message, deadline.left_s(), metadata)
-        return reply
+            yield HangUp(replica.endpoint)
 
     def _meaning(self, failure: RpcFailure, replica: Replica, deadline: Deadline) -> Flow[Meaning]:
         """Return what a failure means, after asking the replica where that depends, and act on it."""
@@ -279,15 +277,15 @@ class Attempts:
         if meaning.remedy is Remedy.LOOK_AFTER:
             yield from self._probes.look_after(replica)
         if meaning.remedy in (Remedy.ELSEWHERE, Remedy.REST):
-            self._replicas.set_aside(replica, to_rest=meaning.remedy is Remedy.REST)
+            self._replicas.mark_unhealthy(replica, to_rest=meaning.remedy is Remedy.REST)
         if meaning.remedy is Remedy.ELSEWHERE:
-            self._on_gone(replica)
+            self._known.server_gone(replica.endpoint)
         if meaning.remedy is Remedy.AGAIN:
-            self._on_forgotten(replica)
+            self._known.memory.region_unknown(replica.endpoint)
         if meaning.remedy is Remedy.LATER:
             replica.has_answered = True  # that it is full
         if meaning.remedy is Remedy.WITHOUT_PINGS:
-            replica.takes_pings = False
+            replica.endpoint.takes_pings = False
         return meaning
 
     def _error(self, request: Request, failures: list[Failure], deadline: Deadline) -> SapiensError:

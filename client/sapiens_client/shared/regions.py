@@ -72,7 +72,7 @@ class Region:
         self._removed = weakref.finalize(self, _remove, FOLDER / self.name, self.lock, os.getpid())
 
     def remove(self) -> None:
-        """Give the memory back; a server that has it keeps it until it is told to forget it."""
+        """Give the memory back; a server keeps it until it unregisters it."""
         self._removed()
         with suppress(BufferError):  # somebody still looks at it: then it ends with that view
             self.memory.close()

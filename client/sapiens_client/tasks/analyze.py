@@ -11,15 +11,16 @@ from sapiens_client.errors import InferenceError, InvalidInputError, ModelNotSer
 from sapiens_client.results.base import Result
 from sapiens_client.results.dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
 from sapiens_client.results.people import DetectionResult, PoseResult
-from sapiens_client.servers.session import Call
 from sapiens_client.steps import Flow, Together
-from sapiens_client.tasks.dense import lean_way
-from sapiens_client.tasks.questions import QUESTIONS, AnalysisTask, dense_results
+from sapiens_client.tasks.call import Call
+from sapiens_client.tasks.dense import dense_results, lean_way
+from sapiens_client.tasks.table import CLIENT_TASKS, AnalysisTask
 from sapiens_core.recipes.combined import HUMAN, HUMAN_TASKS
 from sapiens_core.recipes.recipe import Task
 
 if TYPE_CHECKING:
-    from sapiens_client.servers.session import Session, Upload
+    from sapiens_client.servers.session import Session
+    from sapiens_client.tasks.call import Upload
 
 R = TypeVar("R", bound=Result)
 
@@ -124,12 +125,12 @@ def checked_tasks(tasks: Iterable[str]) -> tuple[AnalysisTask, ...]:
         InvalidInputError: There is none, or one that does not exist.
     """
     names = tuple(tasks) if isinstance(tasks, Iterable) and not isinstance(tasks, str) else (tasks,)
-    unknown = [name for name in names if not isinstance(name, str) or name not in QUESTIONS]
+    unknown = [name for name in names if not isinstance(name, str) or name not in CLIENT_TASKS]
     if unknown or not names:
-        close = difflib.get_close_matches(str(*unknown[:1]), map(str, QUESTIONS), n=1)
+        close = difflib.get_close_matches(str(*unknown[:1]), map(str, CLIENT_TASKS), n=1)
         hint = f"; perhaps {close[0]!r}" if close else ""
         raise InvalidInputError(
-            f"tasks must be some of {[*map(str, QUESTIONS)]}, got {unknown or names}{hint}"
+            f"tasks must be some of {[*map(str, CLIENT_TASKS)]}, got {unknown or names}{hint}"
         )
     return tuple(dict.fromkeys(map(AnalysisTask, names)))
 
@@ -208,7 +209,7 @@ def _answers(
     session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...]
 ) -> Flow[dict[str, Result | SapiensError]]:
     if len(tasks) > 1:
-        kinds = {Task(task): QUESTIONS[task].kind for task in tasks}
+        kinds = {Task(task): CLIENT_TASKS[task].kind for task in tasks}
         try:
             results = yield from dense_results(Call(session, upload), HUMAN, kinds)
         except _OF_ONE_TASK:
@@ -225,6 +226,6 @@ def _answers(
 
 def _answer(session: Session, upload: Upload, task: AnalysisTask) -> Flow[Result | SapiensError]:
     try:
-        return (yield from QUESTIONS[task].ask(Call(session, upload)))
+        return (yield from CLIENT_TASKS[task].ask(Call(session, upload)))
     except SapiensError as error:
         return error

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sapiens_client.errors import InferenceError, ModelNotServedError
+from sapiens_client.results.base import Result
 from sapiens_client.steps import Flow
 from sapiens_client.tasks.sizes import num_bytes
+from sapiens_client.tasks.upscale import finished
 from sapiens_core.contract.tensors import IMAGE_HW
 from sapiens_core.recipes.lookup import first_recipe
 from sapiens_core.recipes.recipe import Task
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-    from sapiens_client.servers.session import Call
-    from sapiens_client.tasks.served_model import ServedModel
+    from sapiens_client.tasks.call import Call
+    from sapiens_client.wire.served_model import ServedModel
+    from sapiens_core.contract.model_info import ModelInfo
     from sapiens_core.contract.settings import StepSettings
+
+R = TypeVar("R", bound=Result)
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,39 @@ class Lean:
     settings: StepSettings
 
 
+def dense_results(call: Call, ensemble: str, kinds: Mapping[Task, Callable[..., R]]) -> Flow[dict[Task, R]]:
+    """Ask one ensemble for the arrays of some tasks.
+
+    Args:
+        call: About which image.
+        ensemble: Its name.
+        kinds: What to make of the array of each task.
+    """
+    models: dict[Task, ModelInfo] = {}
+    for task in kinds:
+        models[task] = (yield from call.served_model(task)).info
+    tensors = {task: first_recipe(task).outputs[0] for task in kinds}
+    arrays = yield from call.ask(ensemble, tensors.values())
+    return {
+        task: kind(**{tensors[task].name: arrays[tensors[task].name]}, **call.origin(models[task]))
+        for task, kind in kinds.items()
+    }
+
+
+def dense_result(call: Call, task: Task, kind: Callable[..., R], model: str | None = None) -> Flow[R]:
+    """Ask for the one array of a task.
+
+    Args:
+        call: About which image.
+        task: What to ask for.
+        kind: What to make of the array.
+        model: Name of the ensemble; None: that of the task.
+    """
+    served = yield from call.ensemble(task, model)
+    array = yield from dense_array(call, task, served)
+    return kind(**{first_recipe(task).outputs[0].name: array}, **call.origin(served.info))
+
+
 def dense_array(call: Call, task: Task, served: ServedModel) -> Flow[NDArray[Any]]:
     """Ask for the array of a task, and finish it here where that is wanted.
 
@@ -44,6 +82,13 @@ def dense_array(call: Call, task: Task, served: ServedModel) -> Flow[NDArray[Any
         call: About which image.
         task: What to ask for.
         served: The ensemble.
+
+    Returns:
+        Of the shape that the task has: (H, W), (H, W, 3) or (C, h, w).
+
+    Raises:
+        InferenceError: The network's own array is of another form.
+        SapiensError: No answer.
     """
     tensor = first_recipe(task).outputs[0]
     lean = yield from lean_way(call, task, served)
@@ -91,22 +136,3 @@ def lean_way(call: Call, task: Task, served: ServedModel) -> Flow[Lean | None]:
         if lean_bytes is None or lean_bytes >= (num_bytes(whole, (), encoded) or 0):
             return None
     return Lean(task, spec.raw_name, step.settings)
-
-
-def finished(
-    task: str, maps: NDArray[Any], settings: StepSettings, image_hw: NDArray[np.int32]
-) -> NDArray[Any]:
-    """Do what the server's postprocessor of a task does.
-
-    Args:
-        task: Whose.
-        maps: (1, C, h, w), the network's own array.
-        settings: What the postprocessor is told.
-        image_hw: (2,) int32, height and width of the image.
-
-    Raises:
-        ValueError: `maps` or `image_hw` has another form.
-    """
-    array: NDArray[Any]
-    (array,) = first_recipe(task).finished(maps, image_hw, settings)
-    return array

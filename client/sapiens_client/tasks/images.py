@@ -38,6 +38,10 @@ class _Readable(Protocol):
 ImageLike: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | _Readable | Image | NDArray[Any] | ArrayLike"
 )
+"""What the client takes as an image: the path of a file; its bytes, or an open file; a PIL image; an array.
+
+Arrays are (H, W, 3) uint8 RGB, or others that `docs/client.md` names. Photographs are turned upright.
+"""
 
 # Names of the files that are read: those that servers know, and those that become pixels here.
 IMAGE_SUFFIXES = frozenset(

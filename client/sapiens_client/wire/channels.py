@@ -1,4 +1,4 @@
-"""How channels to replicas are opened, for threads and for event loops alike."""
+"""How channels to endpoints are opened, for threads and for event loops alike."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from sapiens_client.steps import RpcFailure
+from sapiens_client.errors import ClientClosedError
+from sapiens_client.steps import CLOSED_SENTENCE, RpcFailure
+from sapiens_client.version import sdk_version
 
 if TYPE_CHECKING:
     from sapiens_client.connection.options import Compression
     from sapiens_client.connection.settings import Settings
-    from sapiens_client.servers.replicas import Replica
+    from sapiens_client.steps import Endpoint
 
 SERVICE = "/inference.GRPCInferenceService/"
 
@@ -38,21 +40,22 @@ _COMPRESSIONS: Mapping[Compression, int] = {
 }
 
 
-def channel_options(settings: Settings, replica: Replica) -> list[tuple[str, Any]]:
-    """Return how to open the channel to a replica."""
+def channel_options(settings: Settings, endpoint: Endpoint) -> list[tuple[str, Any]]:
+    """Return how to open the channel to an endpoint."""
     timeout_ms = round(settings.options.keepalive_timeout_s * 1e3)
     options = [
         *_OPTIONS,
+        ("grpc.primary_user_agent", f"sapiens-client/{sdk_version()}"),
         ("grpc.default_compression_algorithm", _COMPRESSIONS[settings.options.compression]),
     ]
-    if replica.takes_pings:
+    if endpoint.takes_pings:
         options += [
             ("grpc.keepalive_time_ms", round(settings.options.keepalive_s * 1e3)),
             ("grpc.keepalive_timeout_ms", timeout_ms),
             # Without it a server that hangs is noticed after a minute.
             ("grpc.http2.ping_timeout_ms", timeout_ms),
         ]
-    server_name = settings.server_name or replica.server_name
+    server_name = settings.server_name or endpoint.server_name
     if server_name and settings.pems:
         options.append(("grpc.ssl_target_name_override", server_name))
     return list({**dict(options), **dict(settings.options.channel_options)}.items())
@@ -64,6 +67,11 @@ def channel_credentials(settings: Settings) -> grpc.ChannelCredentials | None:
         return None
     pems = settings.pems
     return grpc.ssl_channel_credentials(pems.root_certificates, pems.client_key, pems.client_certificate)
+
+
+def closed_error(failure: RpcFailure) -> ClientClosedError:
+    """Return the error that the client was closed while a flow waited."""
+    return ClientClosedError(CLOSED_SENTENCE.format(text=failure.text))
 
 
 def whole(reply: bytes | None) -> bytes:

@@ -1,4 +1,4 @@
-"""Runs flows on an event loop: one gRPC channel per replica."""
+"""Runs flows on an event loop: one gRPC channel per endpoint."""
 
 from __future__ import annotations
 
@@ -10,15 +10,26 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 import grpc.aio
 
+from sapiens_client.background import in_background
 from sapiens_client.errors import InvalidInputError, SapiensError
-from sapiens_client.servers.failures import CLOSED, meaning_of
-from sapiens_client.steps import Flow, HangUp, RpcFailure, Send, Sleep, Spawn, Step, Together, Wait, Work
-from sapiens_client.wire.background import in_background
-from sapiens_client.wire.channels import SERVICE, channel_credentials, channel_options, whole
+from sapiens_client.steps import (
+    CLOSED,
+    Flow,
+    HangUp,
+    RpcFailure,
+    Send,
+    Sleep,
+    Spawn,
+    Step,
+    Together,
+    Wait,
+    Work,
+)
+from sapiens_client.wire.channels import SERVICE, channel_credentials, channel_options, closed_error, whole
 
 if TYPE_CHECKING:
     from sapiens_client.connection.settings import Settings
-    from sapiens_client.servers.replicas import Replica
+    from sapiens_client.steps import Endpoint
 
 R = TypeVar("R")
 
@@ -35,7 +46,7 @@ class AsyncTransport:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._credentials = channel_credentials(settings)
-        self._channels: dict[tuple[Replica, bool], grpc.aio.Channel] = {}  # with and without pings
+        self._channels: dict[tuple[Endpoint, bool], grpc.aio.Channel] = {}  # with and without pings
         self._background: set[asyncio.Task[None]] = set()
         self._waited_for: set[asyncio.Future[None]] = set()
         self._reading = asyncio.Semaphore(MAX_THREADS)
@@ -78,7 +89,7 @@ class AsyncTransport:
             result_of_flow: R = end.value
             return result_of_flow
         except RpcFailure as failure:  # where the client was closed while a flow waited
-            raise meaning_of(failure).error(failure) from failure
+            raise closed_error(failure) from failure
 
     async def _done(self, step: Step) -> Any:
         match step:
@@ -97,7 +108,7 @@ class AsyncTransport:
                 self._background.add(task)
                 task.add_done_callback(self._background.discard)
             case HangUp():
-                found = [self._channels.pop((step.replica, is_pinged), None) for is_pinged in (True, False)]
+                found = [self._channels.pop((step.endpoint, is_pinged), None) for is_pinged in (True, False)]
                 for channel in filter(None, found):
                     await channel.close(None)
         return None
@@ -141,7 +152,7 @@ class AsyncTransport:
             raise RpcFailure(CLOSED, "it was closed") from error
 
     async def _sent(self, send: Send) -> bytes:
-        method: Any = self._channel(send.replica).unary_unary(SERVICE + send.method, None, None)
+        method: Any = self._channel(send.endpoint).unary_unary(SERVICE + send.method, None, None)
         try:
             return whole(await method(send.message, timeout=send.timeout_s, metadata=send.metadata))
         except grpc.aio.AioRpcError as error:
@@ -153,17 +164,17 @@ class AsyncTransport:
             self._raise_if_closed(error)
             raise
 
-    def _channel(self, replica: Replica) -> grpc.aio.Channel:
+    def _channel(self, endpoint: Endpoint) -> grpc.aio.Channel:
         if self._is_closed:
             raise RpcFailure(CLOSED, "it is closed")
-        if (known := self._channels.get((replica, replica.takes_pings))) is not None:
+        if (known := self._channels.get((endpoint, endpoint.takes_pings))) is not None:
             return known
-        options = channel_options(self._settings, replica)
+        options = channel_options(self._settings, endpoint)
         if self._credentials is None:
-            channel = grpc.aio.insecure_channel(replica.address, options)
+            channel = grpc.aio.insecure_channel(endpoint.address, options)
         else:
-            channel = grpc.aio.secure_channel(replica.address, self._credentials, options)
-        self._channels[replica, replica.takes_pings] = channel
+            channel = grpc.aio.secure_channel(endpoint.address, self._credentials, options)
+        self._channels[endpoint, endpoint.takes_pings] = channel
         return channel
 
     async def _all_done(self, together: Together) -> list[Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,14 +27,13 @@ from tritonclient.grpc.service_pb2 import (
 )
 from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 
-from sapiens_client.tasks.models import StepLoad
-from sapiens_client.tasks.served_model import ServedModel
+from sapiens_client.results.models import StepLoad
+from sapiens_client.wire.served_model import ServedModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sapiens_client.shared.memory import Layout
-    from sapiens_client.shared.regions import Region
+    from sapiens_client.wire.layout import Shared
 
 # protobuf's wire types, the lowest 3 bits of a field's key, say how long the field is.
 _VARINT, _LENGTH_DELIMITED = 0, 2
@@ -80,33 +78,20 @@ def encoded_request(
     return b"".join(parts)
 
 
-@dataclass(frozen=True)
-class Shared:
-    """Memory that this process and a server share.
-
-    Attributes:
-        region: The memory.
-        layout: Which tensor is where.
-    """
-
-    region: Region
-    layout: Layout
-
-
 def _write_shared(message: ModelInferRequest, inputs: Mapping[str, NDArray[Any]], shared: Shared) -> None:
     for tensor in message.inputs:
         array = np.ascontiguousarray(inputs[tensor.name])
         start = shared.layout.inputs[tensor.name]
-        with memoryview(shared.region.memory) as memory:  # numpy copies while other threads go on
+        with memoryview(shared.memory) as memory:  # numpy copies while other threads go on
             np.copyto(np.frombuffer(memory, array.dtype, array.size, start), array.reshape(-1))
-        _refer(tensor.parameters, shared.region, start, array.nbytes)
+        _refer(tensor.parameters, shared.name, start, array.nbytes)
     for tensor in message.outputs:
         if tensor.name in shared.layout.outputs:
-            _refer(tensor.parameters, shared.region, *shared.layout.outputs[tensor.name])
+            _refer(tensor.parameters, shared.name, *shared.layout.outputs[tensor.name])
 
 
-def _refer(parameters: Any, region: Region, start: int, num_bytes: int) -> None:
-    parameters["shared_memory_region"].string_param = region.name
+def _refer(parameters: Any, region: str, start: int, num_bytes: int) -> None:
+    parameters["shared_memory_region"].string_param = region
     parameters["shared_memory_offset"].int64_param = start
     parameters["shared_memory_byte_size"].int64_param = num_bytes
 
@@ -236,7 +221,7 @@ def _shared_arrays(
             start, size = shared.layout.outputs[output.name]
             if (needed := math.prod(output.shape) * dtype.itemsize) > size:
                 raise ValueError(f"{output.name} must have at most {size} bytes, got {needed}")
-            with memoryview(shared.region.memory) as memory:
+            with memoryview(shared.memory) as memory:
                 array = np.frombuffer(memory, dtype, math.prod(output.shape), start).copy()
             array.flags.writeable = False
         else:

@@ -1,4 +1,4 @@
-"""Runs flows in the threads that call: one gRPC channel per replica."""
+"""Runs flows in the threads that call: one gRPC channel per endpoint."""
 
 from __future__ import annotations
 
@@ -10,15 +10,26 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 
+from sapiens_client.background import in_background, started
 from sapiens_client.errors import SapiensError
-from sapiens_client.servers.failures import CLOSED, meaning_of
-from sapiens_client.steps import Flow, HangUp, RpcFailure, Send, Sleep, Spawn, Step, Together, Wait, Work
-from sapiens_client.wire.background import in_background, started
-from sapiens_client.wire.channels import SERVICE, channel_credentials, channel_options, whole
+from sapiens_client.steps import (
+    CLOSED,
+    Flow,
+    HangUp,
+    RpcFailure,
+    Send,
+    Sleep,
+    Spawn,
+    Step,
+    Together,
+    Wait,
+    Work,
+)
+from sapiens_client.wire.channels import SERVICE, channel_credentials, channel_options, closed_error, whole
 
 if TYPE_CHECKING:
     from sapiens_client.connection.settings import Settings
-    from sapiens_client.servers.replicas import Replica
+    from sapiens_client.steps import Endpoint
 
 R = TypeVar("R")
 
@@ -33,7 +44,7 @@ class Transport:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._credentials = channel_credentials(settings)
-        self._channels: dict[tuple[Replica, bool], grpc.Channel] = {}  # with and without pings
+        self._channels: dict[tuple[Endpoint, bool], grpc.Channel] = {}  # with and without pings
         self._waited_for: set[Future[None]] = set()
         self._lock = threading.Lock()
         self._is_closed = False
@@ -64,7 +75,7 @@ class Transport:
             result_of_flow: R = end.value
             return result_of_flow
         except RpcFailure as failure:  # where the client was closed while a flow waited
-            raise meaning_of(failure).error(failure) from failure
+            raise closed_error(failure) from failure
 
     def _done(self, step: Step) -> Any:
         match step:
@@ -81,12 +92,12 @@ class Transport:
             case Spawn():
                 started(partial(self._run_alone, step.flow))
             case HangUp():
-                self._hang_up(step.replica)
+                self._hang_up(step.endpoint)
         return None
 
-    def _hang_up(self, replica: Replica) -> None:
+    def _hang_up(self, endpoint: Endpoint) -> None:
         with self._lock:
-            found = [self._channels.pop((replica, is_pinged), None) for is_pinged in (True, False)]
+            found = [self._channels.pop((endpoint, is_pinged), None) for is_pinged in (True, False)]
         for channel in filter(None, found):
             channel.close()
 
@@ -121,7 +132,7 @@ class Transport:
                 self._waited_for.discard(future)
 
     def _sent(self, send: Send) -> bytes:
-        method = self._channel(send.replica).unary_unary(SERVICE + send.method, None, None)
+        method = self._channel(send.endpoint).unary_unary(SERVICE + send.method, None, None)
         try:
             return whole(method(send.message, timeout=send.timeout_s, metadata=send.metadata))
         except grpc.RpcError as error:
@@ -130,18 +141,18 @@ class Transport:
         except ValueError as error:  # how grpc refuses a channel that is closed
             raise RpcFailure(CLOSED, str(error)) from error
 
-    def _channel(self, replica: Replica) -> grpc.Channel:
+    def _channel(self, endpoint: Endpoint) -> grpc.Channel:
         with self._lock:
             if self._is_closed:
                 raise RpcFailure(CLOSED, "it is closed")
-            if (known := self._channels.get((replica, replica.takes_pings))) is not None:
+            if (known := self._channels.get((endpoint, endpoint.takes_pings))) is not None:
                 return known
-            options = channel_options(self._settings, replica)
+            options = channel_options(self._settings, endpoint)
             if self._credentials is None:
-                channel = grpc.insecure_channel(replica.address, options)
+                channel = grpc.insecure_channel(endpoint.address, options)
             else:
-                channel = grpc.secure_channel(replica.address, self._credentials, options)
-            self._channels[replica, replica.takes_pings] = channel
+                channel = grpc.secure_channel(endpoint.address, self._credentials, options)
+            self._channels[endpoint, endpoint.takes_pings] = channel
             return channel
 
     def _all_done(self, together: Together) -> list[Any]:

@@ -1,0 +1,34 @@
+"""One RPC to one endpoint, with the headers that tell who asks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sapiens_client.deadline import Deadline
+from sapiens_client.steps import Endpoint, Flow, Send
+
+if TYPE_CHECKING:
+    from sapiens_client.connection.identity import Identity
+
+LEAST_S = 0.02  # with less time left no further try is worth its while
+
+
+class Sender:
+    """Makes the RPCs of one client; threads and tasks may share it.
+
+    Args:
+        identity: What tells servers who asks.
+    """
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+
+    def sent(self, endpoint: Endpoint, method: str, message: bytes, timeout_s: float) -> Flow[bytes]:
+        """Make an RPC that may take some seconds, and return its reply; it may fail with an RpcFailure."""
+        return (yield from self.sent_by(Deadline.after(max(timeout_s, LEAST_S)), endpoint, method, message))
+
+    def sent_by(self, deadline: Deadline, endpoint: Endpoint, method: str, message: bytes) -> Flow[bytes]:
+        """Make an RPC, as `sent`, whose reply must be here by a deadline."""
+        metadata = yield from self._identity.metadata(deadline)
+        reply: bytes = yield Send(endpoint, method, message, deadline.left_s(), metadata)
+        return reply
