@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import traceback
+from concurrent.futures import Future
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Generic, Literal, TypeAlias, TypeVar
 
 from sapiens_client.errors import InvalidInputError, SapiensError
@@ -29,11 +32,6 @@ class Item(Generic[R]):
     index: int
     image: str | os.PathLike[str] | None
     answer: R | SapiensError
-
-    @classmethod
-    def of(cls, index: int, image: object, answer: R | SapiensError) -> Item[R]:
-        """Forget the image unless it is a path."""
-        return cls(index, image if isinstance(image, str | os.PathLike) else None, answer)
 
     @property
     def error(self) -> SapiensError | None:
@@ -72,6 +70,11 @@ class Limits:
         return cls(concurrency, ordered, on_error)
 
 
+def path_of(image: object) -> str | os.PathLike[str] | None:
+    """Return what an item keeps of an image: its path, if it is one."""
+    return image if isinstance(image, str | os.PathLike) else None
+
+
 @dataclass(frozen=True, eq=False)
 class Outcome(Generic[R]):
     """What a call came to: an item, or the error that is raised when its turn has come."""
@@ -80,50 +83,81 @@ class Outcome(Generic[R]):
     item: Item[R] | BaseException
 
     @classmethod
-    def of_error(cls, index: int, image: object, error: BaseException, on_error: OnError) -> Outcome[R]:
-        """Decide whether an error, caught by the caller, travels in an item."""
-        if on_error == "raise" or not isinstance(error, SapiensError):
-            return cls(index, error)
-        return cls(index, Item.of(index, image, error))
+    def of(
+        cls,
+        index: int,
+        path: str | os.PathLike[str] | None,
+        done: Future[R] | asyncio.Future[R],
+        on_error: OnError,
+    ) -> Outcome[R]:
+        """Decide whether an error travels in an item, and let go of the image.
 
-    def release_locals(self) -> None:
-        """Let go of the images in the local variables of a call that failed; where it failed stays known."""
-        error: BaseException | None = self.item.error if isinstance(self.item, Item) else None
-        seen: set[int] = set()
-        while error is not None and id(error) not in seen:
-            seen.add(id(error))
-            traceback.clear_frames(error.__traceback__)
-            error = error.__cause__ or error.__context__
+        Args:
+            index: Of the image.
+            path: Of the image, if it has one.
+            done: The call.
+            on_error: What the caller wants.
+        """
+        error = asyncio.CancelledError() if done.cancelled() else done.exception()
+        if error is None:
+            return cls(index, Item(index, path, done.result()))
+        _release_locals(error)
+        if on_error == "yield" and isinstance(error, SapiensError):
+            return cls(index, Item(index, path, error))
+        return cls(index, error)
+
+
+def _release_locals(error: BaseException | None) -> None:
+    """Let go of the images in the local variables of a call that failed; where it failed stays known."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+class Move(Enum):
+    """What whoever iterates does next."""
+
+    TAKE = auto()
+    WAIT = auto()
+    HAND_BACK = auto()
+    END = auto()
 
 
 class Window(Generic[R]):
-    """What was taken from the input and not handed back, and which of it comes next."""
+    """What was taken from the input and not handed back, and what comes next.
+
+    One image is taken when an item is wanted, and more only while none is ready.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._size = limits.concurrency * (2 if limits.ordered else 1)
         self._ordered = limits.ordered
         self._num_taken = self._num_returned = 0
+        self._is_owed = self._is_more = True
         self._ready: dict[int, Item[R] | BaseException] = {}
 
     @property
-    def has_room(self) -> bool:
-        """Whether another image may be taken."""
-        return self._num_taken - self._num_returned < self._size
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether everything taken was handed back."""
-        return self._num_taken == self._num_returned
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether the next item is here."""
-        return self._num_returned in self._ready if self._ordered else bool(self._ready)
+    def move(self) -> Move:
+        """What to do next."""
+        has_room = self._num_taken - self._num_returned < self._size
+        is_ready = self._num_returned in self._ready if self._ordered else bool(self._ready)
+        if self._is_more and has_room and (self._is_owed or not is_ready):
+            return Move.TAKE
+        if self._num_taken == self._num_returned:
+            return Move.END
+        return Move.HAND_BACK if is_ready else Move.WAIT
 
     def next_index(self) -> int:
         """Count an image that is taken."""
         self._num_taken += 1
+        self._is_owed = False
         return self._num_taken - 1
+
+    def end(self) -> None:
+        """Take no more: there are no further images."""
+        self._is_more = False
 
     def put(self, outcome: Outcome[R]) -> None:
         """Keep what a call came to until it is its turn."""
@@ -133,6 +167,7 @@ class Window(Generic[R]):
         """Hand back the next item, or raise the error in its place."""
         item = self._ready.pop(self._num_returned if self._ordered else next(iter(self._ready)))
         self._num_returned += 1
+        self._is_owed = True
         if isinstance(item, BaseException):
             raise item
         return item

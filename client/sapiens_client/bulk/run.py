@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -23,15 +24,26 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Any, Generic, TypeVar
 
-from sapiens_client.bulk.items import DEFAULT_CONCURRENCY, Item, Limits, OnError, Outcome, Window
-from sapiens_client.wire.background import Alive, started
+from sapiens_client.background import Alive, fulfil, started
+from sapiens_client.bulk.items import (
+    DEFAULT_CONCURRENCY,
+    Item,
+    Limits,
+    Move,
+    OnError,
+    Outcome,
+    Window,
+    path_of,
+)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -98,18 +110,13 @@ def mapped_async(
 def _mapped(ask: Callable[[T], R], images: Iterable[T], limits: Limits) -> Generator[Item[R], None, None]:
     window: Window[R] = Window(limits)
     with _taken_from(images) as source, _Threads(ask, limits) as threads:
-        is_more = True
-        while True:
-            while is_more and window.has_room:
-                is_more = threads.take(source, window)
-                threads.collect(window)
-                if window.is_ready:
-                    break
-            if window.is_empty:
-                return
-            while not window.is_ready:
+        while (move := window.move) is not Move.END:
+            if move is Move.TAKE:
+                threads.take(source, window)
+            elif move is Move.WAIT:
                 window.put(threads.outcomes.get())
-            yield window.pop()
+            else:
+                yield window.pop()
 
 
 async def _mapped_async(
@@ -117,18 +124,13 @@ async def _mapped_async(
 ) -> AsyncGenerator[Item[R], None]:
     window: Window[R] = Window(limits)
     async with _taken_from_async(images) as source, _Tasks(ask, limits) as tasks:
-        is_more = True
-        while True:
-            while is_more and window.has_room:
-                is_more = await tasks.take(source, window)
-                tasks.collect(window)
-                if window.is_ready:
-                    break
-            if window.is_empty:
-                return
-            while not window.is_ready:
+        while (move := window.move) is not Move.END:
+            if move is Move.TAKE:
+                await tasks.take(source, window)
+            elif move is Move.WAIT:
                 window.put(await tasks.outcomes.get())
-            yield window.pop()
+            else:
+                yield window.pop()
 
 
 @contextmanager
@@ -142,24 +144,49 @@ def _taken_from(images: Iterable[T]) -> Iterator[Iterator[T]]:
 
 
 @asynccontextmanager
-async def _taken_from_async(
-    images: Iterable[T] | AsyncIterable[T],
-) -> AsyncIterator[Iterator[T] | AsyncIterator[T]]:
-    source = aiter(images) if isinstance(images, AsyncIterable) else iter(images)
+async def _taken_from_async(images: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[AsyncIterator[T]]:
+    if not isinstance(images, AsyncIterable):
+        with _taken_from(images) as source:
+            yield _Awaited(source)
+        return
+    awaited = aiter(images)
     try:
-        yield source
+        yield awaited
     finally:
-        if isinstance(source, AsyncGenerator):
-            await source.aclose()
-        elif isinstance(source, Generator):
-            source.close()
+        if isinstance(awaited, AsyncGenerator):
+            await awaited.aclose()
+
+
+class _Awaited(Generic[T]):
+    """Images to await that are there at once; a class, because a generator would keep the last one alive."""
+
+    def __init__(self, source: Iterator[T]) -> None:
+        self._source = source
+
+    def __aiter__(self) -> _Awaited[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        for image in self._source:
+            return image
+        raise StopAsyncIteration
 
 
 @dataclass(frozen=True, eq=False)
-class _Question(Generic[T]):
+class _Job(Generic[T]):
+    """One image to ask about.
+
+    Attributes:
+        index: Its place.
+        path: Its path, if it has one.
+        images: The image, until it is taken out to be asked about: frames of errors must not keep it alive.
+        context: Of whoever iterates.
+    """
+
     index: int
-    image: T
-    context: Context = field(default_factory=copy_context)  # of whoever iterates
+    path: str | os.PathLike[str] | None
+    images: list[T]
+    context: Context = field(default_factory=copy_context)
 
 
 class _Threads(Generic[T, R]):
@@ -169,7 +196,7 @@ class _Threads(Generic[T, R]):
         self.outcomes: SimpleQueue[Outcome[R]] = SimpleQueue()
         self._ask = ask
         self._limits = limits
-        self._questions: SimpleQueue[_Question[T] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[_Job[T] | None] = SimpleQueue()
         self._num_threads = 0
         self._is_over = Event()
         _CREWS.add(self)
@@ -185,22 +212,20 @@ class _Threads(Generic[T, R]):
         self._is_over.set()
         with suppress(Empty):
             while True:
-                self._questions.get_nowait()  # threads that still ask must not keep these images alive
+                self._jobs.get_nowait()  # threads that still ask must not keep these images alive
         for _ in range(self._num_threads):
-            self._questions.put(None)
+            self._jobs.put(None)
 
-    def take(self, source: Iterator[T], window: Window[R]) -> bool:
-        """Have the next image asked about; False: there is none."""
+    def take(self, source: Iterator[T], window: Window[R]) -> None:
+        """Have the next image asked about, if there is one, and put what is finished into the window."""
         for image in source:
-            self._questions.put(_Question(window.next_index(), image))
+            self._jobs.put(_Job(window.next_index(), path_of(image), [image]))
             if self._num_threads < self._limits.concurrency:
                 started(self._work, name=f"sapiens-{self._num_threads}")
                 self._num_threads += 1
-            return True
-        return False
-
-    def collect(self, window: Window[R]) -> None:
-        """Put what is finished into the window, without waiting."""
+            break
+        else:
+            window.end()
         while not self.outcomes.empty():
             window.put(self.outcomes.get())
 
@@ -210,21 +235,16 @@ class _Threads(Generic[T, R]):
 
     def _answer_one(self) -> bool:
         # A function of its own, so that a thread that waits for the next image holds no image.
-        question = self._questions.get()
-        if question is None or self._is_over.is_set():
+        job = self._jobs.get()
+        if job is None or self._is_over.is_set():
             return False
-        outcome = question.context.run(self._outcome, question)
-        del question  # errors refer to this frame
-        outcome.release_locals()
-        self.outcomes.put(outcome)
+        done: Future[R] = Future()
+        job.context.run(fulfil, done, partial(self._answer, job))
+        self.outcomes.put(Outcome.of(job.index, job.path, done, self._limits.on_error))
         return True
 
-    def _outcome(self, question: _Question[T]) -> Outcome[R]:
-        index, image = question.index, question.image
-        try:
-            return Outcome(index, Item.of(index, image, self._ask(image)))
-        except BaseException as error:  # noqa: BLE001  whoever iterates gets it
-            return Outcome.of_error(index, image, error, self._limits.on_error)
+    def _answer(self, job: _Job[T]) -> R:
+        return self._ask(job.images.pop())
 
 
 _CREWS: Alive[_Threads[Any, Any]] = Alive()
@@ -245,7 +265,7 @@ class _Tasks(Generic[T, R]):
         self._ask = ask
         self._limits = limits
         self._turns = asyncio.Semaphore(limits.concurrency)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[R]] = set()
 
     async def __aenter__(self) -> _Tasks[T, R]:
         return self
@@ -256,42 +276,22 @@ class _Tasks(Generic[T, R]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def take(self, source: Iterator[T] | AsyncIterator[T], window: Window[R]) -> bool:
-        """Have the next image asked about; False: there is none."""
-        if isinstance(source, AsyncIterator):
-            async for image in source:
-                self._start(window.next_index(), image)
-                return True
+    async def take(self, source: AsyncIterator[T], window: Window[R]) -> None:
+        """Have the next image asked about, if there is one, and put what is finished into the window."""
+        async for image in source:
+            task = asyncio.create_task(self._answer(image))
+            self._tasks.add(task)
+            task.add_done_callback(partial(self._note, window.next_index(), path_of(image)))
+            break
         else:
-            for image in source:
-                self._start(window.next_index(), image)
-                return True
-        return False
-
-    def collect(self, window: Window[R]) -> None:
-        """Put what is finished into the window, without waiting."""
+            window.end()
         while not self.outcomes.empty():
             window.put(self.outcomes.get_nowait())
 
-    def _start(self, index: int, image: T) -> None:
-        task = asyncio.create_task(self._answer(_Question(index, image)))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    async def _answer(self, image: T) -> R:
+        async with self._turns:
+            return await self._ask(image)
 
-    async def _answer(self, question: _Question[T]) -> None:
-        try:
-            async with self._turns:
-                outcome = await self._outcome(question)
-        except BaseException as error:
-            self.outcomes.put_nowait(Outcome(question.index, error))
-            raise
-        del question  # errors refer to this frame
-        outcome.release_locals()
-        self.outcomes.put_nowait(outcome)
-
-    async def _outcome(self, question: _Question[T]) -> Outcome[R]:
-        index, image = question.index, question.image
-        try:
-            return Outcome(index, Item.of(index, image, await self._ask(image)))
-        except Exception as error:  # noqa: BLE001  whoever iterates gets it
-            return Outcome.of_error(index, image, error, self._limits.on_error)
+    def _note(self, index: int, path: str | os.PathLike[str] | None, done: asyncio.Task[R]) -> None:
+        self._tasks.discard(done)
+        self.outcomes.put_nowait(Outcome.of(index, path, done, self._limits.on_error))
