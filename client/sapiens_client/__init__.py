@@ -1,10 +1,13 @@
 """Python SDK of Sapiens on Triton."""
 
+from typing import TYPE_CHECKING
+
 from sapiens_client.async_client import AsyncSapiensClient
 from sapiens_client.bulk.items import Item
+from sapiens_client.bulk.tasks import MapOptions
 from sapiens_client.client import SapiensClient
-from sapiens_client.connection.identity import TLS
-from sapiens_client.connection.options import ClientOptions
+from sapiens_client.connection.identity import TLS, Pem, Token
+from sapiens_client.connection.options import ClientOptions, Compression, Output
 from sapiens_client.errors import (
     AuthenticationError,
     ClientClosedError,
@@ -20,12 +23,18 @@ from sapiens_client.errors import (
     TLSError,
 )
 from sapiens_client.results.base import Result, Timing
+from sapiens_client.results.coco import CocoDetection, CocoKeypoints, CocoSegmentation, Rle
 from sapiens_client.results.dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
+from sapiens_client.results.models import ModelCard, StepLoad
 from sapiens_client.results.people import DetectionResult, Keypoint, Person, PoseResult
+from sapiens_client.results.saving import ImageId
 from sapiens_client.tasks.analyze import Analysis
-from sapiens_client.tasks.models import ModelCard, StepLoad
-from sapiens_client.tasks.questions import AnalysisTask
+from sapiens_client.tasks.boxes import Boxes
+from sapiens_client.tasks.images import ImageLike
+from sapiens_client.tasks.table import AnalysisTask, TaskName
+from sapiens_client.version import sdk_version
 from sapiens_core.contract.model_info import ModelInfo
+from sapiens_core.labels import ClassSet, KeypointSet
 
 __all__ = [
     "TLS",
@@ -33,25 +42,38 @@ __all__ = [
     "AnalysisTask",
     "AsyncSapiensClient",
     "AuthenticationError",
+    "Boxes",
+    "ClassSet",
     "ClientClosedError",
     "ClientOptions",
+    "CocoDetection",
+    "CocoKeypoints",
+    "CocoSegmentation",
+    "Compression",
     "DepthResult",
     "DetectionResult",
     "FeatureResult",
+    "ImageId",
+    "ImageLike",
     "ImageNotFoundError",
     "ImageReadError",
     "InferenceError",
     "InvalidInputError",
     "Item",
     "Keypoint",
+    "KeypointSet",
+    "MapOptions",
     "ModelCard",
     "ModelInfo",
     "ModelNotServedError",
     "NormalResult",
+    "Output",
+    "Pem",
     "Person",
     "PoseResult",
     "RequestTimeoutError",
     "Result",
+    "Rle",
     "SapiensClient",
     "SapiensError",
     "SegmentationResult",
@@ -59,5 +81,16 @@ __all__ = [
     "ServerUnavailableError",
     "StepLoad",
     "TLSError",
+    "TaskName",
     "Timing",
+    "Token",
 ]
+
+__version__: str
+
+if not TYPE_CHECKING:  # where it would stand for every name, also for misspelt ones
+
+    def __getattr__(name: str) -> str:
+        if name == "__version__":  # asked for by few, and slow to find out
+            return sdk_version()
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

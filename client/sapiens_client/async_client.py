@@ -2,60 +2,35 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, Unpack, overload
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, Unpack, overload
 
 from sapiens_client.bulk.tasks import MapOptions, task_items_async
-from sapiens_client.client import SapiensClient
-from sapiens_client.connection.options import DEFAULTS, ClientOptions
-from sapiens_client.connection.settings import checked_settings, chosen_url
+from sapiens_client.client_base import AsyncClient
 from sapiens_client.results.dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
-from sapiens_client.servers.deadline import Deadline
-from sapiens_client.servers.session import Call, Session
 from sapiens_client.tasks.analyze import ANSWERED_TOGETHER, Analysis, analyze, checked_tasks
-from sapiens_client.tasks.models import ModelCard, model_cards
-from sapiens_client.tasks.questions import (
-    AnalysisTask,
-    TaskName,
-    dense_result,
-    detection_result,
-    people_result,
-    pose_result,
-)
+from sapiens_client.tasks.call import Call, about
+from sapiens_client.tasks.dense import dense_result
+from sapiens_client.tasks.people import detection_result, people_result, pose_result
+from sapiens_client.tasks.table import AnalysisTask, TaskName
 from sapiens_core.recipes.recipe import Task
 
 if TYPE_CHECKING:
     from sapiens_client.bulk.items import Item
-    from sapiens_client.connection.identity import TLS, Token
     from sapiens_client.results.base import Result
     from sapiens_client.results.people import DetectionResult, PoseResult
     from sapiens_client.steps import Flow
+    from sapiens_client.tasks.boxes import Boxes
     from sapiens_client.tasks.images import ImageLike
-    from sapiens_client.tasks.questions import Boxes
 
 R = TypeVar("R")
-C = TypeVar("C", bound=type)
+D = TypeVar("D", bound="Result")
 
 Images: TypeAlias = "Iterable[ImageLike] | AsyncIterable[ImageLike]"
 Items: TypeAlias = "AsyncGenerator[Item[R], None]"
 
 
-def _documented_as(twin: type) -> Callable[[C], C]:
-    """Give methods the docstrings that their twins in another class have."""
-
-    def documented(cls: C) -> C:
-        for name, method in inspect.getmembers(cls, inspect.isfunction):
-            if not name.startswith("_"):
-                method.__doc__ = getattr(twin, name).__doc__
-        return cls
-
-    return documented
-
-
-@_documented_as(SapiensClient)
-class AsyncSapiensClient:
+class AsyncSapiensClient(AsyncClient):
     """A `SapiensClient` whose methods are awaited; any number of tasks of one event loop may share it.
 
     Arguments, results and errors are those of `SapiensClient`. Files are read and images are encoded on other
@@ -66,93 +41,77 @@ class AsyncSapiensClient:
         ...     (await client.depth("photo.jpg")).save("depth.png")
     """
 
-    def __init__(
-        self,
-        url: str | Sequence[str] | None = None,
-        *,
-        timeout_s: float = 60.0,
-        tls: bool | TLS = False,
-        token: Token | None = None,
-        headers: Mapping[str, str] | None = None,
-        options: ClientOptions = DEFAULTS,
-    ) -> None:
-        from sapiens_client.wire.event_loop import AsyncTransport  # here, because it loads gRPC
-
-        Deadline.after(timeout_s)  # refuses a bad timeout now, not at the first call
-        settings = checked_settings(url, tls, token, headers, options)
-        self._arguments: dict[str, Any] = {
-            "url": chosen_url(url),
-            "timeout_s": timeout_s,
-            "tls": tls,
-            "token": token,
-            "headers": headers,
-            "options": options,
-        }
-        self._timeout_s = timeout_s
-        self._session = Session(settings)
-        self._transport = AsyncTransport(settings)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.close()
-
-    def __reduce__(self) -> tuple[Callable[..., Self], tuple[()]]:
-        """Copy what the client was made with: who unpickles it gets one that connects anew."""
-        return partial(type(self), **self._arguments), ()
-
-    async def close(self) -> None:
-        """Close the connections; calls under way and later ones end with a ClientClosedError."""
-        try:
-            await self._transport.run(self._session.close())
-        finally:
-            await self._transport.close()
-
-    async def ready(self, *, timeout_s: float = 5.0) -> bool:
-        """Return whether a server answers and all its models are loaded; False when there is none."""
-        return await self._transport.run(self._session.is_ready(Deadline.after(timeout_s)))
-
-    async def wait_until_ready(self, *, timeout_s: float = 300.0) -> None:
-        """Wait until a server answers and all its models are loaded."""
-        await self._transport.run(self._session.wait_until_ready(Deadline.after(timeout_s)))
-
-    async def models(self, *, timeout_s: float | None = None) -> dict[str, ModelCard]:
-        """Tell what the server serves."""
-        deadline = Deadline.after(self._timeout_s if timeout_s is None else timeout_s)
-        return await self._transport.run(model_cards(self._session, deadline))
-
     async def depth(
         self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
     ) -> DepthResult:
-        """Estimate the relative depth of every pixel."""
-        return await self._ask(
-            image, timeout_s, lambda call: dense_result(call, Task.DEPTH, DepthResult, model)
-        )
+        """Estimate the relative depth of every pixel.
+
+        Args:
+            image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
+            model: Another ensemble for the task on the server, e.g. "depth_2b". None: "depth".
+            timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
+
+        Returns:
+            Depth at the size of the image, larger is farther.
+
+        Raises:
+            SapiensError: There is no result; its class tells why, see `SapiensClient`.
+        """
+        return await self._dense(Task.DEPTH, DepthResult, image, model, timeout_s)
 
     async def normal(
         self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
     ) -> NormalResult:
-        """Estimate the surface normal of every pixel."""
-        return await self._ask(
-            image, timeout_s, lambda call: dense_result(call, Task.NORMAL, NormalResult, model)
-        )
+        """Estimate the surface normal of every pixel.
+
+        Args:
+            image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
+            model: Another ensemble for the task on the server, e.g. "normal_2b". None: "normal".
+            timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
+
+        Returns:
+            Unit vectors at the size of the image.
+
+        Raises:
+            SapiensError: There is no result; its class tells why, see `SapiensClient`.
+        """
+        return await self._dense(Task.NORMAL, NormalResult, image, model, timeout_s)
 
     async def seg(
         self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
     ) -> SegmentationResult:
-        """Find the body part or garment that every pixel belongs to."""
-        return await self._ask(
-            image, timeout_s, lambda call: dense_result(call, Task.SEG, SegmentationResult, model)
-        )
+        """Find the body part or garment that every pixel belongs to.
+
+        Args:
+            image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
+            model: Another ensemble for the task on the server, e.g. "seg_2b". None: "seg".
+            timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
+
+        Returns:
+            Class ids at the size of the image, with masks by the names of the classes.
+
+        Raises:
+            SapiensError: There is no result; its class tells why, see `SapiensClient`.
+        """
+        return await self._dense(Task.SEG, SegmentationResult, image, model, timeout_s)
 
     async def features(
         self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
     ) -> FeatureResult:
-        """Compute the features of the pretrained backbone."""
-        return await self._ask(
-            image, timeout_s, lambda call: dense_result(call, Task.FEATURES, FeatureResult, model)
-        )
+        """Compute the features of the pretrained backbone.
+
+        Args:
+            image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
+            model: Another ensemble for the task on the server, e.g. "features_2b". None: "features".
+            timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
+
+        Returns:
+            One vector per patch of the network's input, to which the image is stretched.
+
+        Raises:
+            SapiensError: There is no result; its class tells why, see `SapiensClient`.
+        """
+        return await self._dense(Task.FEATURES, FeatureResult, image, model, timeout_s)
 
     async def pose(
         self,
@@ -162,19 +121,60 @@ class AsyncSapiensClient:
         model: str | None = None,
         timeout_s: float | None = None,
     ) -> PoseResult:
-        """Find the keypoints of persons whose boxes are known."""
+        """Find the keypoints of persons whose boxes are known.
+
+        Args:
+            image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
+            bboxes: (N, 4) numbers, xyxy, image pixels; may reach beyond the image. (N, 5) with a score and
+                (N, 6) with a score and a class will do, (4,) for one box, and what has them as `xyxy`. More
+                than the server takes at a time are split over several requests, one after another. None: the
+                whole image is one person; an empty list: there is nobody, and nothing to ask.
+            model: Another ensemble for the task on the server, e.g. "pose_2b". None: "pose".
+            timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
+
+        Returns:
+            One person per box, in the order of the boxes.
+
+        Raises:
+            SapiensError: There is no result; its class tells why, see `SapiensClient`.
+        """
         return await self._ask(image, timeout_s, lambda call: pose_result(call, bboxes, model))
 
     async def detect(
         self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
     ) -> DetectionResult:
-        """Find the boxes of the persons in an image."""
+        """Find the boxes of the persons in an image.
+
+        Args:
+            image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
+            model: Another ensemble for the task on the server, e.g. "detect_2b". None: "detect".
+            timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
+
+        Returns:
+            Boxes with scores; none where nobody is found.
+
+        Raises:
+            SapiensError: There is no result; its class tells why, see `SapiensClient`.
+        """
         return await self._ask(image, timeout_s, lambda call: detection_result(call, model))
 
     async def people(
         self, image: ImageLike, *, whole_image_if_nobody: bool = False, timeout_s: float | None = None
     ) -> PoseResult:
-        """Find the persons in an image, and their keypoints."""
+        """Find the persons in an image, and their keypoints.
+
+        Args:
+            image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
+            whole_image_if_nobody: Take the whole image for a person where nobody is found, as the reference
+                does; its box has score 0.
+            timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
+
+        Returns:
+            One person per box that the server's detector finds; none where it finds nobody.
+
+        Raises:
+            SapiensError: There is no result; its class tells why, see `SapiensClient`.
+        """
         return await self._ask(
             image, timeout_s, lambda call: people_result(call, whole_image_if_nobody=whole_image_if_nobody)
         )
@@ -186,7 +186,26 @@ class AsyncSapiensClient:
         *,
         timeout_s: float | None = None,
     ) -> Analysis:
-        """Ask for several tasks at the same time."""
+        """Ask for several tasks at the same time.
+
+        The image is read and encoded once. Depth, normals and segmentation also travel and are resized once,
+        where the server has the ensemble `human`; each of the other tasks is a request of its own.
+
+        Args:
+            image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
+            tasks: Names of methods: "depth", "normal", "seg", "pose" (the whole image as one person),
+                "features", "detect", "people".
+            timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
+
+        Returns:
+            The results: `analysis.depth`, or `analysis["depth"]`, is that of `depth`, or raises its error. A
+            task that fails does not take the others with it; its error stands in `analysis.failed`.
+
+        Raises:
+            InvalidInputError: There is no such task, or the image is none.
+            ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
+            SapiensError: Every task failed for a reason of the whole call: no server, a wrong token.
+        """
         chosen = checked_tasks(tasks)
         return await self._ask(image, timeout_s, lambda call: analyze(call.session, call.upload, chosen))
 
@@ -217,9 +236,37 @@ class AsyncSapiensClient:
     @overload
     def map(self, task: AnalysisTask, images: Images, **options: Unpack[MapOptions]) -> Items[Result]: ...
     def map(self, task: TaskName, images: Images, **options: Unpack[MapOptions]) -> Items[Any]:
-        """Ask about many images, several at a time."""
+        """Ask about many images, several at a time.
+
+        Images are read when it is their turn, and no more results are kept than stated under `concurrency`.
+        Closing the iterator, or leaving the loop over it, stops everything without waiting.
+
+        Args:
+            task: Name of the method to ask with. `pose` takes the whole images as persons.
+            images: As the methods take them; may be a generator, which is closed in the end.
+            options: `concurrency=8`: how many to ask about at a time; at most twice as many are under way or
+                kept. `ordered=True`: items come in the order of the images, else as they are ready.
+                `on_error="raise"`: the first error ends everything; "yield": it stands in its item.
+                `progress=False`: whether to draw a bar on a terminal. `model=None`, `timeout_s=None`: as for
+                the methods, for every image.
+
+        Returns:
+            One item per image: `item.index`, `item.image` (its path), `item.result`, `item.error`.
+
+        Raises:
+            InvalidInputError: There is no such task, or an option cannot be used.
+
+        Example:
+            >>> async for item in client.map("seg", Path("photos").glob("*.jpg"), progress=True):
+            ...     item.result.save(f"out/{item.index}.ids.png")
+        """
         return task_items_async(self, task, images, **options)
+
+    async def _dense(
+        self, task: Task, kind: type[D], image: ImageLike, model: str | None, timeout_s: float | None
+    ) -> D:
+        return await self._ask(image, timeout_s, lambda call: dense_result(call, task, kind, model))
 
     async def _ask(self, image: ImageLike, timeout_s: float | None, ask: Callable[[Call], Flow[R]]) -> R:
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
-        return await self._transport.run(self._session.about(image, timeout_s, ask))
+        return await self._transport.run(about(self._session, image, timeout_s, ask))

@@ -2,53 +2,48 @@
 
 from __future__ import annotations
 
-import os
-import weakref
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, Unpack, overload
+from collections.abc import Callable, Generator, Iterable
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, Unpack, overload
 
 from sapiens_client.bulk.tasks import MapOptions, task_items
-from sapiens_client.connection.options import DEFAULTS, ClientOptions
-from sapiens_client.connection.settings import checked_settings, chosen_url
+from sapiens_client.client_base import SyncClient
 from sapiens_client.results.dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
-from sapiens_client.servers.deadline import Deadline
-from sapiens_client.servers.session import Call, Session
 from sapiens_client.tasks.analyze import ANSWERED_TOGETHER, Analysis, analyze, checked_tasks
-from sapiens_client.tasks.models import ModelCard, model_cards
-from sapiens_client.tasks.questions import (
-    AnalysisTask,
-    TaskName,
-    dense_result,
-    detection_result,
-    people_result,
-    pose_result,
-)
+from sapiens_client.tasks.call import Call, about
+from sapiens_client.tasks.dense import dense_result
+from sapiens_client.tasks.people import detection_result, people_result, pose_result
+from sapiens_client.tasks.table import AnalysisTask, TaskName
 from sapiens_core.recipes.recipe import Task
 
 if TYPE_CHECKING:
     from sapiens_client.bulk.items import Item
-    from sapiens_client.connection.identity import TLS, Token
     from sapiens_client.results.base import Result
     from sapiens_client.results.people import DetectionResult, PoseResult
     from sapiens_client.steps import Flow
+    from sapiens_client.tasks.boxes import Boxes
     from sapiens_client.tasks.images import ImageLike
-    from sapiens_client.tasks.questions import Boxes
-    from sapiens_client.wire.threads import Transport
 
 R = TypeVar("R")
+D = TypeVar("D", bound="Result")
 
 Images: TypeAlias = "Iterable[ImageLike]"
 Items: TypeAlias = "Generator[Item[R], None, None]"
 
 
-class SapiensClient:
+class SapiensClient(SyncClient):
     """A client of one server, or of several with the same models; any number of threads may share it.
 
     A request that fails because a server went away, stops, or is full is sent again, to another server where
     there is one, within the deadline of the call; a bad image or a wrong token is not. Each retry is a line
     of the logger `sapiens_client`. What the models are is asked for once and kept until a server is found
     absent: take a new client after the servers got others while nobody called.
+
+    A call without a result raises a SapiensError: InvalidInputError where the image or an option cannot be
+    used, ImageReadError (ImageNotFoundError) where a file cannot be read, ServerUnavailableError (TLSError)
+    where no server answers, AuthenticationError where it wants another token or header,
+    ServerOverloadedError where its queues are full, RequestTimeoutError where the answer did not come in
+    time, ModelNotServedError where there is no such model, InferenceError where the server failed to
+    compute, and ClientClosedError where the client was closed meanwhile.
 
     Args:
         url: `host:port` of the server's gRPC service; several of them, as a sequence or with commas between;
@@ -72,117 +67,23 @@ class SapiensClient:
         ...     client.depth("photo.jpg").save("depth.png")
     """
 
-    def __init__(
-        self,
-        url: str | Sequence[str] | None = None,
-        *,
-        timeout_s: float = 60.0,
-        tls: bool | TLS = False,
-        token: Token | None = None,
-        headers: Mapping[str, str] | None = None,
-        options: ClientOptions = DEFAULTS,
-    ) -> None:
-        from sapiens_client.wire.threads import Transport  # here, because it loads gRPC
-
-        Deadline.after(timeout_s)  # refuses a bad timeout now, not at the first call
-        settings = checked_settings(url, tls, token, headers, options)
-        self._arguments: dict[str, Any] = {
-            "url": chosen_url(url),
-            "timeout_s": timeout_s,
-            "tls": tls,
-            "token": token,
-            "headers": headers,
-            "options": options,
-        }
-        self._timeout_s = timeout_s
-        self._session = Session(settings)
-        self._transport = Transport(settings)
-        # Also when the process ends, or nobody has the client any more: else calls on other threads would go
-        # on until their deadlines, and servers would keep what they were told to.
-        self._end = weakref.finalize(self, _close, self._session, self._transport, os.getpid())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    def __reduce__(self) -> tuple[Callable[..., Self], tuple[()]]:
-        """Copy what the client was made with: who unpickles it gets one that connects anew."""
-        return partial(type(self), **self._arguments), ()
-
-    def close(self) -> None:
-        """Close the connections; calls under way and later ones end with a ClientClosedError."""
-        self._end()
-
-    def ready(self, *, timeout_s: float = 5.0) -> bool:
-        """Return whether a server answers and all its models are loaded; False when there is none.
-
-        One of several is enough: while some drain, are loading or away, calls go to the others.
-
-        Args:
-            timeout_s: How long to wait for the answer. [s]
-        """
-        return self._transport.run(self._session.is_ready(Deadline.after(timeout_s)))
-
-    def wait_until_ready(self, *, timeout_s: float = 300.0) -> None:
-        """Wait until a server answers and all its models are loaded.
-
-        Args:
-            timeout_s: How long to wait; loading large engines takes minutes. [s]
-
-        Raises:
-            RequestTimeoutError: None was ready in time; why the last one asked was not.
-            AuthenticationError: Waiting does not help: the server wants another token or header.
-            TLSError: Waiting does not help: its certificate is not trusted.
-        """
-        self._transport.run(self._session.wait_until_ready(Deadline.after(timeout_s)))
-
-    def models(self, *, timeout_s: float | None = None) -> dict[str, ModelCard]:
-        """Tell what the server serves.
-
-        Args:
-            timeout_s: How long the answer may take. None: the client's timeout. [s]
-
-        Returns:
-            The ensembles that answer tasks, by the names that `model` takes. Where the server keeps its list
-            of models to others (Triton's `--grpc-restricted-protocol=model-repository`), only those under
-            the names of the tasks.
-
-        Raises:
-            ServerUnavailableError: No server answers, or its certificate is not trusted (TLSError).
-            AuthenticationError: The server wants another token or header.
-            RequestTimeoutError: No answer in time.
-            ModelNotServedError: A model was exported by a release that this one does not understand.
-        """
-        deadline = Deadline.after(self._timeout_s if timeout_s is None else timeout_s)
-        return self._transport.run(model_cards(self._session, deadline))
-
     def depth(
         self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
     ) -> DepthResult:
         """Estimate the relative depth of every pixel.
 
         Args:
-            image: Path of an image file; its bytes, or an open file; a PIL image; or an (H, W, 3) uint8 array
-                in RGB order, or another one that `docs/client.md` names. Photographs are turned upright.
+            image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             model: Another ensemble for the task on the server, e.g. "depth_2b". None: "depth".
             timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
 
         Returns:
-            The depth at the size of the image, larger is farther.
+            Depth at the size of the image, larger is farther.
 
         Raises:
-            InvalidInputError: The image cannot be used; the server's reason, if it was the one to find out.
-            ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
-            ServerUnavailableError: No server answers, or its certificate is not trusted (TLSError).
-            AuthenticationError: The server wants another token or header.
-            ServerOverloadedError: The server's queues are full.
-            RequestTimeoutError: No answer in time.
-            ModelNotServedError: The server does not serve depth, or not by that model.
-            InferenceError: The server failed to compute the answer.
+            SapiensError: There is no result; its class tells why, see `SapiensClient`.
         """
-        return self._ask(image, timeout_s, lambda call: dense_result(call, Task.DEPTH, DepthResult, model))
+        return self._dense(Task.DEPTH, DepthResult, image, model, timeout_s)
 
     def normal(
         self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
@@ -190,8 +91,7 @@ class SapiensClient:
         """Estimate the surface normal of every pixel.
 
         Args:
-            image: Path of an image file; its bytes, or an open file; a PIL image; or an (H, W, 3) uint8 array
-                in RGB order, or another one that `docs/client.md` names. Photographs are turned upright.
+            image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             model: Another ensemble for the task on the server, e.g. "normal_2b". None: "normal".
             timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
 
@@ -199,16 +99,9 @@ class SapiensClient:
             Unit vectors at the size of the image.
 
         Raises:
-            InvalidInputError: The image cannot be used; the server's reason, if it was the one to find out.
-            ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
-            ServerUnavailableError: No server answers, or its certificate is not trusted (TLSError).
-            AuthenticationError: The server wants another token or header.
-            ServerOverloadedError: The server's queues are full.
-            RequestTimeoutError: No answer in time.
-            ModelNotServedError: The server does not serve normal, or not by that model.
-            InferenceError: The server failed to compute the answer.
+            SapiensError: There is no result; its class tells why, see `SapiensClient`.
         """
-        return self._ask(image, timeout_s, lambda call: dense_result(call, Task.NORMAL, NormalResult, model))
+        return self._dense(Task.NORMAL, NormalResult, image, model, timeout_s)
 
     def seg(
         self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
@@ -216,8 +109,7 @@ class SapiensClient:
         """Find the body part or garment that every pixel belongs to.
 
         Args:
-            image: Path of an image file; its bytes, or an open file; a PIL image; or an (H, W, 3) uint8 array
-                in RGB order, or another one that `docs/client.md` names. Photographs are turned upright.
+            image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             model: Another ensemble for the task on the server, e.g. "seg_2b". None: "seg".
             timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
 
@@ -225,18 +117,9 @@ class SapiensClient:
             Class ids at the size of the image, with masks by the names of the classes.
 
         Raises:
-            InvalidInputError: The image cannot be used; the server's reason, if it was the one to find out.
-            ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
-            ServerUnavailableError: No server answers, or its certificate is not trusted (TLSError).
-            AuthenticationError: The server wants another token or header.
-            ServerOverloadedError: The server's queues are full.
-            RequestTimeoutError: No answer in time.
-            ModelNotServedError: The server does not serve segmentation, or not by that model.
-            InferenceError: The server failed to compute the answer.
+            SapiensError: There is no result; its class tells why, see `SapiensClient`.
         """
-        return self._ask(
-            image, timeout_s, lambda call: dense_result(call, Task.SEG, SegmentationResult, model)
-        )
+        return self._dense(Task.SEG, SegmentationResult, image, model, timeout_s)
 
     def features(
         self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
@@ -244,8 +127,7 @@ class SapiensClient:
         """Compute the features of the pretrained backbone.
 
         Args:
-            image: Path of an image file; its bytes, or an open file; a PIL image; or an (H, W, 3) uint8 array
-                in RGB order, or another one that `docs/client.md` names. Photographs are turned upright.
+            image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             model: Another ensemble for the task on the server, e.g. "features_2b". None: "features".
             timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
 
@@ -253,18 +135,9 @@ class SapiensClient:
             One vector per patch of the network's input, to which the image is stretched.
 
         Raises:
-            InvalidInputError: The image cannot be used; the server's reason, if it was the one to find out.
-            ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
-            ServerUnavailableError: No server answers, or its certificate is not trusted (TLSError).
-            AuthenticationError: The server wants another token or header.
-            ServerOverloadedError: The server's queues are full.
-            RequestTimeoutError: No answer in time.
-            ModelNotServedError: The server does not serve features, or not by that model.
-            InferenceError: The server failed to compute the answer.
+            SapiensError: There is no result; its class tells why, see `SapiensClient`.
         """
-        return self._ask(
-            image, timeout_s, lambda call: dense_result(call, Task.FEATURES, FeatureResult, model)
-        )
+        return self._dense(Task.FEATURES, FeatureResult, image, model, timeout_s)
 
     def pose(
         self,
@@ -277,8 +150,7 @@ class SapiensClient:
         """Find the keypoints of persons whose boxes are known.
 
         Args:
-            image: Path of an image file; its bytes, or an open file; a PIL image; or an (H, W, 3) uint8 array
-                in RGB order, or another one that `docs/client.md` names. Photographs are turned upright.
+            image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             bboxes: (N, 4) numbers, xyxy, image pixels; may reach beyond the image. (N, 5) with a score and
                 (N, 6) with a score and a class will do, (4,) for one box, and what has them as `xyxy`. More
                 than the server takes at a time are split over several requests, one after another. None: the
@@ -290,14 +162,7 @@ class SapiensClient:
             One person per box, in the order of the boxes.
 
         Raises:
-            InvalidInputError: The image or a box cannot be used; the server's reason, if it found out.
-            ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
-            ServerUnavailableError: No server answers, or its certificate is not trusted (TLSError).
-            AuthenticationError: The server wants another token or header.
-            ServerOverloadedError: The server's queues are full.
-            RequestTimeoutError: No answer in time.
-            ModelNotServedError: The server does not serve pose, or not by that model.
-            InferenceError: The server failed to compute the answer.
+            SapiensError: There is no result; its class tells why, see `SapiensClient`.
         """
         return self._ask(image, timeout_s, lambda call: pose_result(call, bboxes, model))
 
@@ -307,8 +172,7 @@ class SapiensClient:
         """Find the boxes of the persons in an image.
 
         Args:
-            image: Path of an image file; its bytes, or an open file; a PIL image; or an (H, W, 3) uint8 array
-                in RGB order, or another one that `docs/client.md` names. Photographs are turned upright.
+            image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             model: Another ensemble for the task on the server, e.g. "detect_2b". None: "detect".
             timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
 
@@ -316,14 +180,7 @@ class SapiensClient:
             Boxes with scores; none where nobody is found.
 
         Raises:
-            InvalidInputError: The image cannot be used; the server's reason, if it was the one to find out.
-            ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
-            ServerUnavailableError: No server answers, or its certificate is not trusted (TLSError).
-            AuthenticationError: The server wants another token or header.
-            ServerOverloadedError: The server's queues are full.
-            RequestTimeoutError: No answer in time.
-            ModelNotServedError: The server does not serve detection, or not by that model.
-            InferenceError: The server failed to compute the answer.
+            SapiensError: There is no result; its class tells why, see `SapiensClient`.
         """
         return self._ask(image, timeout_s, lambda call: detection_result(call, model))
 
@@ -333,8 +190,7 @@ class SapiensClient:
         """Find the persons in an image, and their keypoints.
 
         Args:
-            image: Path of an image file; its bytes, or an open file; a PIL image; or an (H, W, 3) uint8 array
-                in RGB order, or another one that `docs/client.md` names. Photographs are turned upright.
+            image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             whole_image_if_nobody: Take the whole image for a person where nobody is found, as the reference
                 does; its box has score 0.
             timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
@@ -343,14 +199,7 @@ class SapiensClient:
             One person per box that the server's detector finds; none where it finds nobody.
 
         Raises:
-            InvalidInputError: The image cannot be used; the server's reason, if it was the one to find out.
-            ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
-            ServerUnavailableError: No server answers, or its certificate is not trusted (TLSError).
-            AuthenticationError: The server wants another token or header.
-            ServerOverloadedError: The server's queues are full.
-            RequestTimeoutError: No answer in time.
-            ModelNotServedError: The server does not serve detection and pose together.
-            InferenceError: The server failed to compute the answer.
+            SapiensError: There is no result; its class tells why, see `SapiensClient`.
         """
         return self._ask(
             image, timeout_s, lambda call: people_result(call, whole_image_if_nobody=whole_image_if_nobody)
@@ -369,8 +218,7 @@ class SapiensClient:
         where the server has the ensemble `human`; each of the other tasks is a request of its own.
 
         Args:
-            image: Path of an image file; its bytes, or an open file; a PIL image; or an (H, W, 3) uint8 array
-                in RGB order, or another one that `docs/client.md` names. Photographs are turned upright.
+            image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             tasks: Names of methods: "depth", "normal", "seg", "pose" (the whole image as one person),
                 "features", "detect", "people".
             timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
@@ -440,15 +288,11 @@ class SapiensClient:
         """
         return task_items(self, task, images, **options)
 
+    def _dense(
+        self, task: Task, kind: type[D], image: ImageLike, model: str | None, timeout_s: float | None
+    ) -> D:
+        return self._ask(image, timeout_s, lambda call: dense_result(call, task, kind, model))
+
     def _ask(self, image: ImageLike, timeout_s: float | None, ask: Callable[[Call], Flow[R]]) -> R:
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
-        return self._transport.run(self._session.about(image, timeout_s, ask))
-
-
-def _close(session: Session, transport: Transport, owner: int) -> None:
-    if os.getpid() != owner:  # a copy of the process has nothing that is its own
-        return
-    try:
-        transport.run(session.close())
-    finally:
-        transport.close()
+        return self._transport.run(about(self._session, image, timeout_s, ask))

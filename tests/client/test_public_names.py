@@ -3,6 +3,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -14,6 +15,28 @@ ERRORS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kin
 
 def test_public_names_exist():
     assert all(hasattr(sapiens_client, name) for name in sapiens_client.__all__)
+
+
+def test_types_that_callers_write_down_are_public():
+    results = ("CocoDetection", "CocoKeypoints", "CocoSegmentation", "Rle", "ClassSet", "KeypointSet")
+    arguments = (
+        "Boxes",
+        "Compression",
+        "ImageId",
+        "ImageLike",
+        "MapOptions",
+        "Output",
+        "Pem",
+        "TaskName",
+        "Token",
+    )
+    assert {*results, *arguments} <= {*sapiens_client.__all__}
+
+
+def test_the_package_tells_its_version_and_no_name_that_there_is_not():
+    assert sapiens_client.__version__ == version("sapiens-triton")
+    with pytest.raises(AttributeError, match="no attribute 'SapiensClent'"):
+        _ = sapiens_client.SapiensClent
 
 
 @pytest.mark.parametrize("kind", ERRORS)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import sapiens_client
 from sapiens_client import (
     TLS,
     AuthenticationError,
@@ -160,13 +161,20 @@ def test_the_token_in_the_environment_is_sent_unless_another_is_given(monkeypatc
     SapiensClient("gpu-1:8001").close()
 
 
+def test_servers_are_told_which_release_asks(photo):
+    with FakeServer() as server, SapiensClient(server.url) as client:
+        client.depth(photo)
+        agent = server.requests[0].metadata["user-agent"]
+    assert agent.startswith(f"sapiens-client/{sapiens_client.__version__} ")
+
+
 def test_further_options_reach_grpc_in_place_of_the_clients_own(photo):
     options = ClientOptions(channel_options=(("grpc.primary_user_agent", "mesh"), ("grpc.enable_retries", 1)))
     with FakeServer() as server, SapiensClient(server.url, options=options) as client:
         client.depth(photo)
         assert server.requests[0].metadata["user-agent"].startswith("mesh ")
         (replica,) = client._session._attempts._replicas.listed()
-        chosen = channel_options(client._transport._settings, replica)
+        chosen = channel_options(client._transport._settings, replica.endpoint)
     assert [value for name, value in chosen if name == "grpc.enable_retries"] == [1]
 
 

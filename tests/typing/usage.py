@@ -12,9 +12,14 @@ from sapiens_client import (
     Analysis,
     AnalysisTask,
     AsyncSapiensClient,
+    Boxes,
+    ClassSet,
+    CocoKeypoints,
     DepthResult,
     DetectionResult,
     FeatureResult,
+    ImageLike,
+    KeypointSet,
     NormalResult,
     PoseResult,
     RequestTimeoutError,
@@ -22,7 +27,10 @@ from sapiens_client import (
     SapiensClient,
     SapiensError,
     SegmentationResult,
+    TaskName,
     Timing,
+    Token,
+    __version__,
 )
 
 
@@ -55,6 +63,16 @@ def results(client: SapiensClient) -> tuple[Path, ...]:
         assert_type(person["left_elbow"].score, float)
     assert_type(client.seg("photo.jpg").mask("Hair"), NDArray[np.bool_])
     return result.save("depth.npz")
+
+
+def names_of_types(image: ImageLike, boxes: Boxes, task: TaskName, token: Token) -> list[CocoKeypoints]:
+    with SapiensClient("gpu-1:8001", token=token, tls=True) as client:
+        assert_type(__version__, str)
+        pose = client.pose(image, boxes)
+        assert_type(pose.keypoint_set, KeypointSet)
+        assert_type(client.seg(image).class_set, ClassSet)
+        client.analyze(image, tasks=(task,))
+        return pose.to_coco(image_id=1)
 
 
 def many_images(client: SapiensClient, paths: list[Path], task: AnalysisTask) -> None:

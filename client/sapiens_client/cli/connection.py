@@ -123,27 +123,39 @@ class Connection:
             raise typer.Exit(_WRONG_USAGE) from error
 
 
-def connection_from_options(
+def tls_from_options(
     *,
-    url: Url = None,
     tls: Encrypted = False,
     tls_ca: Authorities = None,
     tls_cert: Certificate = None,
     tls_key: Key = None,
     tls_server_name: ServerName = None,
-    token_file: TokenFile = None,
-    plaintext_token: PlaintextToken = False,
-) -> Connection:
-    """Put the options together; their own help describes them.
+) -> bool | TLS:
+    """Put the options about encryption together; their own help describes them.
 
     Raises:
-        typer.BadParameter: One is missing that another needs, or the file holds no token.
+        typer.BadParameter: One is missing that another needs.
     """
     if (tls_cert is None) != (tls_key is None):
         given, missing = ("--tls-key", "--tls-cert") if tls_cert is None else ("--tls-cert", "--tls-key")
         raise typer.BadParameter(f"{given} needs {missing}: give both")
     how = TLS(tls_ca, tls_cert, tls_key, tls_server_name)
-    return Connection(url, tls if how == TLS() else how, _token(token_file), plaintext_token)
+    return tls if how == TLS() else how
+
+
+def connection_from_options(
+    *,
+    url: Url = None,
+    tls: bool | TLS,
+    token_file: TokenFile = None,
+    plaintext_token: PlaintextToken = False,
+) -> Connection:
+    """Put all options together; their own help describes them.
+
+    Raises:
+        typer.BadParameter: The file holds no token.
+    """
+    return Connection(url, tls, _token(token_file), plaintext_token)
 
 
 def _token(file: Path | None) -> str | None:

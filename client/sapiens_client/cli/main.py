@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import wraps
-from importlib.metadata import version
 from inspect import Signature, signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from sapiens_client.bulk.items import DEFAULT_CONCURRENCY
-from sapiens_client.cli.connection import Connection, connection_from_options
+from sapiens_client.cli.connection import Connection, connection_from_options, tls_from_options
 from sapiens_client.cli.files import ImageFiles
 from sapiens_client.cli.models import models_command
 from sapiens_client.cli.run import Job, Settings, run
 from sapiens_client.cli.streams import open_streams
 from sapiens_client.errors import SapiensError
 from sapiens_client.results.saving import Format
-from sapiens_client.tasks.questions import AnalysisTask
+from sapiens_client.tasks.table import AnalysisTask
+from sapiens_client.version import sdk_version
 from sapiens_core.recipes.combined import HUMAN_TASKS
+
+R = TypeVar("R")
 
 _BOX_NUMBERS = 4
 
@@ -106,7 +108,7 @@ def _add_other_parts() -> None:
 
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
-        typer.echo(f"sapiens {version('sapiens-triton')}")
+        typer.echo(f"sapiens {sdk_version()}")
         raise typer.Exit
 
 
@@ -141,15 +143,15 @@ def _settings(
     )
 
 
-def _with(name: str, make: Callable[..., object], command: Callable[..., None]) -> Callable[..., None]:
-    """Replace a command's parameter by the options that it is made of."""
+def _with(name: str, make: Callable[..., object], command: Callable[..., R]) -> Callable[..., R]:
+    """Replace a function's parameter by the options that it is made of."""
     own, shared = (dict(signature(each, eval_str=True).parameters) for each in (command, make))
     del own[name]
 
     @wraps(command)
-    def joined(**options: object) -> None:
+    def joined(**options: object) -> R:
         made = make(**{shared_name: options.pop(shared_name) for shared_name in shared})
-        command(**options, **{name: made})
+        return command(**options, **{name: made})
 
     parameters = [*own.values(), *shared.values()]
     joined.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
@@ -157,11 +159,14 @@ def _with(name: str, make: Callable[..., object], command: Callable[..., None]) 
     return joined
 
 
+_connection = _with("tls", tls_from_options, connection_from_options)
+
+
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    return _with("connection", connection_from_options, _with("settings", _settings, command))
+    return _with("connection", _connection, _with("settings", _settings, command))
 
 
-app.command("models")(_with("connection", connection_from_options, models_command))
+app.command("models")(_with("connection", _connection, models_command))
 
 
 def _add_task(task: AnalysisTask) -> None:
