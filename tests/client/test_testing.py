@@ -207,7 +207,7 @@ def test_failures_come_in_order_and_as_often_as_wanted(server):
             service.ServerReady(service_pb2.ServerReadyRequest())
     assert texts[:2] == ["no seg for 7, {or} else"] * 2
     assert texts[2] == "in ensemble 'seg', Stub process 'seg_postprocess_0_0' is not healthy."
-    assert "expected 1 inputs but got 0" in texts[3]
+    assert texts[3] == "in ensemble 'seg', image must be sent, got nothing; add it"
 
 
 def told(service: service_pb2_grpc.GRPCInferenceServiceStub, message: service_pb2.ModelInferRequest) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sapiens_client.tasks.dense import finished
+from sapiens_client.tasks.upscale import finished
 from sapiens_core.contract.settings import MIN_PERSON_SCORE
 from sapiens_core.contract.tensors import (
     BBOX_SCORES,

@@ -98,7 +98,7 @@ def infer_reply(request: Any, names: Iterable[str], arrays: Mapping[str, NDArray
     Args:
         request: The `ModelInferRequest`.
         names: Of the arrays to return.
-        arrays: By name.
+        arrays: By name, of any shape.
     """
     reply = service_pb2.ModelInferResponse(
         model_name=request.model_name, model_version=VERSION, id=request.id

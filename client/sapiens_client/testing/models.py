@@ -181,9 +181,9 @@ def _models(spec: Recipe, networks: Networks) -> Iterator[FakeModel]:
     yield whole
     if spec.raw_outputs:
         yield replace(whole, name=spec.raw_name, outputs=spec.raw_outputs, steps=steps[:2])
-    told = networks.settings(spec.task).to_parameters()
+    settings = networks.settings(spec.task).to_parameters()
     for step in steps:
-        parameters = {} if step is spec.engine else told
+        parameters = {} if step is spec.engine else settings
         batch = networks.max_batch_size if step is spec.engine else 0
         yield FakeModel(step.name, step.inputs, step.outputs, sizes, parameters, max_batch_size=batch)
 

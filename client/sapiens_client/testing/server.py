@@ -10,11 +10,11 @@ from typing import Any, Self, TypeVar
 
 import grpc
 
+from sapiens_client.background import Alive, fulfil, started
 from sapiens_client.testing.faults import TOKEN_HEADER, Fault
 from sapiens_client.testing.models import Networks, default_names, fake_models
 from sapiens_client.testing.service import FakeService
 from sapiens_client.testing.traffic import Plan, Request, Traffic
-from sapiens_client.wire.background import Alive, fulfil, started
 from sapiens_core.labels import class_set, keypoint_set
 
 R = TypeVar("R")
@@ -33,8 +33,9 @@ _OPTIONS = (
 class FakeServer:
     """A server on loopback, running from its making until `close` or the end of its `with` block.
 
-    Images are decoded and requests checked as on the real server, with its statuses and sentences. Results
-    have the right shapes and types and possible values, mean nothing, and are the same for the same image.
+    Images and boxes are checked as on the real server, with its statuses and sentences; requests that no
+    client sends get its status. Results have the right shapes and types and possible values, mean nothing,
+    and are the same for the same image.
 
     Args:
         keypoints: Set of keypoints that poses have: "coco", "coco_wholebody" or "goliath".

@@ -9,7 +9,7 @@ import grpc
 from tritonclient.grpc import service_pb2
 
 from sapiens_client.testing.answers import answer
-from sapiens_client.testing.checks import checked_inputs, found_model, wanted_outputs
+from sapiens_client.testing.checks import VERSION, checked_inputs, found_model, wanted_outputs
 from sapiens_client.testing.faults import Fault, RefusedError, invalid
 from sapiens_client.testing.messages import (
     infer_reply,
@@ -127,23 +127,17 @@ class FakeService:
         return found_model(self._models, message.name, message.version)
 
     def _model_ready(self, message: Any) -> Any:
-        try:
-            self._asked(message)
-        except RefusedError as error:
-            if error.code is grpc.StatusCode.INVALID_ARGUMENT:
-                raise
-            return service_pb2.ModelReadyResponse(ready=False)
-        return service_pb2.ModelReadyResponse(ready=True)
+        is_ready = message.name in self._models and message.version in ("", VERSION)
+        return service_pb2.ModelReadyResponse(ready=is_ready)
 
     def _inferred(self, message: Any) -> Any:
         model = found_model(self._models, message.model_name, message.model_version)
-        inputs = checked_inputs(message, model)
+        wanted, inputs = wanted_outputs(message, model), checked_inputs(message, model)
         if not model.tasks:
             raise RefusedError(
                 grpc.StatusCode.UNIMPLEMENTED,
                 f"a fake server answers only what clients call, got {model.name!r}; ask the ensemble",
             )
-        wanted = wanted_outputs(message, model)
         try:
             arrays = answer(model, inputs, wanted, self._networks)
         except ValueError as error:
