@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -60,8 +61,14 @@ ALLOWED = {
 
 # Which rooms of a package may import which: nothing imports upwards.
 _CORE = ("labels", "contract", "recipes", "images", "prepare", "finish", "pictures", "people", "triton")
+_CLIENT = (
+    *("errors", "version", "deadline", "background", "steps"),
+    *("results", "connection", "wire", "shared", "servers", "tasks", "bulk"),
+    *("client_base", "client", "async_client", "__init__", "tensors", "cli", "testing"),
+)
 ROOMS = {
     "core/sapiens_core": {room: set(_CORE[:floor]) for floor, room in enumerate(_CORE)},
+    "client/sapiens_client": {room: set(_CLIENT[:floor]) for floor, room in enumerate(_CLIENT)},
     "export/sapiens_export": {
         "disk": set(),
         "networks": set(),
@@ -115,3 +122,16 @@ def test_no_room_imports_from_one_above_it(path, package):
     modules = [module.split(".") for module in imported_modules(path)]
     above = {parts[1] for parts in modules if parts[0] == name} - ROOMS[package].get(room, set()) - {room}
     assert not above, f"{path} imports {sorted(above)}; ROOMS of {package} does not list it for {room!r}"
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_modules_import_each_other_in_no_circle(package):
+    files = {path for path in sources() if path.is_relative_to(package)}
+
+    def imported(path):
+        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+            if isinstance(node, ast.ImportFrom):
+                module = Path(package).parent / node.module.replace(".", "/")
+                yield from {module.with_suffix(".py"), *(module / f"{each.name}.py" for each in node.names)}
+
+    TopologicalSorter({path: files.intersection(imported(path)) for path in files}).prepare()
