@@ -13,7 +13,7 @@ from PIL import Image
 from sapiens_client import SapiensClient
 from sapiens_client.connection.options import ClientOptions
 from sapiens_client.results.base import Result
-from sapiens_client.tasks.questions import dense_result
+from sapiens_client.tasks.dense import dense_result
 from sapiens_core.contract.engines import ENGINE_FILES
 from sapiens_core.recipes.lookup import FAMILIES
 from sapiens_export.engines.torchscript import engine_from_torchscript

@@ -209,7 +209,7 @@ def _answers(
     session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...]
 ) -> Flow[dict[str, Result | SapiensError]]:
     if len(tasks) > 1:
-        kinds = {Task(task): CLIENT_TASKS[task].kind for task in tasks}
+        kinds: dict[str, type[Result]] = {Task(task): CLIENT_TASKS[task].kind for task in tasks}
         try:
             results = yield from dense_results(Call(session, upload), HUMAN, kinds)
         except _OF_ONE_TASK:

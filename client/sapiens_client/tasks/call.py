@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from sapiens_client.wire.served_model import ServedModel
     from sapiens_core.contract.model_info import ModelInfo
     from sapiens_core.contract.tensors import TensorSpec
-    from sapiens_core.recipes.recipe import Task
 
 R = TypeVar("R")
 
@@ -105,7 +104,7 @@ class Call:
             hint = f"; perhaps {close[0]!r}" if close else ""
             raise error.with_more(f"; served are {', '.join(names)}{hint}") from error
 
-    def ensemble(self, task: Task, model: str | None = None) -> Flow[ServedModel]:
+    def ensemble(self, task: str, model: str | None = None) -> Flow[ServedModel]:
         """Return the config of the ensemble to ask for a task.
 
         Args:

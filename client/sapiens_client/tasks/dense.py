@@ -14,7 +14,6 @@ from sapiens_client.tasks.sizes import num_bytes
 from sapiens_client.tasks.upscale import finished
 from sapiens_core.contract.tensors import IMAGE_HW
 from sapiens_core.recipes.lookup import first_recipe
-from sapiens_core.recipes.recipe import Task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,12 +36,12 @@ class Lean:
         settings: What its postprocessor is told.
     """
 
-    task: Task
+    task: str
     ensemble: str
     settings: StepSettings
 
 
-def dense_results(call: Call, ensemble: str, kinds: Mapping[Task, Callable[..., R]]) -> Flow[dict[Task, R]]:
+def dense_results(call: Call, ensemble: str, kinds: Mapping[str, Callable[..., R]]) -> Flow[dict[str, R]]:
     """Ask one ensemble for the arrays of some tasks.
 
     Args:
@@ -50,7 +49,7 @@ def dense_results(call: Call, ensemble: str, kinds: Mapping[Task, Callable[..., 
         ensemble: Its name.
         kinds: What to make of the array of each task.
     """
-    models: dict[Task, ModelInfo] = {}
+    models: dict[str, ModelInfo] = {}
     for task in kinds:
         models[task] = (yield from call.served_model(task)).info
     tensors = {task: first_recipe(task).outputs[0] for task in kinds}
@@ -61,7 +60,7 @@ def dense_results(call: Call, ensemble: str, kinds: Mapping[Task, Callable[..., 
     }
 
 
-def dense_result(call: Call, task: Task, kind: Callable[..., R], model: str | None = None) -> Flow[R]:
+def dense_result(call: Call, task: str, kind: Callable[..., R], model: str | None = None) -> Flow[R]:
     """Ask for the one array of a task.
 
     Args:
@@ -75,7 +74,7 @@ def dense_result(call: Call, task: Task, kind: Callable[..., R], model: str | No
     return kind(**{first_recipe(task).outputs[0].name: array}, **call.origin(served.info))
 
 
-def dense_array(call: Call, task: Task, served: ServedModel) -> Flow[NDArray[Any]]:
+def dense_array(call: Call, task: str, served: ServedModel) -> Flow[NDArray[Any]]:
     """Ask for the array of a task, and finish it here where that is wanted.
 
     Args:
@@ -109,7 +108,7 @@ def dense_array(call: Call, task: Task, served: ServedModel) -> Flow[NDArray[Any
     return array
 
 
-def lean_way(call: Call, task: Task, served: ServedModel) -> Flow[Lean | None]:
+def lean_way(call: Call, task: str, served: ServedModel) -> Flow[Lean | None]:
     """Return how to have the array in fewer bytes, if that is wanted; None: ask for it as it is.
 
     Args:
