@@ -5,16 +5,18 @@ import numpy as np
 from sapiens_core.contract.tensors import TensorSpec
 from sapiens_core.images.opencv import resized
 from sapiens_core.recipes.recipe import FamilySpec, HeadSpec, Tolerances, VariantSpec
-from sapiens_core.recipes.sapiens1 import dense_recipe
+from sapiens_core.recipes.sapiens1 import Finishing, dense_recipe
 
 HUE = dense_recipe(
     "rainbow",
     "hue",
-    TensorSpec("hue_map", "FP32", ("C", "h", "w"), is_batched=True),
-    TensorSpec("hue", "FP32", (-1, -1)),
+    Finishing(
+        "hue_task:finish",
+        TensorSpec("hue_map", "FP32", ("C", "h", "w"), is_batched=True),
+        TensorSpec("hue", "FP32", (-1, -1)),
+    ),
     HeadSpec("decode_head", "conv_seg", channels=12, num_deconvs=1, num_convs=1),
     (VariantSpec(2, patch_padding=0),),
-    finish="hue_task:finish",
     tolerances=Tolerances(float32={"max_error": 1e-4}, reduced={"mean_error": 0.005}),
 )
 RAINBOW = FamilySpec(licence="none", sizes={}, recipes={"hue": HUE})

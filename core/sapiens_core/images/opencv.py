@@ -84,7 +84,7 @@ def filtered(plane: NDArray[np.float32], taps: NDArray[np.float32]) -> NDArray[n
 
 
 def gaussian_taps(count: int) -> NDArray[np.float32]:
-    """Return (count,) taps of a Gaussian, whose width OpenCV chooses by their number."""
+    """Return a number of taps of a Gaussian, (N,), whose width OpenCV chooses by that number."""
     return cast("NDArray[np.float32]", cv2.getGaussianKernel(count, 0, cv2.CV_32F)[:, 0])
 
 
@@ -94,6 +94,6 @@ def inferno_bgr(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def float32_of(halves: NDArray[np.float16]) -> NDArray[np.float32]:
-    """Convert with the processor's instructions, which numpy does not use."""
+    """Convert (C, ...) arrays with the processor's instructions, which numpy does not use."""
     rows = np.ascontiguousarray(halves).view(np.int16).reshape(len(halves), -1)
     return cast("NDArray[np.float32]", cv2.convertFp16(rows)).reshape(halves.shape)

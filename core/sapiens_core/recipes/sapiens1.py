@@ -7,7 +7,7 @@ its "lite" demos differ from the training configs, those win and the lite value 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from sapiens_core.contract.settings import Preprocess
@@ -65,20 +65,31 @@ _DENSE_PREPROCESS = StepSpec(
 )
 _PEAK_TENSORS = (PEAKS, SCORES, PATCHES, BLURRED_MAX)
 _MAX_ERROR = {"max_error": 1e-4}
-_LEVELS = {
-    "lost_levels": 0.25
-}  # float16 outputs lose a half of them and more, float32 ones of whatever network few
+_LEVELS = {"lost_levels": 0.25}  # float16 outputs lose a half and more, float32 ones of any network few
+
+
+@dataclass(frozen=True)
+class Finishing:
+    """How a map becomes an array as large as the image.
+
+    Attributes:
+        function: From the one to the other, see `Recipe`.
+        takes: What the engine returns.
+        returns: What the ensemble returns of it, beside the size of the image.
+    """
+
+    function: str
+    takes: TensorSpec
+    returns: TensorSpec
 
 
 def dense_recipe(
     family: str,
     task: str,
-    engine_output: TensorSpec,
-    result: TensorSpec,
+    finishing: Finishing,
     head: HeadSpec,
     variants: tuple[VariantSpec, ...],
     *,
-    finish: str,
     tolerances: Tolerances,
     labels: Labels = "",
 ) -> Recipe:
@@ -87,11 +98,9 @@ def dense_recipe(
     Args:
         family: Generation of the networks.
         task: What is predicted.
-        engine_output: What the engine returns.
-        result: What the ensemble returns of it, beside the size of the image.
+        finishing: How the engine's output becomes that array.
         head: Layout of the decode head.
         variants: The released sets of outputs, the default one first.
-        finish: The function from the one to the other, see `Recipe`.
         tolerances: How exact an engine must be.
         labels: What the outputs have names for.
     """
@@ -100,47 +109,42 @@ def dense_recipe(
         task=task,
         preprocess=_DENSE_PREPROCESS,
         preparations=PREPARATIONS,
-        engine=StepSpec(f"{task}_engine", "engine", inputs=(PIXELS,), outputs=(engine_output,)),
+        engine=StepSpec(f"{task}_engine", "engine", inputs=(PIXELS,), outputs=(finishing.takes,)),
         reduction="map",
         postprocess=StepSpec(
-            f"{task}_postprocess", "finish", inputs=(engine_output, FINISH_HW), outputs=(result,)
+            f"{task}_postprocess", "finish", inputs=(finishing.takes, FINISH_HW), outputs=(finishing.returns,)
         ),
-        finish=finish,
-        outputs=(result, IMAGE_HW),
+        finish=finishing.function,
+        outputs=(finishing.returns, IMAGE_HW),
         network_hw=(1024, 768),
         head=head,
         variants=variants,
         tolerances=tolerances,
         labels=labels,
-        raw_outputs=(engine_output, IMAGE_HW),
+        raw_outputs=(finishing.takes, IMAGE_HW),
     )
 
 
 _DEPTH = dense_recipe(
     _FAMILY,
     Task.DEPTH,
-    DEPTH_MAP,
-    DEPTH,
+    Finishing("sapiens_core.finish.depth:finish", DEPTH_MAP, DEPTH),
     HeadSpec("decode_head", "conv_seg", channels=384, num_deconvs=4, num_convs=2),
     (VariantSpec(1, patch_padding=0),),
-    finish="sapiens_core.finish.depth:finish",
     tolerances=Tolerances(float32=_MAX_ERROR | _LEVELS, reduced={"mean_error": 0.005} | _LEVELS),
 )
 _NORMAL = dense_recipe(
     _FAMILY,
     Task.NORMAL,
-    NORMAL_MAP,
-    NORMALS,
+    Finishing("sapiens_core.finish.normal:finish", NORMAL_MAP, NORMALS),
     HeadSpec("decode_head", "conv_seg", channels=768, num_deconvs=3, num_convs=3),
     (VariantSpec(3, patch_padding=2),),
-    finish="sapiens_core.finish.normal:finish",
     tolerances=Tolerances(float32=_MAX_ERROR, reduced={"mean_angle": 0.5, "p99_angle": 3.0}),
 )
 _SEG = dense_recipe(
     _FAMILY,
     Task.SEG,
-    LOGITS,
-    CLASS_MAP,
+    Finishing("sapiens_core.finish.seg:finish", LOGITS, CLASS_MAP),
     HeadSpec("decode_head", "conv_seg", channels=768, num_deconvs=3, num_convs=3),
     (
         VariantSpec(28, patch_padding=0, labels="goliath"),
@@ -148,7 +152,6 @@ _SEG = dense_recipe(
         VariantSpec(20, patch_padding=2, labels="lip"),
         VariantSpec(19, patch_padding=0, labels="seg_face"),
     ),
-    finish="sapiens_core.finish.seg:finish",
     # A difference of float32 rounding may become one of float16 rounding, in which logits leave.
     tolerances=Tolerances(float32={"max_error": 2e-3}, reduced={"unequal_classes": 0.005}),
     labels="classes",

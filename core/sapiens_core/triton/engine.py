@@ -12,7 +12,7 @@ import triton_python_backend_utils as pb_utils
 from sapiens_core.contract.engines import ENGINE_FILES
 from sapiens_core.contract.settings import warmup_sizes
 from sapiens_core.triton.module import loaded_module, run_module
-from sapiens_core.triton.respond import caller_left, failure
+from sapiens_core.triton.respond import Step, answered, caller_left, failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,16 +30,15 @@ class TritonPythonModel:
         Raises:
             FileNotFoundError: The version folder has no engine file.
         """
-        config = json.loads(args["model_config"])
         path = Path(args["model_repository"]) / args["model_version"] / ENGINE_FILES["python"]
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: write it with `sapiens export`")
         is_gpu = args["model_instance_kind"] == "GPU"
         self._device = torch.device(f"cuda:{args['model_instance_device_id']}" if is_gpu else "cpu")
-        self._input = config["input"][0]["name"]
-        self._outputs = [output["name"] for output in config["output"]]
+        self._step = Step.from_args(args)
         self._module = loaded_module(path, self._device)
-        shape = [int(dim) for dim in config["input"][0]["dims"]]
+        (pixels,) = json.loads(args["model_config"])["input"]
+        shape = [int(dim) for dim in pixels["dims"]]
         for size in warmup_sizes(args):
             run_module(self._module, torch.zeros(size, *shape, dtype=torch.uint8), self._device)
 
@@ -47,10 +46,7 @@ class TritonPythonModel:
         """Answer the requests of one `execute` call with one pass of the network over all that still wait."""
         is_waiting = [not request.is_cancelled() for request in requests]
         waiting = [request for request, waits in zip(requests, is_waiting, strict=True) if waits]
-        try:
-            answers = iter(self._answers(waiting) if waiting else [])
-        except Exception as error:  # noqa: BLE001 - each failure is answered, see `failure`
-            return [failure(error) for _ in requests]
+        answers = iter(answered(waiting, self._answers) if waiting else ())
         return [next(answers) if waits else failure(caller_left()) for waits in is_waiting]
 
     def _answers(self, requests: Sequence[Any]) -> list[Any]:
@@ -61,11 +57,11 @@ class TritonPythonModel:
         return [self._response(part) for part in parts]
 
     def _pixels(self, request: Any) -> torch.Tensor:
-        tensor = pb_utils.get_input_tensor_by_name(request, self._input)
+        tensor = pb_utils.get_input_tensor_by_name(request, *self._step.inputs)
         return torch.utils.dlpack.from_dlpack(tensor.to_dlpack())
 
     def _response(self, part: Sequence[torch.Tensor]) -> Any:
         tensors = [
-            pb_utils.Tensor(name, value.numpy()) for name, value in zip(self._outputs, part, strict=True)
+            pb_utils.Tensor(name, value.numpy()) for name, value in zip(self._step.outputs, part, strict=True)
         ]
         return pb_utils.InferenceResponse(tensors)

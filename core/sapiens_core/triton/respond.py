@@ -74,8 +74,8 @@ def respond(
 
     Args:
         requests: What Triton passes to `execute`.
-        inputs: Names of the input tensors, in the order of the parameters of `compute`. One that the registry
-            lets callers leave out is passed as None; without another one nothing is computed.
+        inputs: Names of the input tensors, in the order of the parameters of `compute`. One that callers
+            may leave out is passed as None; without another one nothing is computed.
         compute: Arrays to named output arrays. Its ValueErrors are the caller's fault (INVALID_ARGUMENT with
             the sentence), everything else is ours (INTERNAL, the stack goes to the server's log).
         engines: Models that `compute` calls: it gets them as functions on arrays, before its own arrays. What
@@ -85,19 +85,28 @@ def respond(
     Returns:
         One response per request. For a client that has left, nothing is computed and no engine called.
     """
-    return [_answer(request, inputs, compute, engines) for request in requests]
+
+    def answers(some: Sequence[Any]) -> list[Any]:
+        return [_answer(request, inputs, compute, engines) for request in some]
+
+    return [response for request in requests for response in answered([request], answers)]
+
+
+def answered(requests: Sequence[Any], answers: Callable[[Sequence[Any]], list[Any]]) -> list[Any]:
+    """Answer requests whatever happens: what `answers` raises becomes the answer to each, see `failure`."""
+    try:
+        return answers(requests)
+    except Exception as error:  # noqa: BLE001 - a request without an answer would never end
+        return [failure(error) for _ in requests]
 
 
 def _answer(request: Any, inputs: Sequence[str], compute: Compute, engines: Sequence[StepSpec]) -> Any:
-    try:
-        _refuse_if_cancelled(request)
-        tensors = {name: pb_utils.get_input_tensor_by_name(request, name) for name in inputs}
-        _check_needed(tensors)
-        arrays = (None if tensor is None else tensor.as_numpy() for tensor in tensors.values())
-        outputs = compute(*(partial(_called, request, engine) for engine in engines), *arrays)
-        return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in outputs.items()])
-    except Exception as error:  # noqa: BLE001 - each failure is answered, see `failure`
-        return failure(error)
+    _refuse_if_cancelled(request)
+    tensors = {name: pb_utils.get_input_tensor_by_name(request, name) for name in inputs}
+    _check_needed(tensors)
+    arrays = (None if tensor is None else tensor.as_numpy() for tensor in tensors.values())
+    outputs = compute(*(partial(_called, request, engine) for engine in engines), *arrays)
+    return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in outputs.items()])
 
 
 def _check_needed(tensors: Mapping[str, Any]) -> None:
