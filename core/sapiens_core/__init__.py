@@ -1,1 +1,1 @@
-"""What every part of Sapiens on Triton shares: the registry and pure functions on arrays."""
+"""What every part of Sapiens on Triton shares: recipes and pure functions on arrays."""

@@ -116,7 +116,7 @@ def export_engine(
     Raises:
         ValueError: The options do not fit the network, or the repository cannot take it.
         EngineUnavailableError: This machine cannot build the engine.
-        ParityError: The engine differs from the network by more than the registry allows.
+        ParityError: The engine differs from the network by more than its recipe allows.
         DiskFullError: There is not enough room in the repository.
     """
     config, sha256 = source.config, source.checkpoint_sha256
@@ -182,7 +182,7 @@ def export_detector(
     Raises:
         ValueError: There is no such detector, it is of an unknown kind, the options are for other networks,
             or the repository cannot take it.
-        ParityError: The engine differs from the network by more than the registry allows.
+        ParityError: The engine differs from the network by more than its recipe allows.
     """
     from sapiens_export.weights.detectors import load_detector  # here, because it loads transformers
 

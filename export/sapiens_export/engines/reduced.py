@@ -73,7 +73,7 @@ class ServedNetwork(nn.Module):
             pixels: (B, H, W, 3) uint8, RGB.
 
         Returns:
-            The engine's outputs as the registry lists them, batch first.
+            The engine's outputs as its recipe lists them, batch first.
         """
         if torch.compiler.is_exporting():  # TensorRT takes bytes, but can only cast them
             images = pixels.float().permute(0, 3, 1, 2)

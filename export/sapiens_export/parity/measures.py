@@ -31,7 +31,7 @@ def measured(expected: Reference, outputs: Outputs, wanted: Outputs) -> dict[str
 
     Args:
         expected: What the network answers to the fixed images, and what kind of answers these are.
-        outputs: (B, ...) each, in the order of the registry.
+        outputs: (B, ...) each, in the order of the recipe.
         wanted: The network's for the same images, likewise.
 
     Returns:

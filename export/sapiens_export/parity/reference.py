@@ -35,7 +35,7 @@ class Reference:
     Attributes:
         task: What it predicts.
         pixels: (B, H, W, 3) uint8, RGB: the images.
-        outputs: Its outputs in the order of the registry, B first.
+        outputs: Its outputs in the order of the recipe, B first.
         output_hw: Height and width of the network's output.
     """
 

@@ -1,4 +1,4 @@
-"""Triton model configs from the registry, through Triton's own protobuf message."""
+"""Triton model configs from recipes, through Triton's own protobuf message."""
 
 from __future__ import annotations
 
