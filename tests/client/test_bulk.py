@@ -5,6 +5,7 @@ import itertools
 import subprocess
 import sys
 import threading
+import traceback
 import weakref
 from pathlib import Path
 from queue import SimpleQueue
@@ -263,6 +264,17 @@ def test_the_pixels_are_let_go_with_the_answer(fails):
     gc.collect()
     assert all((item.error is not None) == fails for item in items)
     assert [pixel() for pixel in pixels] == [None] * 5
+
+
+def test_an_error_that_is_raised_keeps_what_debuggers_show():
+    def ask(image):
+        reason = f"image {image} is gone"
+        raise ImageReadError(reason)
+
+    with pytest.raises(ImageReadError) as raised:
+        list(mapped(ask, [7]))
+    frames = [frame.f_locals for frame, _ in traceback.walk_tb(raised.value.__traceback__)]
+    assert frames[-1] == {"image": 7, "reason": "image 7 is gone"}
 
 
 PROGRAM = """

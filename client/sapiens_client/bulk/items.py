@@ -90,7 +90,7 @@ class Outcome(Generic[R]):
         done: Future[R] | asyncio.Future[R],
         on_error: OnError,
     ) -> Outcome[R]:
-        """Decide whether an error travels in an item, and let go of the image.
+        """Decide whether an error travels in an item, which keeps no image alive.
 
         Args:
             index: Of the image.
@@ -101,8 +101,8 @@ class Outcome(Generic[R]):
         error = asyncio.CancelledError() if done.cancelled() else done.exception()
         if error is None:
             return cls(index, Item(index, path, done.result()))
-        _release_locals(error)
         if on_error == "yield" and isinstance(error, SapiensError):
+            _release_locals(error)
             return cls(index, Item(index, path, error))
         return cls(index, error)
 

@@ -252,7 +252,7 @@ _CREWS: Alive[_Threads[Any, Any]] = Alive()
 
 @atexit.register
 def _dismiss_all() -> None:
-    """Start nothing more when Python exits; `threads` waits for those that are under way."""
+    """Start nothing more when Python exits; `background` waits for those that are under way."""
     for crew in _CREWS.listed():
         crew.dismiss()
 
