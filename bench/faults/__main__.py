@@ -18,6 +18,8 @@ missed.
   crowd      one server with room for 64 waiting requests, 200 images at a time
   full       one server whose queue is full for 5 s
   restart    SIGKILL and restart of the only server
+  mend       `sapiens serve` twice: SIGKILL for a model's process and for a tritonserver, a pause
+  drain      SIGTERM for one of two `sapiens serve`, behind a balancer that follows /ready; nobody tries again
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import sys
 
 import crowds
 import replicas
+import supervised
 from bulk import bulk
 from large import large
 from load import Sizes
@@ -45,6 +48,8 @@ CHECKS = {
     "crowd": crowds.crowd,
     "full": crowds.full,
     "restart": crowds.restart,
+    "mend": supervised.mend,
+    "drain": supervised.drain,
 }
 
 

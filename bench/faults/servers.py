@@ -77,9 +77,22 @@ def is_listening(server: RunningServer) -> bool:
 
 def model_processes(server: RunningServer) -> list[int]:
     """Return the ids of the processes of the model, one per instance."""
-    children = Path(f"/proc/{server.pid}/task").glob("*/children")
-    pids = [int(pid) for path in children for pid in path.read_text().split()]
-    return [pid for pid in pids if b"/depth/1/model.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return processes_of_model(server.pid)
+
+
+def processes_of_model(server: int) -> list[int]:
+    """Return the same for the process id of a tritonserver."""
+    return [
+        pid
+        for pid in children_of(server)
+        if b"/depth/1/model.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+
+
+def children_of(process: int) -> list[int]:
+    """Return the ids of the children of a process."""
+    children = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(pid) for path in children for pid in path.read_text().split()]
 
 
 def new_image(

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from sapiens_server.addresses import free_addresses
-from sapiens_server.errors import AddressError, ServerDiedError, ServerStartError
+from sapiens_server.errors import ServerDiedError, ServerError
 from sapiens_server.installation import find_tritonserver, release_of
 from sapiens_server.server import OnLog, RunningServer, ServerOptions, serve
 from sapiens_server.supervise.access import Access, check_access, private_arguments
@@ -163,7 +163,7 @@ class Supervisor:
             self._pause(why)
             try:
                 return self._started(models)
-            except (ServerStartError, AddressError) as error:
+            except ServerError as error:
                 why = str(error)
 
     def _pause(self, why: str) -> None:
