@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from real_servers import running
 
 from sapiens_client import (
     AsyncSapiensClient,
@@ -27,7 +28,6 @@ from sapiens_client import (
 )
 from sapiens_client.tasks.images import ImageLike, encoded_image
 from sapiens_core.labels import KeypointSet, keypoint_set
-from sapiens_server import serve
 
 MODEL = ModelInfo(
     task="depth",
@@ -114,7 +114,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """
     repository = tmp_path_factory.mktemp("repository")
     write_stand_ins(repository, STAND_INS)
-    with serve(repository, grpc_port=0) as server:
+    with running(repository, grpc_port=0) as server:
         yield server.grpc_url
 
 
@@ -188,7 +188,7 @@ def pose_url(golden_networks, tmp_path_factory) -> Iterator[str]:
 
     repository = tmp_path_factory.mktemp("pose") / "models"
     export_engine(source_from_seed(golden_networks["pose17"], 0), repository)
-    with serve(repository, grpc_port=0) as server:
+    with running(repository, grpc_port=0) as server:
         yield server.grpc_url
 
 

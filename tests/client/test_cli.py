@@ -134,7 +134,7 @@ def test_ctrl_c_ends_cleanly(url, photos, slow_image):
         for _ in range(2):
             process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, words = process.communicate(timeout=60)
+        _, words = process.communicate(timeout=300)
     assert process.returncode == 130
     assert b"Traceback" not in words
     written = sorted(path.name for path in (photos.parent / "out").iterdir())

@@ -47,7 +47,7 @@ def expected(*names: str) -> set[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, list[str], str]:
-    out, words = process.communicate(timeout=60)
+    out, words = process.communicate(timeout=300)
     return process.returncode, out.split(), words.splitlines()[-1]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from real_servers import running
 
 from sapiens_client import (
     ClientOptions,
@@ -35,12 +36,12 @@ def start(replicated) -> Iterator[Start]:
     """A function that starts a server, which takes pings as often as once in half a second."""
     options = ServerOptions(arguments=("--grpc-http2-min-recv-ping-interval-without-data=500",))
     with ExitStack() as servers:
-        yield lambda: servers.enter_context(serve(replicated, grpc_port=0, options=options))
+        yield lambda: servers.enter_context(running(replicated, grpc_port=0, options=options))
 
 
 @pytest.fixture(scope="module")
 def crowded_url(replicated) -> Iterator[str]:
-    with serve(replicated, grpc_port=0) as server:
+    with running(replicated, grpc_port=0) as server:
         yield server.grpc_url
 
 
@@ -151,7 +152,7 @@ def test_a_server_that_was_restarted_is_found_again(replicated, photo):
     with pytest.raises(ServerUnavailableError, match=server.grpc_url) as caught:
         client.normal(photo, timeout_s=1)
     assert caught.value.url == server.grpc_url
-    with serve(replicated, grpc_port=int(server.grpc_url.rpartition(":")[2])):
+    with running(replicated, grpc_port=int(server.grpc_url.rpartition(":")[2])):
         assert client.normal(photo).image_hw == (120, 90)
     client.close()
 

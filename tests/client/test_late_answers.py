@@ -19,7 +19,7 @@ def two() -> Iterator[list[FakeServer]]:
 
 
 def eventually(claim: Callable[[], bool]) -> bool:
-    deadline_s = time.monotonic() + 30
+    deadline_s = time.monotonic() + 60
     while not claim() and time.monotonic() < deadline_s:
         time.sleep(0.01)
     return claim()

@@ -96,7 +96,7 @@ def test_closing_leaves_nothing_running_once_the_client_is_closed(url, slow_imag
         items.close()
     for thread in threading.enumerate():
         if thread.name.startswith("sapiens-"):
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
 

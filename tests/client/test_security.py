@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from real_servers import running
 from typer.testing import CliRunner
 
 import sapiens_client
@@ -22,7 +23,7 @@ from sapiens_client import (
 from sapiens_client.cli.main import app
 from sapiens_client.testing import FakeServer
 from sapiens_client.wire.channels import channel_options
-from sapiens_server import ServerOptions, serve
+from sapiens_server import ServerOptions
 
 SECRET = "s3cret-token"
 RESTRICTED = f"--grpc-restricted-protocol=inference,model-config:authorization=Bearer {SECRET}"
@@ -39,14 +40,14 @@ def tls_url(replicated, pki) -> Iterator[str]:
         f"--grpc-root-cert={pki / 'ca.crt'}",
         RESTRICTED,
     )
-    with serve(replicated, grpc_port=0, options=ServerOptions(arguments=arguments)) as server:
+    with running(replicated, grpc_port=0, options=ServerOptions(arguments=arguments)) as server:
         yield server.grpc_url
 
 
 @pytest.fixture(scope="module")
 def restricted_url(replicated) -> Iterator[str]:
     options = ServerOptions(arguments=(RESTRICTED,))
-    with serve(replicated, grpc_port=0, options=options) as server:
+    with running(replicated, grpc_port=0, options=options) as server:
         yield server.grpc_url
 
 

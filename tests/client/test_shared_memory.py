@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from real_servers import running
 from regions_seen import eventually, exists, known_to, stand_in_normals
 
 from sapiens_client import (
@@ -19,7 +20,7 @@ from sapiens_client import (
 )
 from sapiens_client.shared.regions import FOLDER, PREFIX, Region, is_orphan, remove_orphans
 from sapiens_client.wire.layout import layout
-from sapiens_server import RunningServer, serve
+from sapiens_server import RunningServer
 
 PLAIN = ClientOptions(shared_memory=False)
 
@@ -32,7 +33,7 @@ def image() -> np.ndarray:
 @pytest.fixture(scope="module")
 def server(replicated) -> Iterator[RunningServer]:
     """A server for this module alone, so that nobody else shares memory with it."""
-    with serve(replicated, grpc_port=0) as server:
+    with running(replicated, grpc_port=0) as server:
         yield server
 
 

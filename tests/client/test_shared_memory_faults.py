@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from real_servers import running
 from regions_seen import eventually, exists, known_to, stand_in_normals, unregister_all
 
 from sapiens_client import (
@@ -31,7 +32,7 @@ from sapiens_client.shared.regions import Region, is_orphan
 from sapiens_client.steps import Endpoint, Flow, Sleep
 from sapiens_client.testing import FakeServer
 from sapiens_client.wire.event_loop import AsyncTransport
-from sapiens_server import RunningServer, ServerOptions, serve
+from sapiens_server import RunningServer, ServerOptions
 
 ASK = """
 import sys, time, numpy as np
@@ -69,7 +70,7 @@ def image() -> np.ndarray:
 @pytest.fixture(scope="module")
 def server(replicated) -> Iterator[RunningServer]:
     """A server for this module alone, so that nobody else shares memory with it."""
-    with serve(replicated, grpc_port=0) as server:
+    with running(replicated, grpc_port=0) as server:
         yield server
 
 
@@ -239,7 +240,7 @@ def test_a_model_that_answers_more_than_its_contract_says_answers_all_the_same(s
 
 def test_a_hanging_server_does_not_hold_up_the_end(replicated, image):
     options = ServerOptions(arguments=("--grpc-http2-min-recv-ping-interval-without-data=500",))
-    with serve(replicated, grpc_port=0, options=options) as server:
+    with running(replicated, grpc_port=0, options=options) as server:
         client = SapiensClient(server.grpc_url)
         with ThreadPoolExecutor(6) as threads:
             list(threads.map(client.normal, [image] * 12))
@@ -248,7 +249,7 @@ def test_a_hanging_server_does_not_hold_up_the_end(replicated, image):
         try:
             ended = threading.Thread(target=client.close)
             ended.start()
-            ended.join(timeout=20)
+            ended.join(timeout=60)
             assert not ended.is_alive()
             assert not any(map(exists, regions))
         finally:

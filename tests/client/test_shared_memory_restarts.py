@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from real_servers import running
 from regions_seen import known_to, stand_in_normals
 
 from sapiens_client import SapiensClient, ServerUnavailableError
-from sapiens_server import ServerOptions, serve
+from sapiens_server import ServerOptions
 
 pytestmark = pytest.mark.usefixtures("patient")
 
@@ -23,7 +24,7 @@ def image() -> np.ndarray:
 
 
 def test_a_killed_server_spoils_nobodys_result(replicated, image):
-    with serve(replicated, grpc_port=0) as one, serve(replicated, grpc_port=0) as other:
+    with running(replicated, grpc_port=0) as one, running(replicated, grpc_port=0) as other:
         client = SapiensClient([one.grpc_url, other.grpc_url])
 
         def ask(number: int) -> int:
@@ -42,11 +43,11 @@ def test_a_killed_server_spoils_nobodys_result(replicated, image):
 
 @pytest.mark.usefixtures("patient")
 def test_a_server_that_was_restarted_is_told_anew(replicated, image):
-    with serve(replicated, grpc_port=0) as server:
+    with running(replicated, grpc_port=0) as server:
         client = SapiensClient(server.grpc_url)
         client.normal(image)
         os.kill(server.pid, signal.SIGKILL)
-    with serve(replicated, grpc_port=int(server.grpc_url.rpartition(":")[2])) as server:
+    with running(replicated, grpc_port=int(server.grpc_url.rpartition(":")[2])) as server:
         client.wait_until_ready(timeout_s=120)
         client.normal(image)  # the first try may be how the client finds out
         result = client.normal(image)
@@ -59,7 +60,10 @@ def test_a_server_that_was_restarted_is_told_anew(replicated, image):
 def test_a_server_that_does_not_allow_it_is_asked_once(replicated, image, caplog):
     caplog.set_level(logging.DEBUG, "sapiens_client")
     options = ServerOptions(arguments=("--grpc-restricted-protocol=shared-memory:admin-key=secret",))
-    with serve(replicated, grpc_port=0, options=options) as server, SapiensClient(server.grpc_url) as client:
+    with (
+        running(replicated, grpc_port=0, options=options) as server,
+        SapiensClient(server.grpc_url) as client,
+    ):
         results = [client.normal(image) for _ in range(3)]
     for result in results:
         np.testing.assert_array_equal(result.normals, stand_in_normals(image))
@@ -69,13 +73,13 @@ def test_a_server_that_does_not_allow_it_is_asked_once(replicated, image, caplog
 
 def test_a_server_that_allows_it_after_a_restart_is_asked_again(replicated, image):
     options = ServerOptions(arguments=("--grpc-restricted-protocol=shared-memory:admin-key=secret",))
-    with serve(replicated, grpc_port=0, options=options) as server:
+    with running(replicated, grpc_port=0, options=options) as server:
         client = SapiensClient(server.grpc_url)
         assert client.normal(image).timing.shared_bytes == 0
         os.kill(server.pid, signal.SIGKILL)
         with pytest.raises(ServerUnavailableError):
             client.normal(image, timeout_s=1)
-    with serve(replicated, grpc_port=int(server.grpc_url.rpartition(":")[2])):
+    with running(replicated, grpc_port=int(server.grpc_url.rpartition(":")[2])):
         client.wait_until_ready(timeout_s=120)
         assert client.normal(image).timing.shared_bytes > 0
         client.close()

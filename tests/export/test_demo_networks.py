@@ -21,6 +21,14 @@ from training.network import demo_config
 
 NETWORKS = [task for task in Task if task is not Task.DETECT]
 MOST_BYTES = 28e6
+# ONNX files take longest to make; float16 is farther off.
+SLOW_AND_EXACT = ("onnx", "float32")
+EXPORTS = [
+    (task, *engine)
+    for task in NETWORKS
+    for engine in ENGINES
+    if task is Task.POSE or engine != SLOW_AND_EXACT
+]
 
 
 @pytest.fixture
@@ -54,8 +62,7 @@ def test_its_weights_need_no_licence_accepted_and_say_whose_they_are(run, task, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", NETWORKS)
-@pytest.mark.parametrize(("runtime", "precision"), ENGINES, ids="-".join)
+@pytest.mark.parametrize(("task", "runtime", "precision"), EXPORTS)
 def test_trained_engines_of_all_kinds_are_close_to_float32(task, runtime, precision, tmp_path):
     source = source_from_checkpoint(task, DEMO_NETWORKS / f"{task}.safetensors", demo_network(task))
     export = export_engine(source, tmp_path / "models", EngineOptions(runtime, precision))

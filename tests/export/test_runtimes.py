@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -37,13 +38,16 @@ BUILDS = [
 ONNX_TYPES = {"UINT8": "UINT8", "INT32": "INT32", "FP16": "FLOAT16", "FP32": "FLOAT"}
 
 
-@pytest.fixture
-def build(served, tmp_path):
-    """A function (network, runtime, precision, flip indices) -> its engine file, what the build tells."""
+@pytest.fixture(scope="module")
+def build(served, tmp_path_factory):
+    """A function (network, runtime, precision, flip indices) -> its engine file, what the build tells.
 
+    What was built once is there for all tests, which do not write to it.
+    """
+
+    @cache
     def built(network, runtime, precision, flip_indices=None):
-        folder = tmp_path / "engine"
-        folder.mkdir()
+        folder = tmp_path_factory.mktemp("engine")
         options = EngineOptions(runtime=runtime, precision=precision)
         info = model_info(network.config, options, is_trained=True)
         module = served(network, precision, flip_indices)

@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from real_servers import running
 from safetensors.torch import load_file
 
 from sapiens_core.contract.engines import ENGINE_FILES
@@ -21,7 +22,7 @@ from sapiens_export.exporter import EngineOptions, export_engine
 from sapiens_export.parity import pipeline
 from sapiens_export.weights.checkpoints import network_from_weights
 from sapiens_export.weights.sources import Source, built_in_detector, source_from_seed
-from sapiens_server import RunningServer, serve
+from sapiens_server import RunningServer
 
 BUCKET = "bucket"
 # What the server must find in its environment before it asks an object storage.
@@ -58,7 +59,7 @@ def tasks_repository(export_golden, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tasks_server(tasks_repository) -> Iterator[RunningServer]:
     """A real tritonserver that serves them."""
-    with serve(tasks_repository, grpc_port=0) as server:
+    with running(tasks_repository, grpc_port=0) as server:
         yield server
 
 
@@ -73,7 +74,7 @@ def depth_repository(export_golden, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def depth_server(depth_repository) -> Iterator[RunningServer]:
     """A real tritonserver that serves it."""
-    with serve(depth_repository, grpc_port=0) as server:
+    with running(depth_repository, grpc_port=0) as server:
         yield server
 
 

@@ -70,7 +70,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def wait_until(condition, timeout_s=10):
+def wait_until(condition, timeout_s=60):
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from real_servers import running
 
 from sapiens_client import ClientOptions, InvalidInputError, ModelNotServedError, SapiensClient
 from sapiens_client.testing import FakeServer
-from sapiens_server import serve
 
 ARRAYS = {"depth": "depth", "normal": "normals", "seg": "class_map"}
 ODD_IMAGES = ["1x1", "3x2000", "portrait", "exif-rotated", "16-bit"]
@@ -84,7 +84,7 @@ def test_without_the_smaller_array_the_larger_one_will_do(depth_repository, phot
     for model in depth_repository.iterdir():
         if model.name != "depth_raw":
             (served / model.name).symlink_to(model)
-    with serve(served, grpc_port=0) as server:
+    with running(served, grpc_port=0) as server:
         far = f"ipv4:{server.grpc_url.replace('localhost', '127.0.0.1')}"
         with SapiensClient(far) as client:
             assert client.depth(photo).timing.finish_s == 0

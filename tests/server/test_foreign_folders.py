@@ -4,6 +4,7 @@ import errno
 import os
 
 import pytest
+from real_servers import running
 
 from sapiens_server import RepositoryError, ServerOptions, serve
 from sapiens_server.repository import checked_folders, left_out
@@ -28,7 +29,7 @@ def repository(tmp_path):
 
 def test_models_are_served_whatever_lies_among_them_and_that_is_named(repository):
     lines = []
-    with serve(repository, grpc_port=0, on_log=lines.append) as server:
+    with running(repository, grpc_port=0, on_log=lines.append) as server:
         assert server.models == ("one", "two")
     (warning,) = [line for line in lines if line.startswith("warning: left out of ")]
     for name in FOREIGN:
@@ -36,7 +37,7 @@ def test_models_are_served_whatever_lies_among_them_and_that_is_named(repository
 
 
 def test_models_are_loaded_on_demand_whatever_lies_among_them(repository):
-    with serve(repository, grpc_port=0, options=ServerOptions("explicit")) as server:
+    with running(repository, grpc_port=0, options=ServerOptions("explicit")) as server:
         assert server.models == ()
 
 

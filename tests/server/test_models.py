@@ -10,6 +10,7 @@ import time
 from math import isnan
 
 import pytest
+from real_servers import running
 
 from sapiens_client import (
     AsyncSapiensClient,
@@ -21,7 +22,7 @@ from sapiens_client import (
 )
 from sapiens_client.testing import FakeServer
 from sapiens_core.recipes.tolerances import MEASURES
-from sapiens_server import ServerOptions, serve
+from sapiens_server import ServerOptions
 
 TASKS = ["depth", "normal", "seg", "pose", "features", "detect"]
 LIST_IS_SECRET = "--grpc-restricted-protocol=model-repository,statistics:admin-key=secret"
@@ -62,20 +63,20 @@ def test_the_load_of_every_step_is_told(client, photo):
 
 
 def test_a_step_that_nobody_asked_has_no_means(depth_repository):
-    with serve(depth_repository, grpc_port=0) as server, SapiensClient(server.grpc_url) as client:
+    with running(depth_repository, grpc_port=0) as server, SapiensClient(server.grpc_url) as client:
         (load, *_) = client.models()["depth"].steps.values()
         assert (load.num_requests, isnan(load.queue_s), isnan(load.compute_s)) == (0, True, True)
 
 
 def test_further_networks_are_found(several_repository):
-    with serve(several_repository, grpc_port=0) as server, SapiensClient(server.grpc_url) as client:
+    with running(several_repository, grpc_port=0) as server, SapiensClient(server.grpc_url) as client:
         assert list(client.models()) == ["depth", "depth_2b", "pose_0.3b"]
 
 
 def test_where_the_list_is_secret_the_networks_of_the_tasks_are_found(several_repository):
     options = ServerOptions(arguments=(LIST_IS_SECRET,))
     with (
-        serve(several_repository, grpc_port=0, options=options) as server,
+        running(several_repository, grpc_port=0, options=options) as server,
         SapiensClient(server.grpc_url) as client,
     ):
         cards = client.models()
@@ -104,7 +105,7 @@ def test_a_repository_of_another_contract_says_which_side_to_renew(depth_reposit
     for theirs, advice in (("99", "upgrade sapiens-triton where the client runs"), ("0", "export it again")):
         config.write_text(contract(text, theirs))
         with (
-            serve(served, grpc_port=0) as server,
+            running(served, grpc_port=0) as server,
             SapiensClient(server.grpc_url) as client,
         ):
             for ask in (client.models, lambda client=client: client.depth(photo)):
@@ -126,7 +127,7 @@ def test_waiting_ends_when_a_server_is_there(depth_repository):
         waiting.start()
         time.sleep(0.5)
         assert waiting.is_alive()
-        with serve(depth_repository, grpc_port=port):
+        with running(depth_repository, grpc_port=port):
             waiting.join()
             assert client.ready()
 
@@ -140,7 +141,7 @@ def test_waiting_in_vain_tells_what_the_last_answer_was():
 
 def test_waiting_for_what_does_not_change_ends_at_once(depth_repository):
     options = ServerOptions(arguments=("--grpc-restricted-protocol=inference:authorization=Bearer x",))
-    with serve(depth_repository, grpc_port=0, options=options) as server:
+    with running(depth_repository, grpc_port=0, options=options) as server:
         client = SapiensClient(server.grpc_url, token="other")
         client.wait_until_ready()
         with pytest.raises(AuthenticationError):

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from real_servers import running
 from tritonclient.utils import InferenceServerException
 
 from sapiens_core.contract.engines import ENGINE_FILES
@@ -17,7 +18,6 @@ from sapiens_export.parity import pipeline
 from sapiens_export.repository.configs import step_settings
 from sapiens_export.repository.serving import Serving
 from sapiens_export.weights.sources import built_in_detector
-from sapiens_server import serve
 
 MAX_BATCH_SIZE = 4
 SETTINGS = PeopleSettings(
@@ -90,7 +90,7 @@ def engine_at(repository):
 
 @pytest.fixture(scope="module")
 def ask(repository):
-    with serve(repository, grpc_port=0) as server:
+    with running(repository, grpc_port=0) as server:
         yield Asker(server.grpc_url)
 
 
@@ -101,7 +101,7 @@ def ask_stand_in(export_golden, tmp_path_factory):
     export_engine(built_in_detector(), repository, serving=Serving(cpu_instances=1, max_queue_size=1))
     export_golden("pose17", repository)
     (repository / "detect_engine" / "1" / "model.py").write_text(STAND_IN)
-    with serve(repository, grpc_port=0) as server:
+    with running(repository, grpc_port=0) as server:
         yield Asker(server.grpc_url)
 
 

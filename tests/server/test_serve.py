@@ -7,19 +7,18 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import PIPE
 
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from real_servers import LONG_S, becomes_true, files_of, kill_all_but_one, prefix_of, processes_of, statuses
 
 from sapiens_server import RunningServer, ServerDiedError, ServerOptions, ServerStartError, serve
 from sapiens_server.leftovers import sweep
@@ -30,6 +29,7 @@ input [ { name: "x" data_type: TYPE_FP32 dims: [ -1 ] } ]
 output [ { name: "y" data_type: TYPE_FP32 dims: [ -1 ] } ]
 """
 IDENTITY = """
+import pathlib
 import time
 
 import triton_python_backend_utils as pb_utils
@@ -42,12 +42,13 @@ class TritonPythonModel:
     def answer(self, request):
         x = pb_utils.get_input_tensor_by_name(request, "x").as_numpy()
         if x[0] < 0:
+            pathlib.Path(__file__).with_name("busy").touch()
             time.sleep(-x[0])
         return pb_utils.InferenceResponse([pb_utils.Tensor("y", x)])
 """
 INITIALIZE = f"{IDENTITY}\n    def initialize(self, args):\n"
 TALKATIVE = f"{INITIALIZE}        print('a word from the model', flush=True)\n"
-SLOW = f"{INITIALIZE}        time.sleep(60)\n"
+SLOW = f"{INITIALIZE}        time.sleep(3600)\n"
 Command = Callable[..., subprocess.Popen[str]]
 COMMAND = (
     "import typer; from sapiens_server.cli import serve_command; "
@@ -67,43 +68,6 @@ def echoed(server: RunningServer, x: list[float]) -> list[float]:
     with triton.InferenceServerClient(server.grpc_url) as client:
         tensor = triton.InferInput("x", [len(x)], "FP32").set_data_from_numpy(np.array(x, np.float32))
         return client.infer("identity", [tensor]).as_numpy("y").tolist()
-
-
-def prefix_of(pid: int) -> str:
-    """What everything begins with that this server leaves."""
-    found = re.search(r"shm-region-prefix-name=(\w+)", Path(f"/proc/{pid}/cmdline").read_text())
-    return found[1] if found else ""
-
-
-def files_of(prefix: str) -> list[Path]:
-    folders = (Path("/dev/shm"), Path(tempfile.gettempdir()))
-    return [path for folder in folders for path in sorted(folder.glob(f"{prefix}*"))]
-
-
-@dataclass(frozen=True)
-class Status:
-    state: str
-    parent: int
-    group: int
-
-
-def statuses() -> Iterator[tuple[int, Status]]:
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            state, parent, group = stat.read_text(errors="replace").rpartition(") ")[2].split()[:3]
-            yield int(stat.parent.name), Status(state, int(parent), int(group))
-
-
-def processes_of(group: int) -> list[int]:
-    """Process ids of a process group, without those that only wait to be collected."""
-    return [pid for pid, status in statuses() if status.group == group and status.state != "Z"]
-
-
-def becomes_true(condition: Callable[[], object], timeout_s: float = 10.0) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return bool(condition())
 
 
 @pytest.fixture(scope="module")
@@ -142,12 +106,29 @@ def servers_of(launcher: subprocess.Popen[str]) -> list[int]:
     return []
 
 
-def child_server(process: subprocess.Popen[str]) -> int:
-    """Wait until `sapiens serve` announces its server, and return that server's process id."""
+def announced(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Wait until `sapiens serve` announces its server, and return that server's process id and address."""
     assert process.stdout is not None
-    assert re.fullmatch(r"serving at 127\.0\.0\.1:\d+: identity\n", process.stdout.readline())
+    found = re.fullmatch(r"serving at (127\.0\.0\.1:\d+): identity\n", process.stdout.readline())
+    assert found
     (pid,) = servers_of(process)
-    return pid
+    return pid, found[1]
+
+
+def child_server(process: subprocess.Popen[str]) -> int:
+    return announced(process)[0]
+
+
+@contextmanager
+def busy(url: str, repository: Path) -> Iterator[None]:
+    """Let the model work on a request for longer than its server waits for it."""
+    sign = repository / "identity" / "1" / "busy"
+    sign.unlink(missing_ok=True)
+    with triton.InferenceServerClient(url) as client:
+        tensor = triton.InferInput("x", [1], "FP32").set_data_from_numpy(np.array([-LONG_S], np.float32))
+        client.async_infer("identity", [tensor], lambda result, error: None)
+        assert becomes_true(sign.exists)
+        yield
 
 
 def test_server_answers_an_inference(server: RunningServer) -> None:
@@ -169,7 +150,7 @@ def test_a_server_starts_whatever_programs_are_on_the_path(
 def test_server_tells_its_models_and_services(server: RunningServer) -> None:
     assert server.models == ("identity",)
     for url in (f"http://{server.http_url}/v2/health/ready", f"http://{server.metrics_url}/metrics"):
-        with urllib.request.urlopen(url, timeout=5) as reply:
+        with urllib.request.urlopen(url, timeout=LONG_S) as reply:
             assert reply.status == 200
 
 
@@ -202,10 +183,7 @@ def test_stopped_server_leaves_nothing(repository: Path) -> None:
 def test_server_killed_amid_a_request_is_noticed_and_leaves_nothing(repository: Path) -> None:
     with serve(repository, grpc_port=0) as server:
         prefix = prefix_of(server.pid)
-        with triton.InferenceServerClient(server.grpc_url) as client:
-            tensor = triton.InferInput("x", [1], "FP32").set_data_from_numpy(np.array([-30], np.float32))
-            client.async_infer("identity", [tensor], lambda result, error: None)
-            time.sleep(0.5)
+        with busy(server.grpc_url, repository):
             os.kill(server.pid, signal.SIGKILL)
             with pytest.raises(ServerDiedError, match="SIGKILL"):
                 server.wait()
@@ -215,7 +193,8 @@ def test_server_killed_amid_a_request_is_noticed_and_leaves_nothing(repository: 
 def test_death_of_a_model_process_is_reported(repository: Path) -> None:
     def kill_stub_then_server() -> None:
         (stub,) = set(processes_of(server.pid)) - {server.pid}
-        time.sleep(0.5)
+        time.sleep(1.2)  # after a second it is looked at, here or by the server's own thread
+        assert not server.look()
         os.kill(stub, signal.SIGKILL)
         becomes_true(lambda: "has died" in server.log())
         os.kill(server.pid, signal.SIGKILL)
@@ -254,7 +233,7 @@ def test_command_stops_cleanly_on_a_signal(command: Command, number: int) -> Non
     prefix = prefix_of(pid)
     process.send_signal(number)
     process.send_signal(number)  # as `timeout` and some shells do
-    output, _ = process.communicate(timeout=15)
+    output, _ = process.communicate(timeout=LONG_S)
     assert (process.returncode, output) == (0, "")
     assert files_of(prefix) == processes_of(pid) == []
 
@@ -265,20 +244,21 @@ def test_command_interrupted_while_loading_leaves_nothing(command: Command, tmp_
     (pid,) = servers_of(process)
     prefix = prefix_of(pid)
     process.terminate()
-    output, _ = process.communicate(timeout=2)
+    output, _ = process.communicate(timeout=LONG_S)  # far less than loading takes
     assert (process.returncode, output) == (0, "")
     assert files_of(prefix) == processes_of(pid) == []
 
 
-def test_second_interruption_kills_the_server(command: Command) -> None:
+def test_second_interruption_kills_the_server(command: Command, repository: Path) -> None:
     process = command()
-    pid = child_server(process)
+    pid, url = announced(process)
     prefix = prefix_of(pid)
-    process.send_signal(signal.SIGINT)
-    time.sleep(1.2)
-    assert processes_of(pid)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=1)
+    with busy(url, repository):
+        process.send_signal(signal.SIGINT)
+        time.sleep(1.2)  # sooner it would be the same signal twice
+        assert processes_of(pid)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=LONG_S)
     assert process.returncode == 128 + signal.SIGINT
     assert files_of(prefix) == processes_of(pid) == []
 
@@ -298,12 +278,15 @@ def test_next_start_sweeps_after_dead_servers_only(
     dead, living = prefix_of(pid), prefix_of(server.pid)
     kept = files_of(living)
     process.kill()
-    os.killpg(pid, signal.SIGKILL)
-    assert becomes_true(lambda: not processes_of(pid))
-    assert len(files_of(dead)) >= 3
+    last = kill_all_but_one(pid)
     with pytest.raises(ServerStartError):
         serve(repository, grpc_port=0, options=ServerOptions(startup_timeout_s=0))
-    assert files_of(dead) == []
+    assert len(files_of(dead)) >= 3
+    os.kill(last, signal.SIGKILL)
+    assert becomes_true(lambda: not processes_of(pid))
+    with pytest.raises(ServerStartError):
+        serve(repository, grpc_port=0, options=ServerOptions(startup_timeout_s=0))
+    assert becomes_true(lambda: not files_of(dead))  # another test's server may be at it
     assert files_of(living) == kept
     assert echoed(server, [6.0]) == [6.0]
 
@@ -316,16 +299,17 @@ def test_sweep_finds_what_a_server_with_another_tmpdir_left(
     pid = child_server(process)
     monkeypatch.undo()
     process.kill()
-    os.killpg(pid, signal.SIGKILL)
-    assert becomes_true(lambda: not processes_of(pid))
+    last = kill_all_but_one(pid)
     assert len(list(tmp_path.glob("sapiens_server_*"))) == 1
+    os.kill(last, signal.SIGKILL)
+    assert becomes_true(lambda: not processes_of(pid))
     sweep()
-    assert list(tmp_path.glob("sapiens_server_*")) == []
+    assert becomes_true(lambda: not list(tmp_path.glob("sapiens_server_*")))
 
 
 def test_command_shows_errors_on_one_line(command: Command, server: RunningServer) -> None:
     process = command("--http-port", str(server.http_url).rpartition(":")[2])
-    output, errors = process.communicate(timeout=5)
+    output, errors = process.communicate(timeout=LONG_S)
     assert (process.returncode, output) == (1, "")
     assert re.fullmatch(r"error: http_port must be free.*--http-port.*\n", errors)
 
@@ -335,7 +319,7 @@ def test_command_shows_what_models_print(command: Command, tmp_path: Path, is_ve
     process = command(*["--verbose"] * is_verbose, repository=with_model(tmp_path, code=TALKATIVE))
     child_server(process)
     process.terminate()
-    _, errors = process.communicate(timeout=15)
+    _, errors = process.communicate(timeout=LONG_S)
     assert "a word from the model\n" in errors
     assert ("successfully loaded" in errors) == is_verbose
     assert "Cuda" not in errors or is_verbose

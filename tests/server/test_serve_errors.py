@@ -24,7 +24,7 @@ INITIALIZE = "class TritonPythonModel:\n    def initialize(self, args):\n"
 SOUND = f"{INITIALIZE}        pass\n    def execute(self, requests):\n        return []\n"
 RAISES = f"{INITIALIZE}        raise RuntimeError('no weights\\nhere')\n"
 BUSY = f"""{INITIALIZE}        import time
-        while time.process_time() < 7:
+        while time.process_time() < 4:
             pass
     def execute(self, requests):
         return []

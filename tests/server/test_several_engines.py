@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from real_servers import running
 from typer.testing import CliRunner
 
 from sapiens_client import InferenceError, ModelNotServedError, SapiensClient
@@ -26,7 +27,7 @@ BOXES = [[5 * index, 3 * index, 5 * index + 40, 3 * index + 60] for index in ran
 
 @pytest.fixture(scope="module")
 def server(several_repository) -> Iterator[RunningServer]:
-    with serve(several_repository, grpc_port=0) as server:
+    with running(several_repository, grpc_port=0) as server:
         yield server
 
 
@@ -125,7 +126,7 @@ def test_an_engine_that_cannot_compute_fails_to_load(golden_networks, tmp_path):
 def test_without_warming_up_it_fails_at_the_first_request(golden_networks, tmp_path, photo):
     repository = with_an_engine_that_fails(golden_networks["depth"], tmp_path / "models", Serving(warmup=()))
     with (
-        serve(repository, grpc_port=0) as server,
+        running(repository, grpc_port=0) as server,
         SapiensClient(server.grpc_url) as client,
         pytest.raises(InferenceError),
     ):
@@ -135,7 +136,7 @@ def test_without_warming_up_it_fails_at_the_first_request(golden_networks, tmp_p
 def test_several_instances_of_an_engine_answer(golden_networks, tmp_path, photo):
     repository, serving = tmp_path / "models", Serving(instances=2, warmup=(1, 4))
     export_engine(source_from_seed(golden_networks["depth"], 0), repository, serving=serving)
-    with serve(repository, grpc_port=0) as server, SapiensClient(server.grpc_url) as client:
+    with running(repository, grpc_port=0) as server, SapiensClient(server.grpc_url) as client:
         assert "depth_engine_0_1" in server.log()
         assert client.depth(photo).depth.shape == photo.shape[:2]
 
@@ -147,7 +148,7 @@ def test_a_repository_may_be_copied_to_object_storage(
     """The server stages every model alone in a folder of its own, so nothing may refer to its neighbours."""
     shutil.copytree(several_repository, tmp_path / "models")
     encoded = encode(photo)
-    with object_storage(tmp_path) as bucket, serve(f"{bucket}/models", grpc_port=0) as server:
+    with object_storage(tmp_path) as bucket, running(f"{bucket}/models", grpc_port=0) as server:
         assert server.models == ()
         with SapiensClient(server.grpc_url) as client:
             result = client.depth(encoded, model="depth_2b")

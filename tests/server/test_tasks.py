@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from real_servers import running
 
 from sapiens_client import InvalidInputError, SapiensClient
 from sapiens_core.contract.engines import ENGINE_FILES
@@ -14,7 +15,6 @@ from sapiens_export.networks.config import NANODET
 from sapiens_export.parity import pipeline
 from sapiens_export.repository.configs import step_settings
 from sapiens_export.repository.serving import Serving
-from sapiens_server import serve
 
 ODD_IMAGES = ["1x1", "3x2000", "4000x3", "portrait", "exif-rotated", "grey", "rgba", "16-bit", "cmyk", "4k"]
 INPUT_HW = (64, 48)
@@ -110,7 +110,7 @@ def test_without_boxes_the_whole_image_is_the_person(client, golden):
 def test_other_pose_networks_equal_the_reference(name, flip_test, export_golden, golden, tmp_path):
     vectors, kind = golden(f"net_{name}"), "flip" if flip_test else "noflip"
     export_golden(name, tmp_path / "models", flip_test=flip_test)
-    with serve(tmp_path / "models", grpc_port=0) as server, SapiensClient(server.grpc_url) as client:
+    with running(tmp_path / "models", grpc_port=0) as server, SapiensClient(server.grpc_url) as client:
         result = client.pose(reference_image(vectors), bboxes=vectors["e2e_boxes"])
     np.testing.assert_allclose(result.scores, vectors[f"full_{kind}_scores"], rtol=0, atol=1e-4)
     check_keypoints(result.keypoints, vectors[f"full_{kind}_keypoints"], result.scores)
@@ -120,7 +120,7 @@ def test_other_pose_networks_equal_the_reference(name, flip_test, export_golden,
 def test_lite_keypoints_equal_the_lite_demo(export_golden, golden, tmp_path):
     vectors = golden("net_pose17")
     export_golden("pose17", tmp_path / "models", preprocess="lite")
-    with serve(tmp_path / "models", grpc_port=0) as server, SapiensClient(server.grpc_url) as client:
+    with running(tmp_path / "models", grpc_port=0) as server, SapiensClient(server.grpc_url) as client:
         result = client.pose(reference_image(vectors), bboxes=vectors["e2e_boxes"])
     np.testing.assert_allclose(result.scores, vectors["lite_scores"], rtol=0, atol=1e-4)
     check_keypoints(result.keypoints, vectors["lite_keypoints"], result.scores)
@@ -130,7 +130,7 @@ def test_lite_maps_are_interpolated_once_like_in_the_lite_demo(export_golden, go
     for name in ("seg", "normal"):
         export_golden(name, tmp_path / "models", preprocess="lite")
     seg, normal = golden("net_seg"), golden("net_normal")
-    with serve(tmp_path / "models", grpc_port=0) as server, SapiensClient(server.grpc_url) as client:
+    with running(tmp_path / "models", grpc_port=0) as server, SapiensClient(server.grpc_url) as client:
         classes = client.seg(reference_image(seg)).class_map
         normals = client.normal(reference_image(normal)).normals
     image_hw = seg["e2e_image_bgr"].shape[:2]
@@ -188,7 +188,7 @@ def test_engines_of_reduced_precision_are_served_as_they_are_in_process(
 ):
     export_golden("depth", tmp_path / "models", precision=precision)
     file = tmp_path / "models" / "depth_engine" / "1" / ENGINE_FILES["python"]
-    with serve(tmp_path / "models", grpc_port=0) as server, SapiensClient(server.grpc_url) as client:
+    with running(tmp_path / "models", grpc_port=0) as server, SapiensClient(server.grpc_url) as client:
         result = client.depth(photo)
     expected = pipeline.depth(encode(photo), engine_from_torchscript(file), (64, 48))
     np.testing.assert_allclose(result.depth, expected, rtol=0, atol=1e-5)

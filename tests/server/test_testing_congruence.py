@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from real_servers import running
 from tritonclient.grpc import service_pb2 as pb
 
 from sapiens_client.testing import FakeServer, Fault
@@ -22,7 +23,6 @@ from sapiens_client.wire.messages import encoded_request
 from sapiens_core.contract.tensors import BBOXES
 from sapiens_core.recipes.combined import HUMAN, PEOPLE_POSE
 from sapiens_core.recipes.lookup import first_recipes
-from sapiens_server import serve
 from sapiens_server.launch import launch
 
 RAW = [spec.raw_name for spec in first_recipes().values() if spec.raw_outputs]
@@ -326,7 +326,7 @@ def impatient(tmp_path) -> Iterator[Any]:
         (tmp_path / name / "1").mkdir(parents=True)
         (tmp_path / name / "1" / "model.py").write_text(SLOW_STEP)
         (tmp_path / name / "config.pbtxt").write_text(f'name: "{name}" {TENSORS} {text}')
-    with serve(tmp_path, grpc_port=0) as server:
+    with running(tmp_path, grpc_port=0) as server:
         yield server
 
 
@@ -396,7 +396,7 @@ def test_a_wrong_token_is_refused_alike(tasks_repository, monkeypatch, image):
         "sapiens_server.server.launch",
         lambda installation, arguments, claim: launch(installation, [*arguments, token], claim),
     )
-    with serve(tasks_repository, grpc_port=0) as server, FakeServer() as fake:
+    with running(tasks_repository, grpc_port=0) as server, FakeServer() as fake:
         fake.require("Bearer secret")
         real_asker, fake_asker = Asker(server.grpc_url), Asker(fake.url)
         for model in ("depth", "nope"):
