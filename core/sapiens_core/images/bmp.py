@@ -56,7 +56,7 @@ def bmp_header(encoded: NDArray[np.uint8]) -> BmpHeader:
     """Read the headers of a BMP file.
 
     Args:
-        encoded: (B,) uint8, the bytes of the file.
+        encoded: uint8 of shape (B,), the bytes of the file.
 
     Raises:
         ValueError: It is too short, or of a kind that nobody reads.
@@ -102,7 +102,7 @@ def decode_masked(encoded: NDArray[np.uint8], header: BmpHeader) -> NDArray[np.u
     """Decode a BMP file of 16 or 32 bits a pixel; each colour spans 0 to 255, alpha is dropped.
 
     Args:
-        encoded: (B,) uint8, the bytes of the file.
+        encoded: uint8 of shape (B,), the bytes of the file.
         header: What its header says, within the limits.
 
     Returns:

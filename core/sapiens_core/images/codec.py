@@ -23,7 +23,7 @@ def decode_bgr(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
     truncated file is refused, never filled up.
 
     Args:
-        encoded: (B,) uint8, the bytes of a JPEG, PNG, WebP, BMP or TIFF file.
+        encoded: uint8 of shape (B,), the bytes of a JPEG, PNG, WebP, BMP or TIFF file.
 
     Returns:
         (H, W, 3) uint8, BGR.

@@ -52,7 +52,7 @@ def num_pixels(encoded: NDArray[np.uint8]) -> int:
     """Return how many pixels an image file claims to have, from its header alone.
 
     Args:
-        encoded: (B,) uint8, the bytes of the file.
+        encoded: uint8 of shape (B,), the bytes of the file.
 
     Raises:
         ValueError: It is of none of the formats, has too many pixels, or its header is damaged.
@@ -66,7 +66,7 @@ def checked_header(encoded: NDArray[np.uint8]) -> ImageHeader:
     """Check what the header of an image file says.
 
     Args:
-        encoded: (B,) uint8, the bytes of the file.
+        encoded: uint8 of shape (B,), the bytes of the file.
 
     Raises:
         ValueError: The file is empty, too large, of another format, has too many pixels, or is damaged.

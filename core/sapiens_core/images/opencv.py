@@ -84,7 +84,7 @@ def filtered(plane: NDArray[np.float32], taps: NDArray[np.float32]) -> NDArray[n
 
 
 def gaussian_taps(count: int) -> NDArray[np.float32]:
-    """Return a number of taps of a Gaussian, (N,), whose width OpenCV chooses by that number."""
+    """Return taps of a Gaussian, of shape (count,); OpenCV chooses its width by their number."""
     return cast("NDArray[np.float32]", cv2.getGaussianKernel(count, 0, cv2.CV_32F)[:, 0])
 
 

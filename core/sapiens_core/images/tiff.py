@@ -79,7 +79,7 @@ def tiff_header(encoded: NDArray[np.uint8]) -> TiffHeader:
     """Read the first directory of a TIFF file.
 
     Args:
-        encoded: (B,) uint8, the bytes of the file.
+        encoded: uint8 of shape (B,), the bytes of the file.
 
     Raises:
         ValueError: It is damaged, or its pixels are of a kind that is not read.
@@ -105,7 +105,7 @@ def tiff_pixels(encoded: NDArray[np.uint8], header: TiffHeader) -> NDArray[np.ui
     """Decode a TIFF file.
 
     Args:
-        encoded: (B,) uint8, the bytes of the file.
+        encoded: uint8 of shape (B,), the bytes of the file.
         header: What its first directory says, within the limits.
 
     Returns:
