@@ -1,11 +1,13 @@
-"""A made-up family with one task, the hue of every pixel: its recipe, and the function that finishes it."""
+"""A made-up family: a task of its own, the hue of every pixel, and one that others finish otherwise."""
+
+from dataclasses import replace
 
 import numpy as np
 
 from sapiens_core.contract.tensors import TensorSpec
 from sapiens_core.images.opencv import resized
 from sapiens_core.recipes.recipe import FamilySpec, HeadSpec, Tolerances, VariantSpec
-from sapiens_core.recipes.sapiens1 import Finishing, dense_recipe
+from sapiens_core.recipes.sapiens1 import SAPIENS, Finishing, dense_recipe
 
 HUE = dense_recipe(
     "rainbow",
@@ -19,10 +21,16 @@ HUE = dense_recipe(
     (VariantSpec(2, patch_padding=0),),
     tolerances=Tolerances(float32={"max_error": 1e-4}, reduced={"mean_error": 0.005}),
 )
-RAINBOW = FamilySpec(licence="none", sizes={}, recipes={"hue": HUE})
+DEPTH = replace(SAPIENS.recipes["depth"], family="rainbow", finish="hue_task:finish_depth")
+RAINBOW = FamilySpec(licence="none", sizes={}, recipes={"hue": HUE, "depth": DEPTH})
 
 
 def finish(hue_map, finish_hw, _settings):
     """hue_map (1, 2, h, w), the cosine and sine of an angle; finish_hw (2,) -> hue (H, W) float32 [rad]."""
     cosine, sine = (resized(plane, tuple(finish_hw.tolist())) for plane in hue_map[0])
     return (np.arctan2(sine, cosine),)
+
+
+def finish_depth(depth_map, finish_hw, _settings):
+    """depth_map (1, 1, h, w), finish_hw (2,) -> depth (H, W) float32; smaller is farther."""
+    return (-resized(depth_map[0, 0], tuple(finish_hw.tolist())),)

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from sapiens_client import SapiensClient
+from sapiens_client import ModelNotServedError, SapiensClient
 from sapiens_client.connection.options import ClientOptions
 from sapiens_client.results.base import Result
 from sapiens_client.tasks.dense import dense_result
@@ -41,27 +41,56 @@ class HueClient(SapiensClient):
 
 
 @pytest.fixture
-def repository(monkeypatch, tmp_path):
-    """A tiny network of the new family, exported with random weights."""
+def export(monkeypatch, tmp_path):
+    """A function (task, number of outputs) that exports a tiny network of the new family, of random weights."""
     monkeypatch.setitem(FAMILIES, "rainbow", hue_task.RAINBOW)
-    config = NetworkConfig("rainbow", "hue", 32, 2, 2, 0, INPUT_HW, 12, 2)
-    export_engine(source_from_seed(config, 0), tmp_path)
-    # What the project itself gets is installed with it; this module must lie where the server's Python looks.
-    shutil.copy(Path(hue_task.__file__), tmp_path / "hue_postprocess" / "1")
-    return tmp_path
+
+    def exported(task, num_outputs):
+        config = NetworkConfig("rainbow", task, 32, 2, 2, 0, INPUT_HW, 12, num_outputs)
+        export_engine(source_from_seed(config, 0), tmp_path)
+        # What the project gets is installed with it; this module must lie where the server's Python looks.
+        shutil.copy(Path(hue_task.__file__), tmp_path / f"{task}_postprocess" / "1")
+        return tmp_path
+
+    return exported
 
 
-def test_a_task_is_added_by_one_recipe_one_function_and_one_result(repository, odd_images):
-    engine = engine_from_torchscript(repository / "hue_engine" / "1" / ENGINE_FILES["python"])
-    image = odd_images["portrait"]
-    (expected,) = image_result(hue_task.HUE, image, engine, hue_task.HUE.settings(INPUT_HW, 4))
+def in_process(recipe, repository, image):
+    engine = engine_from_torchscript(repository / recipe.engine.name / "1" / ENGINE_FILES["python"])
+    (array,) = image_result(recipe, image, engine, recipe.settings(INPUT_HW, 4))
+    return array
+
+
+def client_with(server, output):
+    return HueClient(server.grpc_url, options=ClientOptions(output=output))
+
+
+def test_a_task_is_added_by_one_recipe_one_function_and_one_result(export, odd_images):
+    repository, image = export("hue", 2), odd_images["portrait"]
+    expected = in_process(hue_task.HUE, repository, image)
     assert np.ptp(expected) > 0
     with serve(repository, grpc_port=0) as server:
         for output in ("image", "network"):
-            with HueClient(server.grpc_url, options=ClientOptions(output=output)) as client:
+            with client_with(server, output) as client:
                 result = client.hue(image)
                 assert (result.model.family, result.model.task) == ("rainbow", "hue")
                 np.testing.assert_allclose(result.hue, expected, atol=1e-5)
                 assert "hue" in client.models()
     (outcome,) = verifications(engine_folders(repository), "cpu")
     assert outcome.is_passed, outcome
+
+
+def test_a_family_finishes_a_task_in_its_own_way(export, odd_images, monkeypatch):
+    repository, image = export("depth", 1), odd_images["portrait"]
+    expected = in_process(hue_task.DEPTH, repository, image)
+    with serve(repository, grpc_port=0) as server:
+        for output in ("image", "network"):
+            with client_with(server, output) as client:
+                np.testing.assert_allclose(client.depth(image).depth, expected, atol=1e-5)
+        monkeypatch.delitem(FAMILIES, "rainbow")  # as for a client of an earlier release
+        with client_with(server, "auto") as client:
+            np.testing.assert_allclose(client.depth(image).depth, expected, atol=1e-5)
+        with client_with(server, "network") as client, pytest.raises(ModelNotServedError) as caught:
+            client.depth(image)
+    assert "family must be one of ['sapiens'], got 'rainbow'" in str(caught.value)
+    assert "output='image'" in str(caught.value)

@@ -11,17 +11,18 @@ from sapiens_client.errors import InferenceError, ModelNotServedError
 from sapiens_client.results.base import Result
 from sapiens_client.steps import Flow
 from sapiens_client.tasks.sizes import num_bytes
-from sapiens_client.tasks.upscale import finished
 from sapiens_core.contract.tensors import IMAGE_HW
 from sapiens_core.recipes.lookup import first_recipe
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from sapiens_client.tasks.call import Call
     from sapiens_client.wire.served_model import ServedModel
     from sapiens_core.contract.model_info import ModelInfo
     from sapiens_core.contract.settings import StepSettings
+    from sapiens_core.recipes.recipe import Recipe
 
 R = TypeVar("R", bound=Result)
 
@@ -31,12 +32,12 @@ class Lean:
     """How to have an array in fewer bytes.
 
     Attributes:
-        task: What is predicted.
-        ensemble: The one that returns the network's own array.
+        recipe: How the network's own array is finished.
+        ensemble: The one that returns it.
         settings: What its postprocessor is told.
     """
 
-    task: str
+    recipe: Recipe
     ensemble: str
     settings: StepSettings
 
@@ -94,11 +95,11 @@ def dense_array(call: Call, task: str, served: ServedModel) -> Flow[NDArray[Any]
     if lean is None:
         array = (yield from call.ask(served.name, [tensor]))[tensor.name]
         return array[0] if tensor.is_batched else array
-    outputs = first_recipe(task).raw_outputs
+    outputs = lean.recipe.raw_outputs
     arrays = yield from call.ask(lean.ensemble, outputs)
     maps, image_hw = arrays[outputs[0].name], arrays[IMAGE_HW.name]
     try:
-        array = yield from call.finish(partial(finished, task, maps, lean.settings, image_hw))
+        array = yield from call.finish(partial(_finished, lean, maps, image_hw))
     except (ValueError, IndexError) as error:
         raise InferenceError(
             f"'{lean.ensemble}' at {served.url} must return {outputs[0].name} and {IMAGE_HW.name} of one "
@@ -118,10 +119,12 @@ def lean_way(call: Call, task: str, served: ServedModel) -> Flow[Lean | None]:
     """
     wish = call.session.output
     suffix = served.name.removeprefix(task).removeprefix("_")
-    spec = first_recipe(task).named(suffix) if suffix else first_recipe(task)
-    if wish == "image" or spec.postprocess is None or not spec.raw_outputs:
+    if wish == "image":
         return None
     try:
+        spec = served.recipe.named(suffix) if suffix else served.recipe
+        if spec.postprocess is None or not spec.raw_outputs:
+            return None
         raw = yield from call.served_model(spec.raw_name)
         step = yield from call.served_model(spec.postprocess.name)
     except ModelNotServedError:
@@ -134,4 +137,11 @@ def lean_way(call: Call, task: str, served: ServedModel) -> Flow[Lean | None]:
         lean_bytes = num_bytes(lean, dims.get(lean.name, ()), encoded)
         if lean_bytes is None or lean_bytes >= (num_bytes(whole, (), encoded) or 0):
             return None
-    return Lean(task, spec.raw_name, step.settings)
+    return Lean(spec, spec.raw_name, step.settings)
+
+
+def _finished(lean: Lean, maps: NDArray[Any], image_hw: NDArray[np.int32]) -> NDArray[Any]:
+    """Do what the server's postprocessor does, whose module is loaded now."""
+    array: NDArray[Any]
+    (array,) = lean.recipe.finished(maps, image_hw, lean.settings)
+    return array

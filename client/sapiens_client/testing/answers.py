@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sapiens_client.tasks.upscale import finished
 from sapiens_core.contract.settings import MIN_PERSON_SCORE
 from sapiens_core.contract.tensors import (
     BBOX_SCORES,
@@ -81,11 +80,11 @@ def answer(model: FakeModel, inputs: Arrays, wanted: Collection[str], networks: 
 def _dense(task: str, image: Image, wanted: Collection[str], networks: Networks) -> Arrays:
     spec, settings = first_recipe(task), networks.settings(task)
     lean, result = spec.engine.outputs[0].name, spec.outputs[0].name
-    pixels = image_inputs(image, settings).pixels
-    maps = _MAPS[task](_brightness(pixels, networks.sizes(task)), networks)
+    prepared = image_inputs(image, settings)
+    maps = _MAPS[task](_brightness(prepared.pixels, networks.sizes(task)), networks)
     found: Arrays = {lean: maps[None]}
     if result != lean and result in wanted:
-        found[result] = finished(task, found[lean], settings, np.array(image.shape[:2]))
+        (found[result],) = spec.finished(found[lean], prepared.finish_hw, settings)
     return found
 
 

@@ -10,8 +10,8 @@ from sapiens_client.errors import ModelNotServedError
 from sapiens_core.contract.model_info import CONTRACT_PARAMETER, ModelInfo, parity_of
 from sapiens_core.contract.settings import StepSettings
 from sapiens_core.recipes.combined import PEOPLE_POSE
-from sapiens_core.recipes.lookup import first_recipe
-from sapiens_core.recipes.recipe import Task
+from sapiens_core.recipes.lookup import first_recipe, recipe
+from sapiens_core.recipes.recipe import Recipe, Task
 
 TASK_NAMES = (*map(str, Task), PEOPLE_POSE.name.partition("_")[0])
 
@@ -53,6 +53,21 @@ class ServedModel:
             return ModelInfo.from_parameters(self.parameters)
         except ValueError as error:
             raise self._foreign(str(error)) from error
+
+    @property
+    def recipe(self) -> Recipe:
+        """All that this release knows of its network's task.
+
+        Raises:
+            ModelNotServedError: Nothing: the network is of a family of later releases.
+        """
+        try:
+            return recipe(self.info.family, self.info.task)
+        except ValueError as error:
+            raise self._unusable(
+                f"'{self.name}' at {self.url} must be of a family that is known here: {error}; upgrade "
+                "sapiens-triton where the client runs, or have it finished there with output='image'"
+            ) from error
 
     @property
     def is_exported(self) -> bool:
