@@ -42,7 +42,7 @@ class HueClient(SapiensClient):
 
 @pytest.fixture
 def export(monkeypatch, tmp_path):
-    """A function (task, number of outputs) that exports a tiny network of the new family, of random weights."""
+    """A function (task, number of outputs) that exports a tiny random network of the new family."""
     monkeypatch.setitem(FAMILIES, "rainbow", hue_task.RAINBOW)
 
     def exported(task, num_outputs):

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from sapiens_core.contract.model_info import ModelInfo
+from sapiens_core.recipes.lookup import recipe
 from sapiens_export.networks.config import DetectorConfig, NetworkConfig
 from sapiens_export.repository.serving import Serving, serving_values
 
@@ -73,12 +74,15 @@ def installed_engine(folder: Path) -> InstalledEngine:
     """
     facts = read_manifest(folder)
     try:
+        own = recipe(facts["family"], facts["task"])
         network: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in facts["network"].items()
         }
         return InstalledEngine(
-            NetworkConfig(**network) if "task" in network else DetectorConfig(**network),
+            DetectorConfig(**network)
+            if own.reduction == "candidates"
+            else NetworkConfig(**{**network, "task": own.task}),
             ModelInfo(**{field.name: facts[field.name] for field in fields(ModelInfo)}),
             Serving(**serving_values(facts["serving"], str(folder / MANIFEST_FILE))),
             facts.get("name"),
