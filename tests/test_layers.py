@@ -48,7 +48,8 @@ ALLOWED = {
     "export/sapiens_export/weights": {*EXPORT, "torch", "safetensors", "huggingface_hub"},
     "export/sapiens_export/weights/detectors.py": {*EXPORT, "torch", "transformers"},
     "server/sapiens_server": {"sapiens_server", "sapiens_core", "grpc"},
-    "server/sapiens_server/cli.py": {"sapiens_server", *COMMAND_LINE},
+    "server/sapiens_server/cli.py": {"sapiens_server", "sapiens_core", *COMMAND_LINE},
+    "server/sapiens_server/options.py": {"sapiens_server", *COMMAND_LINE},
     "server/sapiens_server/doctor/command.py": {"sapiens_server", *COMMAND_LINE},
     "model_repository": {"sapiens_core"},
     "training": {"training", *EXPORT, "torch", *ARRAYS},
@@ -60,7 +61,10 @@ ALLOWED = {
 }
 
 # Which rooms of a package may import which: nothing imports upwards.
-_CORE = ("labels", "contract", "recipes", "images", "prepare", "finish", "pictures", "people", "triton")
+_CORE = (
+    *("option_groups", "labels", "contract", "recipes", "images", "prepare", "finish"),
+    *("pictures", "people", "triton"),
+)
 _CLIENT = (
     *("errors", "version", "deadline", "background", "steps"),
     *("results", "connection", "wire", "shared", "servers", "tasks", "bulk"),

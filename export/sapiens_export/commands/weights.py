@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.filesize import decimal
 
+from sapiens_core.recipes.lookup import first_recipe
 from sapiens_core.recipes.recipe import Task, VariantSpec
+from sapiens_export.commands.rules import BUILT_IN_DETECTOR
 from sapiens_export.networks.config import DEMO_NETWORKS, DEMO_SIZE
 from sapiens_export.weights.licences import DEMO_LICENCE
 from sapiens_export.weights.zoo import ZooEntry, zoo_entry
@@ -22,29 +25,86 @@ if TYPE_CHECKING:
     from sapiens_export.weights.sources import Source
 
 
+_KEYPOINTS = {str(variant.num_outputs): variant for variant in first_recipe(Task.POSE).variants}
+_CLASSES = {variant.labels: variant for variant in first_recipe(Task.SEG).variants}
+_MAX_SEED = 2**63 - 1
+
+_network = partial(typer.Option, rich_help_panel="Network")
+
+
+def _choices(variants: Mapping[str, VariantSpec]) -> str:
+    return f"{', '.join(variants)}; default: what the weights fit, else {next(iter(variants))}."
+
+
 @dataclass(frozen=True)
 class WeightOptions:
-    """What the command line says about a network and its weights; the options' own help describes them.
+    """What the command line says about a network and its weights; the options' own help describes them."""
 
-    Attributes:
-        task: What the network predicts.
-        checkpoint: --checkpoint.
-        network: --network.
-        size: --size.
-        variant: --keypoints or --classes.
-        seed: --seed with --random-weights; None: without.
-        mirror: --mirror.
-        accept_licence: --accept-licence.
-    """
+    task: Annotated[Task, typer.Argument(help="What the network predicts; detect finds people.")]
+    checkpoint: Annotated[
+        Path | None, _network(help="Downloaded official weights: .pth, .safetensors or _torchscript.pt2.")
+    ] = None
+    network: Annotated[
+        Path | None, _network(help="JSON description of the network; default: the released one that fits.")
+    ] = None
+    size: Annotated[
+        str | None,
+        _network(
+            help="Released size, e.g. 0.3b. Alone: fetch its published weights, which `sapiens zoo` lists; "
+            "with a checkpoint, default: what the weights fit. demo: the small networks that come with this "
+            "project, trained on rendered people."
+        ),
+    ] = None
+    accept_licence: Annotated[
+        bool, _network("--accept-licence", help="You accept the licence of the published weights.")
+    ] = False
+    mirror: Annotated[
+        Path | None,
+        _network(
+            metavar="DIR",
+            help="Folder with copies of published files, used instead of the hub: OWNER/NAME/FILE or FILE.",
+        ),
+    ] = None
+    keypoints: Annotated[str | None, _network(help=f"pose: number of keypoints, {_choices(_KEYPOINTS)}")] = (
+        None
+    )
+    classes: Annotated[str | None, _network(help=f"seg: set of classes, {_choices(_CLASSES)}")] = None
+    detector: Annotated[
+        str | None,
+        _network(
+            help=f"detect: {BUILT_IN_DETECTOR} (default), which is part of this package; or an RT-DETR, "
+            "RT-DETRv2 or D-FINE network: a folder written by save_pretrained, or a name on the Hugging Face "
+            "hub such as PekingU/rtdetr_v2_r18vd."
+        ),
+    ] = None
+    random_weights: Annotated[
+        bool, _network("--random-weights", help="An untrained network, for trying things out.")
+    ] = False
+    seed: Annotated[int, _network(min=0, max=_MAX_SEED, help="Seed of --random-weights.")] = 0
+    licence: Annotated[
+        str | None,
+        _network(
+            metavar="TEXT",
+            help="Licence of the weights, told to every caller; default: that of the release for a released "
+            "size or a detector, else unknown.",
+        ),
+    ] = None
 
-    task: Task
-    checkpoint: Path | None
-    network: Path | None
-    size: str | None
-    variant: VariantSpec | None
-    seed: int | None
-    mirror: Path | None
-    accept_licence: bool
+    @cached_property
+    def variant(self) -> VariantSpec | None:
+        """What the outputs stand for; None: not said.
+
+        Raises:
+            typer.BadParameter: There is no such set.
+        """
+        return _variant("--keypoints", self.keypoints, _KEYPOINTS) or _variant(
+            "--classes", self.classes, _CLASSES
+        )
+
+    @property
+    def other_detector(self) -> str | None:
+        """The detector that is asked for in place of the built-in one; None: none is."""
+        return None if self.detector == BUILT_IN_DETECTOR else self.detector
 
     @property
     def labels(self) -> str | None:
@@ -72,7 +132,7 @@ class WeightOptions:
 
     @property
     def _is_size_alone(self) -> bool:
-        return self.task != Task.DETECT and self.checkpoint is None and self.seed is None
+        return self.task != Task.DETECT and self.checkpoint is None and not self.random_weights
 
     @property
     def _demo_file(self) -> Path:
@@ -90,7 +150,7 @@ class WeightOptions:
             return read_network(self.network, self.task)
         if self.size is not None:
             return released_network(self.task, self.size, variant=self.variant)
-        if self.seed is not None:
+        if self.random_weights:
             raise ValueError("--random-weights needs an architecture; give --size or --network")
         return None
 
@@ -134,7 +194,7 @@ class WeightOptions:
         checkpoint = self._demo_file if self.is_demo else self.checkpoint
         if checkpoint is not None:
             return source_from_checkpoint(self.task, checkpoint, config, labels=self.labels)
-        if config is None or self.seed is None:
+        if config is None or not self.random_weights:
             raise ValueError(f"weights of {self.task.value} must be given, got none; give --checkpoint")
         return source_from_seed(config, self.seed)
 
@@ -174,6 +234,12 @@ class WeightOptions:
             copy = mirrored_file(file, self.mirror)
             where = f"{decimal(copy.stat().st_size)}, from {copy}"
         return config, f"{file.repository}, {file.path}, {where}"
+
+
+def _variant(option: str, choice: str | None, variants: Mapping[str, VariantSpec]) -> VariantSpec | None:
+    if choice is None or choice in variants:
+        return None if choice is None else variants[choice]
+    raise typer.BadParameter(f"{option} must be one of {', '.join(variants)}, got {choice!r}")
 
 
 def _ask(question: str) -> bool:
