@@ -1,9 +1,10 @@
-"""The package without extras, in environments of their own: other interpreters, other versions of numpy.
+"""The package alone, in environments of its own: other interpreters, other versions of numpy, other packages.
 
 Needs pip and a package index. With PYTHONS="python3.11 python3.12 python3.13" all of these are tried, with
 numpy 1.26 too, which is built from source for 3.13; the first also with the oldest versions of everything.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -24,7 +25,8 @@ from sapiens_export.repository.serving import Serving
 ROOT = Path(__file__).parents[2]
 INPUT_HW = (64, 48)
 SETTINGS = PeopleSettings(step_settings(NANODET, Serving()), StepSettings(INPUT_HW, 4), num_keypoints=17)
-DEPENDENCIES = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DEPENDENCIES = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["opencv"]]
 OLDEST = tuple(re.sub(r">=([\d.]+).*", r"==\1.*", dependency) for dependency in DEPENDENCIES)
 PYTHONS = os.environ.get("PYTHONS", "").split()
 CASES = [(python, (numpy,)) for python in PYTHONS for numpy in ("numpy<2", "numpy>=2")]
@@ -41,11 +43,58 @@ def test_the_client_alone_does_everything_that_it_can(
     answers.mkdir()
     subprocess.run([python, "-m", "venv", tmp_path / "venv"], check=True)
     alone = tmp_path / "venv" / "bin" / "python"
-    install = [alone, "-m", "pip", "install", "--quiet", "--prefer-binary", ROOT, *versions]
+    install = [alone, "-m", "pip", "install", "--quiet", "--prefer-binary", f"{ROOT}[opencv]", *versions]
     subprocess.run(install, check=True)
     program = [Path(__file__).with_name("plain_install.py"), tasks_server.grpc_url, image, answers]
     subprocess.run([alone, "-I", "-W", "error", *program], cwd=tmp_path, check=True)
     check(answers, expected(image.read_bytes(), engine_of))
+
+
+BROUGHT = ("opencv-python", "tritonclient")
+LOOK_AT_THEM = """
+import hashlib, json, sys
+from importlib.metadata import distribution, distributions
+import cv2, tritonclient.grpc, tritonclient.http
+
+files = [file for name in sys.argv[1:] for file in distribution(name).files if ".pyc" not in file.name]
+hashes = {str(file): hashlib.sha256(file.locate().read_bytes()).hexdigest() for file in files}
+names = {each.name for each in distributions()} - {*sys.argv}
+others = [name for name in names if name.startswith("opencv")]
+window = [line.split()[1] for line in cv2.getBuildInformation().splitlines() if "GUI:" in line]
+print(json.dumps([hashes, others, window]))
+"""
+
+
+@pytest.mark.slow
+def test_what_users_bring_stays_whole(tmp_path):
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    install = [python, "-m", "pip", "install", "--quiet", "--prefer-binary"]
+    subprocess.run([*install, "opencv-python>=4.10,<5", "tritonclient[grpc,http]"], check=True)
+
+    def seen():
+        command = [python, "-I", "-c", LOOK_AT_THEM, *BROUGHT]
+        return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+    before = seen()
+    subprocess.run([*install, ROOT], check=True)
+    assert seen() == before
+    _, others, window = before
+    assert not others
+    assert window != ["NONE"]
+    subprocess.run([python, "-I", "-c", "import sapiens_client; sapiens_client.SapiensClient()"], check=True)
+
+
+@pytest.mark.slow
+def test_who_brings_no_opencv_is_told_what_to_install(tmp_path):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    command = [python, "-c", "import sapiens_core"]
+    result = subprocess.run(command, cwd=ROOT / "core", capture_output=True, text=True)
+    assert result.returncode == 1
+    assert (
+        "one build of OpenCV must be there, got none; pip install 'sapiens-triton[opencv]'" in result.stderr
+    )
 
 
 def expected(encoded, engine_of):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ELSEWHERE = (
     "run the same command where the engine will be served, in NVIDIA's container nvcr.io/nvidia/tensorrt of "
-    "the release of its Triton, with pip install 'sapiens-triton[export]'"
+    "the release of its Triton, with pip install 'sapiens-triton[opencv,export]'"
 )
 
 
