@@ -35,7 +35,7 @@ lint: .venv/installed ## check style and types
 	$(BIN)/basedpyright
 
 configs: .venv/installed ## write the committed model configs from the registry
-	$(BIN)/python -c 'from pathlib import Path; from sapiens_export.repository.write import write_released_configs as w; w(Path("model_repository"))'
+	$(BIN)/python -c 'from pathlib import Path; from sapiens_export.repository.released import write_released_configs as w; w(Path("model_repository"))'
 
 clean: ## remove everything that the other commands made
 	rm -rf .venv models out

@@ -11,10 +11,12 @@ from sapiens_core.recipes.lookup import first_recipe, first_recipes
 from sapiens_core.recipes.recipe import Task
 from sapiens_export.exporter import EngineOptions, model_info
 from sapiens_export.networks.config import NANODET, released_network
-from sapiens_export.repository.configs import model_configs, people_config
+from sapiens_export.repository.combined import people_config
+from sapiens_export.repository.configs import model_configs
 from sapiens_export.repository.manifest import InstalledEngine
+from sapiens_export.repository.released import write_released_configs
 from sapiens_export.repository.serving import Serving
-from sapiens_export.repository.write import write_models, write_released_configs
+from sapiens_export.repository.write import write_models
 
 COMMITTED = Path(__file__).parents[2] / "model_repository"
 MEGABYTE = 1e6

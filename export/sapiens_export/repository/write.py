@@ -9,31 +9,24 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from sapiens_core.contract.folders import CONFIG_FILE
 from sapiens_core.contract.model_info import parity_parameters
-from sapiens_core.recipes.combined import HUMAN, HUMAN_TASKS, PEOPLE_POSE
-from sapiens_core.recipes.lookup import FAMILIES, first_recipe
-from sapiens_core.recipes.recipe import Task
-from sapiens_export.networks.config import NANODET, released_network
+from sapiens_core.recipes.combined import PEOPLE_POSE
 from sapiens_export.repository.adapters import write_adapter
-from sapiens_export.repository.configs import human_config, model_configs, people_config
-from sapiens_export.repository.manifest import MANIFEST_FILE, InstalledEngine, installed_engine, manifest
-from sapiens_export.repository.serving import Serving
+from sapiens_export.repository.combined import check_human, combined_configs, notes_on_people
+from sapiens_export.repository.configs import model_configs
+from sapiens_export.repository.manifest import MANIFEST_FILE, InstalledEngine, manifest
 from sapiens_export.repository.shared_steps import changes, check_agreement, shared_preprocess
 from sapiens_export.repository.staging import locked, move_in, staging_folder, unfinished_moves
-from sapiens_export.repository.written import written_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sapiens_core.contract.steps import StepSpec
-    from sapiens_export.networks.config import DetectorConfig, EngineConfig, NetworkConfig
 
 VERSION_FOLDER = "1"
 _PLACEHOLDER_FILE = "placeholder.txt"
-_PEOPLE_TASKS = (Task.DETECT, Task.POSE)
 # What Triton, shells and file systems that ignore case take alike; the rest of a model's name is a role.
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,38}[a-z0-9])?")
 _ROLES = ("raw", "preprocess", "engine", "postprocess")
@@ -113,13 +106,7 @@ def notes_about(repository: Path, new: InstalledEngine) -> list[str]:
         repository: Folder of models, which need not exist.
         new: The network and how it is to be served.
     """
-    notes = changes(repository, new)
-    if new.name is None and new.config.task in _PEOPLE_TASKS:
-        for task in _PEOPLE_TASKS:
-            try:
-                _ = task == new.config.task or _installed(repository, task)
-            except ValueError as error:
-                notes.append(f"{PEOPLE_POSE.name} is left as it is: {error}")
+    notes = changes(repository, new) + notes_on_people(repository, new)
     if new.info.runtime != "python" and new.serving.warmup:
         notes.append(
             f"Triton warms {new.spec.engine.name} up itself, and where that fails the whole server may end; "
@@ -146,7 +133,7 @@ def check_models(repository: Path, new: InstalledEngine) -> None:
     """
     check_name(new.name)
     check_agreement(repository, new)
-    _check_human(repository, new)
+    check_human(repository, new)
 
 
 def check_name(name: str | None) -> None:
@@ -189,7 +176,7 @@ def _configs(
     repository: Path, new: InstalledEngine, parity: Mapping[str, float] = MappingProxyType({})
 ) -> dict[str, str]:
     """Return the configs of all models that come with an engine, given those already there."""
-    task, info = new.config.task, new.info
+    info = new.info
     shared = shared_preprocess(repository, new)
     configs = model_configs(
         new.config,
@@ -200,88 +187,4 @@ def _configs(
         shared=shared.present.choices if shared else None,
         parameters=info.to_parameters() | parity_parameters(parity),
     )
-    if new.name is not None:
-        return configs
-    if _completes_human(repository, task):
-        configs[HUMAN] = human_config()
-    if task in _PEOPLE_TASKS:
-        configs.update(_people_configs(repository, new))
-    return configs
-
-
-def _completes_human(repository: Path, task: str) -> bool:
-    others = [other for other in HUMAN_TASKS if other != task]
-    return task in HUMAN_TASKS and all((repository / other.value).is_dir() for other in others)
-
-
-def _check_human(repository: Path, new: InstalledEngine) -> None:
-    """Refuse an engine with which `human` could not be loaded: its other steps speak of other tensors."""
-    if new.name is not None or not _completes_human(repository, new.config.task):
-        return
-    others = [step for task in HUMAN_TASKS if task != new.config.task for step in first_recipe(task).steps]
-    shared = new.spec.preprocess
-    if unlike := [step.name for step in others if step != shared and not _is_as_written(repository, step)]:
-        raise ValueError(
-            f"{HUMAN} is made of {', '.join(HUMAN_TASKS)}, which must be of one release, but {repository} "
-            f"has {', '.join(unlike)} of another; export the three with `sapiens export TASK --repository` "
-            "into a new folder"
-        )
-
-
-def _is_as_written(repository: Path, step: StepSpec) -> bool:
-    """Return whether a step in a repository takes and returns what this release would write."""
-    try:
-        present = written_model(repository / step.name)
-    except ValueError:
-        return False
-    wanted = ({tensor.name for tensor in tensors} for tensors in (step.inputs, step.outputs))
-    return [present.inputs, present.outputs] == list(wanted)
-
-
-def _people_configs(repository: Path, new: InstalledEngine) -> dict[str, str]:
-    """Return the config of the model that takes both a detector and a pose network, if now both are there."""
-    try:
-        detect, pose = (
-            new if task == new.config.task else _installed(repository, task) for task in _PEOPLE_TASKS
-        )
-    except ValueError:  # `notes_about` tells of it
-        return {}
-    if detect is None or pose is None:
-        return {}
-    text = people_config(
-        cast("DetectorConfig", detect.config),
-        cast("NetworkConfig", pose.config),
-        pose.serving,
-        preprocess=pose.info.preprocess,
-        parameters=pose.info.to_parameters(),
-    )
-    return {PEOPLE_POSE.name: text}
-
-
-def _installed(repository: Path, task: Task) -> InstalledEngine | None:
-    """Read what engine a repository has for a task under its own name."""
-    folder = repository / first_recipe(task).engine.name
-    return installed_engine(folder) if (folder / MANIFEST_FILE).is_file() else None
-
-
-def write_released_configs(repository: Path) -> None:
-    """Write the models of the released networks, without engines, as they are kept under version control.
-
-    Args:
-        repository: Folder of models.
-    """
-    size = next(iter(FAMILIES["sapiens"].sizes))
-    networks = {task: released_network(task, size) for task in FAMILIES["sapiens"].recipes}
-    configs = {
-        HUMAN: human_config(),
-        PEOPLE_POSE.name: people_config(NANODET, networks[Task.POSE], Serving(), parameters={}),
-    }
-    engines: list[EngineConfig] = [*networks.values(), NANODET]
-    for network in engines:
-        configs |= model_configs(network, Serving(), parameters={})
-    for name, text in configs.items():
-        (repository / name / VERSION_FOLDER).mkdir(parents=True, exist_ok=True)
-        (repository / name / CONFIG_FILE).write_text(text)
-    steps = {step for network in engines for step in network.recipe.steps} | {PEOPLE_POSE}
-    for step in steps:
-        write_adapter(repository / step.name / VERSION_FOLDER, step)
+    return configs | combined_configs(repository, new)
