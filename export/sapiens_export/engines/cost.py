@@ -118,7 +118,7 @@ def activation_bytes(module: nn.Module, inputs: Tensor) -> int:
 
     Args:
         module: The module; its parameters and buffers do not count.
-        inputs: Its argument, which counts; on the meta device nothing is computed.
+        inputs: Its argument, of any shape, which counts; on the meta device nothing is computed.
     """
     tensors = (*module.parameters(), *module.buffers())
     with torch.no_grad(), _FusedAttention(), _LiveBytes(ignored=tensors) as live:

@@ -37,7 +37,7 @@ def image_result(
         settings: What the steps around it are told, see `Recipe.settings`.
 
     Returns:
-        What the last step returns.
+        What the last step returns, in the shape that the recipe states of its outputs.
     """
     inputs = image_inputs(decode_bgr(np.frombuffer(encoded, dtype=np.uint8)), settings)
     outputs = engine(inputs.pixels)

@@ -44,27 +44,41 @@ def staging_folder(repository: Path) -> Iterator[Path]:
     repository = Path(os.path.realpath(repository))
     is_new = not repository.exists()
     with ExitStack() as held:
-        try:
-            repository.mkdir(parents=True, exist_ok=True)
-            with locked(repository):
-                sweep(repository)
-                folder = _staging_beside(repository) or _temporary(repository, repository)
-                lock = held.enter_context((folder / _STAGING_LOCK_FILE).open("a"))
-                fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError as error:
-            raise ValueError(
-                f"repository must be a folder that can be written to, {repository} is not: {error}; "
-                "give another one"
-            ) from error
+        folder = _prepared(repository, held)
         try:
             yield folder
         finally:
-            with locked(repository):  # lest a sweep take what is still there for a dead process's
-                if not (folder / _JOURNAL).exists():
-                    shutil.rmtree(folder)
+            _leave(folder, repository)
             if is_new:
-                with suppress(OSError):  # models are in it
-                    repository.rmdir()
+                _remove_if_empty(repository)
+
+
+def _prepared(repository: Path, held: ExitStack) -> Path:
+    """Make a staging folder, whose lock is held; the repository is made too, and swept."""
+    try:
+        repository.mkdir(parents=True, exist_ok=True)
+        with locked(repository):
+            sweep(repository)
+            folder = _staging_beside(repository) or _temporary(repository, repository)
+            lock = held.enter_context((folder / _STAGING_LOCK_FILE).open("a"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError as error:
+        raise ValueError(
+            f"repository must be a folder that can be written to, {repository} is not: {error}; "
+            "give another one"
+        ) from error
+    return folder
+
+
+def _leave(folder: Path, repository: Path) -> None:
+    with locked(repository):  # lest a sweep take what is still there for a dead process's
+        if not (folder / _JOURNAL).exists():
+            shutil.rmtree(folder)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):  # models are in it
+        folder.rmdir()
 
 
 def sweep(repository: Path) -> None:

@@ -64,7 +64,7 @@ def load_state_dict(path: Path) -> dict[str, Tensor]:
         path: The file.
 
     Returns:
-        Parameter names to float32 tensors on the CPU.
+        Parameter names to float32 tensors on the CPU, each of the shape that the file says.
 
     Raises:
         ValueError: The file is missing, damaged, or holds anything but dense tensors of finite floating-point
@@ -106,7 +106,7 @@ def network_from_weights(config: NetworkConfig, weights: Mapping[str, Tensor], s
 
     Args:
         config: The architecture.
-        weights: Official names to tensors.
+        weights: Official names to tensors, each of the shape in the architecture but for the position table.
         source: What to call the weights in errors.
 
     Returns:
@@ -188,7 +188,12 @@ class FirstOutput(nn.Module):
 
 
 def official_names(task: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Bring the names of older and bare checkpoints into one form, without the pretraining's decoder."""
+    """Bring the names of older and bare checkpoints into one form, without the pretraining's decoder.
+
+    Args:
+        task: What the network predicts.
+        weights: Names to tensors, each of which keeps its shape.
+    """
     if first_recipe(task).head is None:
         kept = {name: tensor for name, tensor in weights.items() if not name.startswith("neck.")}
         return {name if name.startswith("backbone.") else f"backbone.{name}": kept[name] for name in kept}
@@ -202,7 +207,7 @@ def recognised_network(
 
     Args:
         task: What the network predicts.
-        weights: Official names to tensors.
+        weights: Official names to tensors, the position table (1, tokens, width).
         source: What to call the weights in errors.
         labels: Set of keypoints or classes; None: the task's first one with this number of outputs.
 

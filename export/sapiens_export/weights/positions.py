@@ -29,7 +29,7 @@ def fitted_positions(config: NetworkConfig, weights: Mapping[str, Tensor], sourc
 
     Args:
         config: The network.
-        weights: Official names to tensors.
+        weights: Official names to tensors, the table (1, tokens, width).
         source: What to call the weights in errors.
 
     Returns:

@@ -47,7 +47,7 @@ def without_wrapper(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tens
     """Return a network's weights by its own names, without those of what trained it.
 
     Args:
-        weights: By the names in the file.
+        weights: Tensors of any shape, by the names in the file.
         path: The file, for the message.
 
     Raises:

@@ -23,6 +23,9 @@ def collect_orphans(server: int | None) -> None:
     """
     for listing in Path("/proc/self/task").glob("*/children"):
         with suppress(OSError):  # the thread or the child is gone meanwhile
-            for child in map(int, listing.read_text().split()):
-                if child != server:
-                    os.waitpid(child, os.WNOHANG)
+            _collect([child for child in map(int, listing.read_text().split()) if child != server])
+
+
+def _collect(children: list[int]) -> None:
+    for child in children:
+        os.waitpid(child, os.WNOHANG)
