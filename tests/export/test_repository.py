@@ -14,9 +14,10 @@ import pytest
 
 from sapiens_core.recipes.recipe import Task
 from sapiens_export import exporter
+from sapiens_export.documents import from_json
 from sapiens_export.exporter import UNKNOWN_LICENCE, EngineOptions, export_engine
 from sapiens_export.networks.config import released_network
-from sapiens_export.repository.serving import Serving, serving_values
+from sapiens_export.repository.serving import Serving
 from sapiens_export.repository.staging import staging_folder
 from sapiens_export.weights.sources import source_from_seed
 
@@ -144,4 +145,4 @@ def test_the_manifest_records_seed_licence_and_the_operator_s_choices(tiny_netwo
     export_engine(source_from_seed(tiny_network, 5), tmp_path, EngineOptions(licence="mine"), serving=serving)
     facts = json.loads((tmp_path / "depth_engine" / "manifest.json").read_text())
     assert (facts["seed"], facts["licence"], facts["name"]) == (5, "mine", None)
-    assert Serving(**serving_values(facts["serving"], "manifest")) == serving
+    assert from_json(Serving, json.dumps(facts["serving"])) == serving

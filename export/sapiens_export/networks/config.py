@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import ClassVar
 
 from sapiens_core.contract.settings import MIN_PERSON_SCORE, Fit
 from sapiens_core.recipes.detectors import (
@@ -18,16 +18,13 @@ from sapiens_core.recipes.detectors import (
 )
 from sapiens_core.recipes.lookup import FAMILIES, first_recipe, recipe
 from sapiens_core.recipes.recipe import PATCH_SIZE, Recipe, Task, VariantSpec
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from sapiens_export.documents import NO_OTHER_KEYS, from_json
 
 CUSTOM_SIZE = "custom"
 DEMO_SIZE = "demo"
 DEMO_NETWORKS = Path(str(files("sapiens_export") / "demo_networks"))
 
 _MAX_INPUT_SIDE = 8192
-_OPTIONAL = {"labels", "position_hw"}  # keys of a description
 _MAX_SIZES = {
     "embed_dim": 16384,
     "num_layers": 256,
@@ -55,6 +52,8 @@ class NetworkConfig:
         position_hw: Height and width of the input that a checkpoint's position table is for. None: it is this
             network's where it fits, else a released one's.
     """
+
+    __pydantic_config__: ClassVar = NO_OTHER_KEYS
 
     family: str
     task: str
@@ -142,6 +141,8 @@ class DetectorConfig:
         fit: How an image becomes an input.
         min_score: What its boxes must score more than to be persons.
     """
+
+    __pydantic_config__: ClassVar = NO_OTHER_KEYS
 
     family: str
     size: str
@@ -256,42 +257,15 @@ def read_network(path: Path, task: str) -> NetworkConfig:
         ValueError: The file is not such a description, or describes another task than `task`.
     """
     try:
-        facts = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"network description {path} must be a readable JSON file: {error}") from error
-    if not isinstance(facts, dict):
-        raise ValueError(f"network description {path} must be a JSON object, got {type(facts).__name__}")
-    config = _network_from_facts(facts, path)
+        text = path.read_text()
+        config = from_json(NetworkConfig, text)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"network description {path} must be a readable JSON file with the attributes of a network: "
+            f"{error}; correct it"
+        ) from error
     if config.task != task:
         raise ValueError(f"network description {path} must be for {task}, got {config.task}")
-    return config
-
-
-def _network_from_facts(facts: Mapping[str, Any], path: Path) -> NetworkConfig:
-    names = {field.name for field in fields(NetworkConfig)}
-    if set(facts) | _OPTIONAL != names:
-        raise ValueError(
-            f"network description {path} must have the keys {sorted(names)}; "
-            f"missing {sorted(names - set(facts) - _OPTIONAL)}, unknown {sorted(set(facts) - names)}"
-        )
-    hints = get_type_hints(NetworkConfig)
-    wrong = [name for name in facts if hints[name] is int and type(facts[name]) is not int]
-    texts = ("family", "task", "labels")
-    wrong += [name for name in texts if name in facts and type(facts[name]) is not str]
-    sizes = {name: facts[name] for name in ("input_hw", "position_hw") if facts.get(name) is not None}
-    if wrong or not all(map(_is_size, [facts["input_hw"], *sizes.values()])):
-        raise ValueError(
-            f"network description {path} must have integers, {', '.join(texts)} as texts, and input_hw as "
-            f"[height, width], like position_hw; got {dict(facts)}"
-        )
-    try:
-        own = recipe(facts["family"], facts["task"])
-    except ValueError as error:
-        raise ValueError(f"network description {path}: {error}") from error
-    labels = facts.get("labels", default_labels(own.task, facts["num_outputs"]))
-    sizes = {name: tuple(sides) for name, sides in sizes.items()}
-    return NetworkConfig(**{**facts, "labels": labels, **sizes})
-
-
-def _is_size(sides: object) -> bool:
-    return isinstance(sides, list) and len(sides) == 2 and all(type(side) is int for side in sides)
+    if "labels" in json.loads(text):
+        return config
+    return replace(config, labels=default_labels(config.task, config.num_outputs))

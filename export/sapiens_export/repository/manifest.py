@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from sapiens_core.contract.model_info import ModelInfo
 from sapiens_core.recipes.lookup import recipe
+from sapiens_export.documents import from_json
 from sapiens_export.networks.config import DetectorConfig, NetworkConfig
-from sapiens_export.repository.serving import Serving, serving_values
+from sapiens_export.repository.serving import Serving
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,20 +76,19 @@ def installed_engine(folder: Path) -> InstalledEngine:
     facts = read_manifest(folder)
     try:
         own = recipe(facts["family"], facts["task"])
-        network: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in facts["network"].items()
-        }
-        return InstalledEngine(
-            DetectorConfig(**network)
-            if own.reduction == "candidates"
-            else NetworkConfig(**{**network, "task": own.task}),
-            ModelInfo(**{field.name: facts[field.name] for field in fields(ModelInfo)}),
-            Serving(**serving_values(facts["serving"], str(folder / MANIFEST_FILE))),
-            facts.get("name"),
+        kind: type[EngineConfig] = DetectorConfig if own.reduction == "candidates" else NetworkConfig
+        info = {field.name: facts[field.name] for field in fields(ModelInfo)}
+        engine = InstalledEngine(
+            from_json(kind, json.dumps(facts["network"])),
+            from_json(ModelInfo, json.dumps(info)),
+            from_json(Serving, json.dumps(facts["serving"])),
+            facts["name"],
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if engine.info.task != engine.config.task:
+            raise ValueError(f"its task is {engine.info.task!r}, and its network's {engine.config.task!r}")
+    except (ValueError, KeyError, TypeError) as error:
         raise _foreign_manifest(folder, error) from error
+    return engine
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

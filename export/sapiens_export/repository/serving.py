@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sapiens_export.documents import NO_OTHER_KEYS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +57,8 @@ class Serving:
     Raises:
         ValueError: A number is out of range, or stands twice in a list.
     """
+
+    __pydantic_config__: ClassVar = NO_OTHER_KEYS
 
     max_batch_size: int = 4
     queue_delay_us: int = 0
@@ -156,10 +160,10 @@ def read_serving(path: Path) -> dict[str, Any]:
     if _has_twins(keys):
         twins = sorted({key for key in keys if keys.count(key) > 1})
         raise ValueError(f"keys in {path} must be different, got {twins} more than once; keep one of each")
-    return serving_values({} if content is None else content, str(path))
+    return _values({} if content is None else content, str(path))
 
 
-def serving_values(content: object, origin: str) -> dict[str, Any]:
+def _values(content: object, origin: str) -> dict[str, Any]:
     """Return keyword arguments for `Serving` from data that was read.
 
     Args:
