@@ -148,7 +148,7 @@ def test_wrong_usage_is_told_in_a_sentence(arguments, message, run, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[]", r"must be an object, got \\[\\]"),
+        ("[]", r"must be an object, got \[\]"),
         ('{"family": "sapiens"}', "embed_dim is missing"),
         ("{", "readable JSON file"),
         ("[" * 100_000, "readable JSON file"),
