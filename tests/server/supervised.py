@@ -89,8 +89,8 @@ class Supervised:
         """Process id of tritonserver, 0 while there is none."""
         return next((pid for pid in children(self.process.pid) if b"--id=" in command_line(pid)), 0)
 
-    def ask(self, first: int = 255) -> list[int]:
-        return asked(self.grpc_url, first)
+    def ask(self, first: int = 255, num_bytes: int = 3) -> list[int]:
+        return asked(self.grpc_url, first, num_bytes)
 
 
 def children(pid: int) -> list[int]:
@@ -104,9 +104,10 @@ def command_line(pid: int) -> bytes:
     return b""
 
 
-def asked(url: str, first: int) -> list[int]:
+def asked(url: str, first: int, num_bytes: int) -> list[int]:
     with triton.InferenceServerClient(url) as client:
-        image = np.array([first, 1, 2], np.uint8)
+        image = np.arange(num_bytes).astype(np.uint8)
+        image[0] = first
         tensor = triton.InferInput("image", [image.size], "UINT8").set_data_from_numpy(image)
         return client.infer("picture", [tensor], client_timeout=60).as_numpy("y").tolist()
 

@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from supervised import (
 )
 from tritonclient.utils import InferenceServerException
 
+Start = Callable[..., Supervised]
 FIRST_PROCESS = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 
@@ -43,6 +44,20 @@ def supervised(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     one = announced(started(repository, errors, "--http-port", "0", max_restarts=99))
     yield one
     ended(one)
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """A function like `started` whose commands end with the test."""
+    all_started: list[Supervised] = []
+
+    def run(*arguments: object, **options: object) -> Supervised:
+        all_started.append(started(*arguments, **options))
+        return all_started[-1]
+
+    yield run
+    for one in all_started:
+        ended(one)
 
 
 @pytest.fixture
@@ -116,8 +131,8 @@ def test_routes_that_change_the_server_want_a_key_that_nobody_has(ready: Supervi
 
 
 @pytest.mark.slow
-def test_drained_server_serves_until_it_is_quiet(repository: Path, tmp_path: Path) -> None:
-    one = announced(started(repository, tmp_path / "errors", "--drain-seconds", "60"))
+def test_drained_server_serves_until_it_is_quiet(start: Start, repository: Path, tmp_path: Path) -> None:
+    one = announced(start(repository, tmp_path / "errors", "--drain-seconds", "60"))
     assert becomes_true(one.is_ready)
     server = one.server()
     assert one.ask() == [255, 1, 2]
@@ -130,8 +145,10 @@ def test_drained_server_serves_until_it_is_quiet(repository: Path, tmp_path: Pat
     assert not Path(f"/proc/{server}").exists()
 
 
-def test_a_limit_ends_a_drain_and_work_under_way_is_finished(repository: Path, tmp_path: Path) -> None:
-    one = announced(started(repository, tmp_path / "errors", "--drain-seconds", "1"))
+def test_a_limit_ends_a_drain_and_work_under_way_is_finished(
+    start: Start, repository: Path, tmp_path: Path
+) -> None:
+    one = announced(start(repository, tmp_path / "errors", "--drain-seconds", "1"))
     with triton.InferenceServerClient(one.grpc_url) as client:
         image = np.array([30, 1, 2], np.uint8)  # three seconds
         tensor = triton.InferInput("image", [3], "UINT8").set_data_from_numpy(image)
@@ -145,8 +162,8 @@ def test_a_limit_ends_a_drain_and_work_under_way_is_finished(repository: Path, t
     assert one.process.returncode == 0
 
 
-def test_second_signal_ends_a_drain_at_once(repository: Path, tmp_path: Path) -> None:
-    one = announced(started(repository, tmp_path / "errors", "--drain-seconds", "600"))
+def test_second_signal_ends_a_drain_at_once(start: Start, repository: Path, tmp_path: Path) -> None:
+    one = announced(start(repository, tmp_path / "errors", "--drain-seconds", "600"))
     with triton.InferenceServerClient(one.grpc_url) as client:
         image = np.array([49, 1, 2], np.uint8)
         tensor = triton.InferInput("image", [3], "UINT8").set_data_from_numpy(image)
@@ -160,9 +177,9 @@ def test_second_signal_ends_a_drain_at_once(repository: Path, tmp_path: Path) ->
     assert one.process.returncode == 128 + signal.SIGTERM
 
 
-def test_server_that_dies_again_and_again_is_given_up(tmp_path: Path) -> None:
+def test_server_that_dies_again_and_again_is_given_up(start: Start, tmp_path: Path) -> None:
     repository = new_repository(tmp_path / "models")
-    one = announced(started(repository, tmp_path / "errors", max_restarts=1))
+    one = announced(start(repository, tmp_path / "errors", max_restarts=1))
     (repository / "picture" / "1" / "deadly").touch()
     with suppress(InferenceServerException):  # from then on its canaries kill it, too
         one.ask()
@@ -177,8 +194,10 @@ def may_unshare() -> bool:
 
 
 @pytest.mark.skipif(not may_unshare(), reason="needs the right to make process namespaces")
-def test_first_process_of_a_container_collects_all_others(repository: Path, tmp_path: Path) -> None:
-    one = announced(started(repository, tmp_path / "errors", "--drain-seconds", "0", before=FIRST_PROCESS))
+def test_first_process_of_a_container_collects_all_others(
+    start: Start, repository: Path, tmp_path: Path
+) -> None:
+    one = announced(start(repository, tmp_path / "errors", "--drain-seconds", "0", before=FIRST_PROCESS))
     assert becomes_true(one.is_ready)
     (launcher,) = children(one.process.pid)
     (server,) = children(launcher)
@@ -191,3 +210,36 @@ def test_first_process_of_a_container_collects_all_others(repository: Path, tmp_
     os.kill(launcher, signal.SIGTERM)
     one.process.communicate(timeout=PATIENCE_S)
     assert one.process.returncode == 0
+
+
+SMALL_SHARED_MEMORY = ("unshare", "--mount", "sh", "-c")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not may_unshare(), reason="needs the right to make mount namespaces")
+def test_server_that_ran_out_of_shared_memory_is_started_again(
+    start: Start, repository: Path, tmp_path: Path
+) -> None:
+    script = 'mount -t tmpfs -o size=24m tmpfs /dev/shm && exec "$0" "$@"'
+    one = announced(start(repository, tmp_path / "errors", before=(*SMALL_SHARED_MEMORY, script)))
+    assert becomes_true(one.is_ready)
+    shared_memory = Path(f"/proc/{one.process.pid}/root/dev/shm")
+    filler = shared_memory / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+    failures = []
+
+    def is_started_again() -> bool:
+        try:
+            one.ask(num_bytes=4_000_000)
+        except InferenceServerException as error:
+            failures.append(str(error))
+        return "restarting" in one.get("/ready")[1]
+
+    assert becomes_true(is_started_again)
+    assert "Failed to increase the shared memory pool size" in failures[0]
+    filler.unlink()
+    assert becomes_true(one.is_ready)
+    assert one.figure('restarts_total{cause="shared_memory"}') == 1
+    assert one.ask(num_bytes=4_000_000)

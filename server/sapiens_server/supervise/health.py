@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Phase = Literal["loading", "serving", "restarting", "draining"]
-Cause = Literal["died", "model_process", "canary", "hang"]
-CAUSES: tuple[Cause, ...] = ("died", "model_process", "canary", "hang")
+Cause = Literal["died", "model_process", "canary", "hang", "shared_memory"]
+CAUSES: tuple[Cause, ...] = ("died", "model_process", "canary", "hang", "shared_memory")
 
 
 @dataclass(frozen=True)

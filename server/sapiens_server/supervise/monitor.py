@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from sapiens_server.supervise.api import UNANSWERED, Counts, Reply, ServerApi
 from sapiens_server.supervise.canary import Outcome, canary_models, canary_request, outcome_of
+from sapiens_server.supervise.exhaustion import SHARED_MEMORY, Exhaustion
 from sapiens_server.supervise.health import Cause, Health
 
 _LOOK_EVERY_S = 1.0
@@ -57,6 +58,8 @@ class Monitor:
     verdict: Verdict | None = None
     _models: dict[str, _Model] = field(default_factory=dict)
     _configs: dict[str, Mapping[str, object]] = field(default_factory=dict)
+    _num_canaries: int = 0
+    _exhaustion: Exhaustion = field(default_factory=Exhaustion)
     _counts: Counts = field(default_factory=lambda: Counts({}, 0, 0, 0))
     _answered_s: float = field(default_factory=time.monotonic)
     _num_unready: int = 0
@@ -78,6 +81,7 @@ class Monitor:
             try:
                 is_live = self.api.is_live()
                 self._counts = self.api.counts()
+                self._note_shared_memory()
                 if time.monotonic() - listed_s > _LIST_EVERY_S:
                     self._list()
                     listed_s = time.monotonic()
@@ -92,6 +96,16 @@ class Monitor:
             self.health.answers(is_answering=is_live)
         if time.monotonic() - self._answered_s > _HANG_S:
             self.verdict = Verdict("hang", f"tritonserver has not answered for {_HANG_S:g} s")
+
+    def _note_shared_memory(self) -> None:
+        num_answered = sum(self._counts.succeeded.get(name, 0.0) for name in self._models)
+        self._exhaustion.note(num_answered - self._num_canaries, self._counts.num_backend_failures)
+        if self._exhaustion.is_certain() and not self._stopped.is_set():
+            self.verdict = Verdict(
+                "shared_memory",
+                f"{SHARED_MEMORY} is full and every request fails; give the container more of it, such as "
+                "--shm-size=2g",
+            )
 
     def _list(self) -> None:
         """Look at what is loaded. From 26.04 on the server itself tells of models with dead processes."""
@@ -140,6 +154,7 @@ class Monitor:
             return
         model.is_answered = outcome is Outcome.ANSWERED
         model.num_failures = 0 if model.is_answered else model.num_failures + 1
+        self._num_canaries += model.is_answered
         if model.is_answered:
             self.health.answered(name)
             return

@@ -163,7 +163,7 @@ class Supervisor:
             self._pause(why)
             try:
                 return self._started(models)
-            except ServerError as error:
+            except (ServerError, OSError) as error:  # such as a full /dev/shm
                 why = str(error)
 
     def _pause(self, why: str) -> None:
