@@ -34,7 +34,7 @@ lint: .venv/installed ## check style and types
 	$(BIN)/mypy
 	$(BIN)/basedpyright
 
-configs: .venv/installed ## write the committed model configs from the registry
+configs: .venv/installed ## write the committed models from the recipes
 	$(BIN)/python -c 'from pathlib import Path; from sapiens_export.repository.released import write_released_configs as w; w(Path("model_repository"))'
 
 clean: ## remove everything that the other commands made

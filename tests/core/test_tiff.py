@@ -130,6 +130,7 @@ def test_every_layout_is_turned_upright(rgb, layout, orientation):
         (np.zeros((4, 5, 1), np.int16), {}, "got numbers with a sign of 16 bits"),
         (np.zeros((4, 5, 3), np.uint32), {}, "got 32, 32, 32 bits; scale"),
         (np.zeros((4, 5, 3), np.uint8), {258: (SHORT, [14, 14, 14])}, "got 14, 14, 14 bits"),
+        (np.zeros((4, 5, 3), np.uint8), {258: (SHORT, [8] * 9000 + [9])}, "got 8, 8, 8, 8, 8, 8, ... bits;"),
         (np.zeros((4, 5, 3), np.uint8), {259: (SHORT, [34712])}, r"34712 \(JPEG 2000\); save it again"),
         (np.zeros((4, 5, 3), np.uint8), {259: (SHORT, [50000])}, r"compression 50000 \(Zstandard\)"),
         (np.zeros((4, 5, 3), np.uint8), {259: (SHORT, [50002])}, r"50002 \(JPEG XL\)"),

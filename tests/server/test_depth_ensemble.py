@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from tiff_files import RGB, UNDEFINED, tiff
 
 from sapiens_client import InvalidInputError, RequestTimeoutError, SapiensClient, ServerUnavailableError
 from sapiens_core.contract.limits import LIMITS
@@ -123,6 +124,11 @@ BAD_FILES = {
     "truncated jpeg": ("portrait", "truncated or damaged"),
     "bomb": (png_bomb(30_000, 30_000), f"at most {LIMITS.max_image_pixels} pixels"),
     "long": (png_bomb(40_000, 1), "sides of at most"),
+    # A status of more than 8 KB the client would not even take.
+    "long words": (
+        tiff(np.zeros((4, 5, 3), np.uint8), RGB, {259: (UNDEFINED, bytes(9000))}),
+        "^TIFF must have a common compression, got b'.{900,960}$",
+    ),
 }
 
 

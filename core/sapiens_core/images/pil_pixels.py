@@ -22,6 +22,7 @@ _RGB, _NUM_COLOURS, _APART, _DEEP = 2, 3, 2, 16
 _UNSIGNED, _FLOAT, _UNDEFINED = 1, 3, 4
 _SAMPLE_FORMATS = {2: "numbers with a sign", _FLOAT: "floats", 5: "complex numbers", 6: "complex floats"}
 _SAMPLE_BITS = (1, 2, 4, 8, 12, 16)
+_MAX_SHOWN = 6  # numbers of a tag; a damaged file may have millions
 _COMPRESSIONS = {
     1: "none",
     5: "LZW",
@@ -119,8 +120,9 @@ def check_samples(tags: Mapping[int, Any]) -> None:
         kind = _SAMPLE_FORMATS.get(odd[0], f"sample format {odd[0]}")
         raise ValueError(f"TIFF must have unsigned integers, got {kind} of {bits[0]} bits; {advice}")
     if any(each not in _SAMPLE_BITS for each in bits) or len(set(bits)) > 1:
-        seen = ", ".join(map(str, bits))
-        raise ValueError(f"TIFF must have 1, 2, 4, 8, 12 or 16 bits a sample, got {seen} bits; {advice}")
+        raise ValueError(
+            f"TIFF must have 1, 2, 4, 8, 12 or 16 bits a sample, got {listed(bits)} bits; {advice}"
+        )
     if tags.get(_COMPRESSION, 1) not in _COMPRESSIONS:
         raise ValueError(
             f"TIFF must have a common compression, got {compression(tags)}; "
@@ -151,6 +153,11 @@ def samples(tags: Mapping[int, Any], tag: int) -> tuple[int, ...]:
     """Return the numbers of a tag, of which Pillow unpacks a single one; without the tag none."""
     value = tags.get(tag, ())
     return value if isinstance(value, tuple) else (value,)
+
+
+def listed(numbers: tuple[int, ...]) -> str:
+    """Return the numbers of a tag for a message."""
+    return ", ".join([*map(str, numbers[:_MAX_SHOWN]), *["..."] * (len(numbers) > _MAX_SHOWN)])
 
 
 def _levels(levels: NDArray[Any], mode: str, tags: Mapping[int, Any]) -> NDArray[np.uint8]:

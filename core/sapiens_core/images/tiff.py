@@ -13,7 +13,14 @@ from PIL import Image, ImageChops, TiffImagePlugin, UnidentifiedImageError
 
 from sapiens_core.contract.limits import check_size
 from sapiens_core.images.orientation import known_orientation, upright
-from sapiens_core.images.pil_pixels import check_samples, compression, grey_levels, rgb_pixels, samples
+from sapiens_core.images.pil_pixels import (
+    check_samples,
+    compression,
+    grey_levels,
+    listed,
+    rgb_pixels,
+    samples,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -118,7 +125,7 @@ def tiff_pixels(encoded: NDArray[np.uint8], header: TiffHeader) -> NDArray[np.ui
         return _planar_pixels(encoded, header) if header.is_planar else _pixels(encoded.data)
     except UnidentifiedImageError as error:
         photometric, num_samples = header.tags.get(_PHOTOMETRIC), header.tags.get(_NUM_SAMPLES, 1)
-        bits = ", ".join(map(str, samples(header.tags, _BITS) or (1,)))
+        bits = listed(samples(header.tags, _BITS) or (1,))
         fill_order = f", fill order {header.tags[_FILL_ORDER]}" if _FILL_ORDER in header.tags else ""
         raise ValueError(
             f"TIFF must be grey, RGB, CMYK or have a palette, got photometric interpretation {photometric} "

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # Texts of the server where a model takes no request now; a client may try again.
 _NOT_LET_IN = ("Exceeds maximum queue size", "is not ready")
 
+_MAX_LETTERS = 1000  # of an error: it travels in a header, of which gRPC takes 8 KB
+
 _OPTIONAL = {BBOXES.name, WHOLE_IMAGE_IF_NOBODY.name}
 
 cv2.setNumThreads(1)
@@ -127,7 +129,7 @@ def failure(error: Exception) -> Any:
     else:
         pb_utils.Logger.log_error("".join(traceback.format_exception(error)))
         code, error = pb_utils.TritonError.INTERNAL, EngineError(f"{type(error).__name__}: {error}", None)
-    return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), code))
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)[:_MAX_LETTERS], code))
 
 
 def _called(request: Any, engine: StepSpec, *arrays: NDArray[Any]) -> tuple[NDArray[Any], ...]:
