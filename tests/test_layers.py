@@ -51,7 +51,7 @@ ALLOWED = {
     "server/sapiens_server": {"sapiens_server", "sapiens_core", "grpc"},
     "server/sapiens_server/cli.py": {"sapiens_server", "sapiens_core", *COMMAND_LINE},
     "server/sapiens_server/options.py": {"sapiens_server", *COMMAND_LINE},
-    "server/sapiens_server/doctor/command.py": {"sapiens_server", *COMMAND_LINE},
+    "server/sapiens_server/doctor/command.py": {"sapiens_server", "sapiens_core", *COMMAND_LINE},
     "model_repository": {"sapiens_core"},
     "training": {"training", *EXPORT, "torch", *ARRAYS},
     "training/figures.py": {"sapiens_core", "anny", "roma", "torch", "numpy"},

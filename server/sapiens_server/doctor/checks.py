@@ -54,12 +54,12 @@ class Question:
     Attributes:
         repository: Folder of models, or its address in object storage.
         host: Address for the server.
-        ports: By service, as in the options --SERVICE-port.
+        places: Hosts and ports by service, as in the options --SERVICE-port.
     """
 
     repository: str
     host: str
-    ports: Mapping[str, int]
+    places: Mapping[str, tuple[str, int]]
 
 
 def diagnosis(question: Question) -> list[Finding]:
@@ -185,9 +185,9 @@ def _gpus() -> Iterator[Finding]:
 
 
 def _ports(question: Question) -> Iterator[Finding]:
-    for service, port in question.ports.items():
+    for service, (host, port) in question.places.items():
         try:
-            address = free_address(question.host, port, service)
+            address = free_address(host, port, service)
         except AddressError as error:
             yield finding_of(f"{service} port", error)
         else:

@@ -13,32 +13,36 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sapiens_core.option_groups import with_option_groups
 from sapiens_server.doctor.checks import Question, diagnosis
 from sapiens_server.doctor.findings import Finding
+from sapiens_server.options import Endpoints, Health
 
 _FORMAT = 1
 _FILE_WIDTH = 160  # columns of a table that goes into a file or a pipe
 _STYLES = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "bold red"}
 
 
+@with_option_groups
 def doctor_command(
     repository: Annotated[str, typer.Option(help="Folder of models that is to be served.")] = "models",
-    host: Annotated[str, typer.Option(help="Address that it is to be served at.")] = "127.0.0.1",
-    grpc_port: Annotated[int, typer.Option(help="Port for clients.", min=0, max=65535)] = 8001,
-    http_port: Annotated[int | None, typer.Option(help="Port of HTTP.", min=0, max=65535)] = None,
-    metrics_port: Annotated[int | None, typer.Option(help="Port of the metrics.", min=0, max=65535)] = None,
-    health_port: Annotated[
-        int | None, typer.Option(help="Port of /live and /ready.", min=0, max=65535)
-    ] = None,
+    *,
+    endpoints: Endpoints,
+    health: Health,
     as_json: Annotated[bool, typer.Option("--json", help="For programs and support tickets.")] = False,
 ) -> None:
     """Look at this machine and installation: what would keep `sapiens serve` from serving, and what to do.
 
     Exit status: 0 nothing would; 1 something would.
     """
-    asked = {"grpc": grpc_port, "http": http_port, "metrics": metrics_port, "health": health_port}
-    ports = {service: port for service, port in asked.items() if port is not None}
-    findings = diagnosis(Question(repository, host, ports))
+    asked = {
+        "grpc": (endpoints.host, endpoints.grpc_port),
+        "http": (endpoints.host, endpoints.http_port),
+        "metrics": (endpoints.host, endpoints.metrics_port),
+        "health": (health.health_host, health.health_port),
+    }
+    places = {service: (host, port) for service, (host, port) in asked.items() if port is not None}
+    findings = diagnosis(Question(repository, endpoints.host, places))
     can_serve = all(finding.level != "error" for finding in findings)
     if as_json:
         told = {"format": _FORMAT, "can_serve": can_serve, "findings": [asdict(each) for each in findings]}
