@@ -136,7 +136,8 @@ def test_a_token_is_asked_for_once_at_a_time_and_an_error_is_everybodys(server, 
         assert token.most_at_a_time == 1
 
 
-def test_a_token_that_never_comes_is_asked_for_anew(server, photo):
+def test_a_token_that_never_comes_is_asked_for_anew(server, photo, monkeypatch):
+    monkeypatch.setattr("sapiens_client.connection.identity._HANGS_AFTER_S", 0.1)
     token = Asked()
     with SapiensClient(server.url, token=token) as client:
         for number in (1, 2):
@@ -145,6 +146,16 @@ def test_a_token_that_never_comes_is_asked_for_anew(server, photo):
             assert token.num_calls == number
         token.is_over.set()
         assert client.depth(photo).image_hw == (120, 90)
+
+
+def test_the_impatient_do_not_ask_for_a_token_that_is_on_its_way(server, photo):
+    token = Asked()
+    with SapiensClient(server.url, token=token) as client:
+        for _ in range(5):
+            with pytest.raises(RequestTimeoutError, match="the token must be there"):
+                client.depth(photo, timeout_s=0.05)
+        assert token.num_calls == 1
+        token.is_over.set()
 
 
 class Crowd:

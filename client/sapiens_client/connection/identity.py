@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ _OWN_HEADERS = {
 _HEADER_VALUE = re.compile(r"[ -~]+")
 # Triton compares headers of its restricted protocols, which bear this prefix on gRPC.
 _TRITON_PREFIX = "triton-grpc-protocol-"
+_HANGS_AFTER_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ class Identity:
 
     Args:
         token: Sent as "Bearer TOKEN"; a function is called for every request, on a thread of its own, but not
-            while a call of it is under way: requests that come meanwhile take what that returns.
+            while a call of it is under way: requests that come meanwhile take what that returns. One that
+            has not returned for ten seconds is taken to hang, and the next request calls anew.
         headers: Sent as they are.
 
     Raises:
@@ -123,7 +126,8 @@ class Identity:
 
     def __init__(self, token: Token | None, headers: Mapping[str, str] | None) -> None:
         self._token = token
-        self._asked: Future[str] | None = None  # while a call of the function is under way
+        self._asked: Future[str] | None = None  # what the last call of the function returns
+        self._asked_s = 0.0  # when that was, on the clock of `time.monotonic`
         self._lock = threading.Lock()
         if headers is not None and not isinstance(headers, Mapping):
             raise InvalidInputError(
@@ -169,14 +173,15 @@ class Identity:
     def _fetched(self, token: Callable[[], str], deadline: Deadline) -> Flow[str]:
         """Ask the function for the token, or wait for what it returns to somebody else."""
         with self._lock:
-            asked = self._asked
-            if asked is None or asked.done():
-                asked = self._asked = in_background(token)
+            asked, now_s = self._asked, time.monotonic()
+            if asked is None or asked.done() or now_s - self._asked_s > _HANGS_AFTER_S:
+                asked, self._asked_s = in_background(token), now_s
+                self._asked = asked
         answered: Future[None] = Future()
         asked.add_done_callback(lambda _: _wake(answered))
         yield Wait(answered, deadline.left_s())
         with self._lock:
-            if self._asked is asked:  # done, or so slow that the next had better ask anew
+            if self._asked is asked and asked.done():  # nobody keeps a secret, or an error, for longer
                 self._asked = None
         if not asked.done():
             raise deadline.missed("the token")
