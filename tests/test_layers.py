@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ARRAYS = {"numpy", "cv2"}
 COMMAND_LINE = {"typer", "rich"}
+FRAMES = {"pandas", "supervision"}  # by name in annotations; loaded when asked for
 PACKAGES = {"sapiens_core", "sapiens_client", "sapiens_export", "sapiens_server"}
 EXPORT = {"sapiens_core", "sapiens_export"}
 
@@ -28,6 +29,7 @@ ALLOWED = {
     "client/sapiens_client/bulk/progress.py": {"rich"},
     "client/sapiens_client/cli": {"sapiens_client", "sapiens_core", *COMMAND_LINE},
     "client/sapiens_client/cli/main.py": {*PACKAGES, *COMMAND_LINE},
+    "client/sapiens_client/results": {"sapiens_client", "sapiens_core", "numpy", "PIL", *FRAMES},
     "client/sapiens_client/tasks/conversion.py": {
         "sapiens_core",
         "sapiens_client",

@@ -25,8 +25,9 @@ from sapiens_client.errors import (
 from sapiens_client.results.base import Result, Timing
 from sapiens_client.results.coco import CocoDetection, CocoKeypoints, CocoSegmentation, Rle
 from sapiens_client.results.dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
+from sapiens_client.results.detections import Detection, DetectionResult
 from sapiens_client.results.models import ModelCard, StepLoad
-from sapiens_client.results.people import DetectionResult, Keypoint, Person, PoseResult
+from sapiens_client.results.people import Keypoint, Person, PoseResult
 from sapiens_client.results.saving import ImageId
 from sapiens_client.tasks.analyze import Analysis
 from sapiens_client.tasks.boxes import Boxes
@@ -51,6 +52,7 @@ __all__ = [
     "CocoSegmentation",
     "Compression",
     "DepthResult",
+    "Detection",
     "DetectionResult",
     "FeatureResult",
     "ImageId",

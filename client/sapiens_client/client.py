@@ -18,7 +18,8 @@ from sapiens_core.recipes.recipe import Task
 if TYPE_CHECKING:
     from sapiens_client.bulk.items import Item
     from sapiens_client.results.base import Result
-    from sapiens_client.results.people import DetectionResult, PoseResult
+    from sapiens_client.results.detections import DetectionResult
+    from sapiens_client.results.people import PoseResult
     from sapiens_client.steps import Flow
     from sapiens_client.tasks.boxes import Boxes
     from sapiens_client.tasks.images import ImageLike

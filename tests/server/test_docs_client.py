@@ -42,7 +42,7 @@ def test_the_examples_run(place, tasks_server):
     names["client"].close()
     names["fleet"].close()
     written = {path.name for path in place.rglob("*.png")}
-    assert written == {"depth.png", "a.jpg_seg.png", "b.jpg_seg.png"}
+    assert written == {"depth.png", "people.png", "a.jpg_seg.png", "b.jpg_seg.png"}
     assert "photos/c.jpg image must be a JPEG" in output.getvalue()
     assert "depth_engine: " in output.getvalue()
 

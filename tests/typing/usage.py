@@ -16,11 +16,13 @@ from sapiens_client import (
     ClassSet,
     CocoKeypoints,
     DepthResult,
+    Detection,
     DetectionResult,
     FeatureResult,
     ImageLike,
     KeypointSet,
     NormalResult,
+    Person,
     PoseResult,
     RequestTimeoutError,
     Result,
@@ -61,7 +63,15 @@ def results(client: SapiensClient) -> tuple[Path, ...]:
     assert_type(pose.keypoints, NDArray[np.float32])
     for person in pose.persons:
         assert_type(person["left_elbow"].score, float)
+    assert_type(pose[0], Person)
+    assert_type(pose[pose.person_scores > 0.5], PoseResult)
+    detections = client.detect("photo.jpg")
+    assert_type(next(iter(detections)), Detection)
+    assert_type(detections[detections.scores > 0.5][:3], DetectionResult)
+    assert_type(client.pose("photo.jpg", detections), PoseResult)
     assert_type(client.seg("photo.jpg").mask("Hair"), NDArray[np.bool_])
+    assert_type(DepthResult.load("depth.npz"), DepthResult)
+    assert_type(Result.load(Path("depth.npz")), Result)
     return result.save("depth.npz")
 
 

@@ -21,7 +21,8 @@ from sapiens_client.errors import (
     SapiensError,
     ServerUnavailableError,
 )
-from sapiens_client.results.people import DetectionResult, PoseResult
+from sapiens_client.results.detections import DetectionResult
+from sapiens_client.results.people import PoseResult
 from sapiens_client.results.saving import Format
 from sapiens_client.tasks.table import CLIENT_TASKS, AnalysisTask
 

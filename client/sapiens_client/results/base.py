@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypedDict
 
 import numpy as np
 
 from sapiens_client.errors import InvalidInputError
-from sapiens_client.results.saving import SEVERAL_ARRAYS, Format, ImageId, Writer, format_of, png
+from sapiens_client.results.saving import SEVERAL_ARRAYS, Format, ImageId, Writer, format_of, png, read_npz
 from sapiens_core.contract.model_info import ModelInfo
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ class Origin(TypedDict):
     model: ModelInfo
     timing: Timing
     encoded_image: NDArray[np.uint8]
+    url: str
+    request_id: str
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -67,13 +69,17 @@ class Result(ABC):
     Attributes:
         model: Origin and kind of the network; `model.untrained` says that the result means nothing.
         timing: Where the time went.
-        encoded_image: (B,) uint8, the bytes of the image file that was sent.
+        encoded_image: (B,) uint8, the bytes of the image file that was sent; empty: `load` was not told it.
+        url: Address of the server that answered, the last one of a call that needed several requests.
+        request_id: What that server's log calls the request; empty: there was none, as about no boxes.
         writers: The formats that `save` offers, and what writes them.
     """
 
     model: ModelInfo
     timing: Timing
     encoded_image: NDArray[np.uint8] = field(repr=False)
+    url: str = ""
+    request_id: str = ""
 
     writers: ClassVar[Mapping[Format, Writer]] = SEVERAL_ARRAYS
 
@@ -82,6 +88,10 @@ class Result(ABC):
         """(H, W, 3) uint8 RGB, upright, read-only: the image, decoded when first asked for and then kept."""
         from sapiens_core.images.codec import decode_bgr
 
+        if not self.encoded_image.size:
+            raise InvalidInputError(
+                "the result must know its image for this, got none: it was loaded; pass load(..., image=...)"
+            )
         try:
             pixels = np.ascontiguousarray(decode_bgr(self.encoded_image)[:, :, ::-1])
         except ValueError as error:
@@ -98,6 +108,67 @@ class Result(ABC):
     @abstractmethod
     def plot(self) -> Image:
         """Draw the result as the reference does."""
+
+    def show(self) -> None:
+        """Open the picture that `plot` draws in the viewer of this machine, as PIL images do."""
+        self.plot().show()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the keypoints or classes, in the order of the network's; empty where there are none."""
+        return ()
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the arrays are, as plain data for JSON: `*.npz` keeps it under the name "facts"."""
+        return {
+            "result": type(self).__name__,
+            "model": asdict(self.model),
+            "labels": self.labels,
+            "timing": asdict(self.timing),
+            "url": self.url,
+            "request_id": self.request_id,
+        }
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], *, image: bytes | str | os.PathLike[str] | None = None
+    ) -> Self:
+        """Read back what `save` wrote as `*.npz`: `Result.load` any result, `PoseResult.load` poses only.
+
+        Args:
+            path: The file.
+            image: The image file, or its bytes, which results that draw over it need. It is not in the
+                `*.npz`, and neither is `foreground`.
+
+        Raises:
+            InvalidInputError: The file holds another kind of result, or was not written by `save`.
+            OSError: A file cannot be read.
+        """
+        arrays, facts = read_npz(Path(path))
+        content = b"" if image is None else image if isinstance(image, bytes) else Path(image).read_bytes()
+        kind = {each.__name__: each for each in Result.__subclasses__()}.get(facts.get("result", ""))
+        if kind is None or not issubclass(kind, cls):
+            raise InvalidInputError(
+                f"{str(path)!r} must hold a {cls.__name__}, got {facts.get('result')!r:.80}; load it as that"
+            )
+        try:
+            origin = Origin(
+                model=ModelInfo(**facts["model"]),
+                timing=Timing(**facts["timing"]),
+                encoded_image=np.frombuffer(content, np.uint8),
+                url=facts["url"],
+                request_id=facts["request_id"],
+            )
+            return kind(**arrays, **origin, **kind._further_fields(facts))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidInputError(
+                f"{str(path)!r} must be as `save` wrote it, got something else: {error!r}"
+            ) from error
+
+    @classmethod
+    def _further_fields(cls, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields that are neither arrays nor an `Origin` from what `facts` told."""
+        return {}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the network's arrays by the names of the attributes, which tell the shape of each."""
@@ -123,12 +194,13 @@ class Result(ABC):
         """Write the result to a file whose name says how.
 
         Args:
-            path: `*.png` and `*.jpg` are a picture for people, `*.npz` holds the arrays by name. Depth,
-                normals, class map and features: `*.npy` is the array. Depth: `*.16.png` is a 16-bit grey
-                picture, with a `*.16.json` beside it that holds `offset` and `scale`: depth = offset + scale
-                * value. Depth and normals: `*.exr` is OpenEXR with 32-bit floats, its channels Y, or R, G, B
-                for x, y, z. Class map: `*.ids.png` is an 8-bit grey picture whose levels are the classes.
-                Class map, keypoints and detections: `*.json` is a list of COCO results.
+            path: `*.png` and `*.jpg` are a picture for people, `*.npz` holds the arrays by name, and
+                what they are; `load` reads it back. Depth, normals, class map and features: `*.npy` is the
+                array. Depth: `*.16.png` is a 16-bit grey picture, with a `*.16.json` beside it that holds
+                `offset` and `scale`: depth = offset + scale * value. Depth and normals: `*.exr` is OpenEXR
+                with 32-bit floats, its channels Y, or R, G, B for x, y, z. Class map: `*.ids.png` is an 8-bit
+                grey picture whose levels are the classes. Class map, keypoints and detections: `*.json` is a
+                list of COCO results.
             image_id: What COCO results call the image.
 
         Returns:

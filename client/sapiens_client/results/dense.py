@@ -12,6 +12,7 @@ import numpy as np
 from sapiens_client.errors import InvalidInputError
 from sapiens_client.results.base import Result, drawn
 from sapiens_client.results.coco import CocoSegmentation, Rle, class_rles
+from sapiens_client.results.interop import supervision_masks
 from sapiens_client.results.labels import classes_of, index_of
 from sapiens_client.results.saving import (
     COCO,
@@ -27,6 +28,7 @@ from sapiens_client.results.saving import (
 from sapiens_core.recipes.recipe import PATCH_SIZE
 
 if TYPE_CHECKING:
+    import supervision
     from numpy.typing import NDArray
     from PIL.Image import Image
 
@@ -174,6 +176,11 @@ class SegmentationResult(Result):
         return self.class_set.names
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """Name of every class, as `classes`."""
+        return self.classes
+
+    @property
     def foreground(self) -> NDArray[np.bool_]:
         """(H, W) bool: what is part of a person."""
         return np.not_equal(self.class_map, self.class_set.background)
@@ -195,6 +202,15 @@ class SegmentationResult(Result):
             is_wanted[index_of(each, self.classes, "class")] = True
         mask: NDArray[np.bool_] = is_wanted[self.class_map]
         return mask
+
+    def to_supervision(self) -> supervision.Detections:
+        """Return one detection with a mask per class in the image, without the background.
+
+        Raises:
+            ImportError: supervision is not installed.
+        """
+        class_ids = [each for each in np.unique(self.class_map).tolist() if each != self.class_set.background]
+        return supervision_masks(self.class_map, class_ids, self.classes)
 
     def to_rle(self) -> dict[int, Rle]:
         """Encode the masks as COCO's compressed run lengths.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import colorsys
 import difflib
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
 from sapiens_client.errors import InvalidInputError
 from sapiens_core.contract.model_info import ModelInfo
-from sapiens_core.labels import ClassSet, Color, KeypointSet, class_set, keypoint_set
+from sapiens_core.labels import ClassSet, Color, KeypointSet, Link, class_set, keypoint_set
 
 T = TypeVar("T")
 
@@ -27,6 +27,26 @@ def keypoints_of(model: ModelInfo, num_keypoints: int) -> KeypointSet:
     numbers = range(num_keypoints)
     colors = tuple(map(_color, numbers))
     return KeypointSet("", tuple(map(str, numbers)), flip_indices=(), skeleton=(), colors=colors, sigmas=())
+
+
+def keypoint_set_from(values: Mapping[str, Any]) -> KeypointSet:
+    """Return a set of keypoints from its fields as JSON has them.
+
+    Raises:
+        KeyError, TypeError: A field is missing or of another form.
+    """
+    return KeypointSet(
+        name=values["name"],
+        names=tuple(values["names"]),
+        flip_indices=tuple(values["flip_indices"]),
+        skeleton=tuple(Link(each["start"], each["end"], _rgb(*each["color"])) for each in values["skeleton"]),
+        colors=tuple(_rgb(*color) for color in values["colors"]),
+        sigmas=tuple(values["sigmas"]),
+    )
+
+
+def _rgb(red: int, green: int, blue: int) -> Color:
+    return red, green, blue
 
 
 def classes_of(model: ModelInfo) -> ClassSet:

@@ -1,23 +1,23 @@
-"""Results about persons: their keypoints, their boxes."""
+"""Persons and their keypoints."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from numbers import Real
-from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 
 from sapiens_client.errors import InvalidInputError
 from sapiens_client.results.base import Result, drawn
-from sapiens_client.results.coco import CocoDetection, CocoKeypoints, keypoint_triples, person_score
-from sapiens_client.results.labels import index_of
+from sapiens_client.results.coco import CocoKeypoints, keypoint_triples, person_score
+from sapiens_client.results.interop import supervision_keypoints, table
+from sapiens_client.results.labels import index_of, keypoint_set_from
+from sapiens_client.results.rows import Rows, picked
 from sapiens_client.results.saving import (
-    COCO,
-    SEVERAL_ARRAYS,
+    ARRAYS_AND_COCO,
     Format,
     ImageId,
     Writer,
@@ -27,10 +27,10 @@ from sapiens_client.results.saving import (
 from sapiens_core.labels import KeypointSet, counterparts, keypoint_set
 
 if TYPE_CHECKING:
+    import pandas
+    import supervision
     from numpy.typing import NDArray
     from PIL.Image import Image
-
-_WRITERS: Mapping[Format, Writer] = MappingProxyType({**SEVERAL_ARRAYS, **COCO})
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,16 @@ class Person:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PoseResult(Result):
-    """Keypoints of persons, none included.
+    """Keypoints of persons, none included: `len(pose)` of them, `for person in pose`, `pose[0]`.
 
+    `pose[mask]` is the result with some of them, such as `pose[pose.person_scores > 0.3]`.
     The arrays are read-only and may be unaligned views of the reply; `.copy()` gives an aligned writable one.
 
     Attributes:
         keypoints: (N, K, 2) float32, x and y, image pixels. NaN where `to` found no counterpart.
         scores: (N, K) float32, heights of the heatmaps' peaks, about 0..1.
         bboxes: (N, 4) float32, xyxy, image pixels: where the persons were looked for.
-        bbox_scores: (N,) float32, 0..1, of the detector; None: the boxes were given.
+        bbox_scores: (N,) float32, 0..1, of the detector; None: the boxes were given without.
         keypoint_set: Names, skeleton and colours of the keypoints.
     """
 
@@ -103,7 +104,7 @@ class PoseResult(Result):
     bbox_scores: NDArray[np.float32] | None = field(default=None, repr=False)
     keypoint_set: KeypointSet = field(repr=False)
 
-    writers: ClassVar[Mapping[Format, Writer]] = _WRITERS
+    writers: ClassVar[Mapping[Format, Writer]] = ARRAYS_AND_COCO
 
     @cached_property
     def persons(self) -> tuple[Person, ...]:
@@ -111,6 +112,53 @@ class PoseResult(Result):
         bbox_scores = [None] * len(self.bboxes) if self.bbox_scores is None else self.bbox_scores.tolist()
         each = zip(self.keypoints, self.scores, self.bboxes, bbox_scores, strict=True)
         return tuple(Person(*facts, self.keypoint_set) for facts in each)
+
+    def __len__(self) -> int:
+        return len(self.bboxes)
+
+    def __iter__(self) -> Iterator[Person]:
+        return iter(self.persons)
+
+    @overload
+    def __getitem__(self, which: int) -> Person: ...
+    @overload
+    def __getitem__(self, which: Rows) -> PoseResult: ...
+    def __getitem__(self, which: int | Rows) -> Person | PoseResult:
+        """Return one person, or the result with some of them.
+
+        Raises:
+            IndexError: There is no such person.
+            InvalidInputError: `which` is neither an index nor a mask, indices or a slice.
+        """
+        if isinstance(which, int):
+            return self.persons[which]
+        rows = picked(which, len(self))
+        return replace(
+            self,
+            keypoints=self.keypoints[rows],
+            scores=self.scores[rows],
+            bboxes=self.bboxes[rows],
+            bbox_scores=None if self.bbox_scores is None else self.bbox_scores[rows],
+        )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Name of every keypoint."""
+        return self.keypoint_set.names
+
+    @property
+    def person_scores(self) -> NDArray[np.float32]:
+        """(N,) float32, 0..1: mean of each person's keypoint scores above 0.2, times the score of the box."""
+        scores = [person_score(each.scores, each.bbox_score) for each in self.persons]
+        return np.array(scores, dtype=np.float32)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the arrays are, see `Result.facts`, and the whole set of keypoints."""
+        return {**super().facts(), "keypoint_set": asdict(self.keypoint_set)}
+
+    @classmethod
+    def _further_fields(cls, facts: Mapping[str, Any]) -> dict[str, Any]:
+        return {"keypoint_set": keypoint_set_from(facts["keypoint_set"])}
 
     def to(self, target: str | KeypointSet) -> PoseResult:
         """Convert to another set of keypoints, by their names.
@@ -168,6 +216,31 @@ class PoseResult(Result):
             for person in self.persons
         ]
 
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a data frame with a row per keypoint: person (0, 1, ...), keypoint (its name), x, y, score.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        num_persons, num_keypoints = self.scores.shape
+        return table(
+            {
+                "person": np.repeat(np.arange(num_persons), num_keypoints),
+                "keypoint": np.tile(np.array(self.labels, dtype=object), num_persons),
+                "x": self.keypoints[:, :, 0].ravel(),
+                "y": self.keypoints[:, :, 1].ravel(),
+                "score": self.scores.ravel(),
+            }
+        )
+
+    def to_supervision(self) -> supervision.KeyPoints:
+        """Return the persons with the scores of their keypoints; those that `to` did not find are at 0, 0.
+
+        Raises:
+            ImportError: supervision is not installed.
+        """
+        return supervision_keypoints(self.keypoints, self.scores, self.bbox_scores)
+
     def plot(self, *, threshold: float = 0.3, radius: int = 6, thickness: int = 3) -> Image:
         """Draw keypoints and skeletons over the image, in the reference's colours.
 
@@ -200,44 +273,3 @@ class PoseResult(Result):
             radius=radius,
             thickness=thickness,
         )
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class DetectionResult(Result):
-    """Boxes of persons, none included.
-
-    The arrays are read-only and may be unaligned views of the reply; `.copy()` gives an aligned writable one.
-
-    Attributes:
-        bboxes: (N, 4) float32, xyxy, image pixels.
-        scores: (N,) float32, 0..1.
-    """
-
-    bboxes: NDArray[np.float32] = field(repr=False)
-    scores: NDArray[np.float32] = field(repr=False)
-
-    writers: ClassVar[Mapping[Format, Writer]] = _WRITERS
-
-    def to_coco(self, *, image_id: ImageId, category_id: int = 1) -> list[CocoDetection]:
-        """Return one COCO detection result per box.
-
-        Args:
-            image_id: What COCO calls the image.
-            category_id: What it calls persons.
-
-        Raises:
-            InvalidInputError: The image is called by neither a whole number nor a name.
-        """
-        image_id, category_id = checked_image_id(image_id), checked_id(category_id, "category_id")
-        corners, sizes = self.bboxes[:, :2], self.bboxes[:, 2:] - self.bboxes[:, :2]
-        bboxes = np.concatenate([corners, sizes], axis=1).tolist()
-        return [
-            CocoDetection(image_id=image_id, category_id=category_id, bbox=bbox, score=score)
-            for bbox, score in zip(bboxes, self.scores.tolist(), strict=True)
-        ]
-
-    def plot(self) -> Image:
-        """Draw the boxes with their scores over the image."""
-        from sapiens_core.pictures import boxes_picture
-
-        return drawn(boxes_picture, self.image, self.bboxes, self.scores)

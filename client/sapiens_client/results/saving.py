@@ -1,4 +1,4 @@
-"""Results as files: which formats there are, and how each is written."""
+"""Results as files: which formats there are, how each is written, and one read back."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import stat
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from enum import StrEnum
@@ -29,6 +30,8 @@ ImageId: TypeAlias = "int | str | np.integer[Any]"
 Writer: TypeAlias = "Callable[[Any, Path, ImageId], tuple[Path, ...]]"
 
 _MAX_UINT16 = 2**16 - 1
+_FACTS = "facts"  # name in an .npz of what the arrays are
+_FACTS_FORMAT = 1  # goes up when `load` of before and after would not understand each other
 
 
 def checked_id(number: object, name: str) -> int:
@@ -73,7 +76,7 @@ class Format(StrEnum):
     PICTURE = "picture", ".png", "picture"
     JPG = "jpg", ".jpg", "picture as JPEG"
     NPY = "npy", ".npy", "the array as it is"
-    NPZ = "npz", ".npz", "all arrays by name"
+    NPZ = "npz", ".npz", "all arrays by name, and what they are"
     PNG16 = "png16", ".16.png", "16 bit, with scale and offset in a .json beside it", ".16.json"
     EXR = "exr", ".exr", "OpenEXR, 32-bit floats"
     IDS = "ids", ".ids.png", "8-bit class ids"
@@ -199,9 +202,36 @@ def _write_npy(result: Any, path: Path, _: ImageId) -> tuple[Path, ...]:
 
 
 def _write_npz(result: Any, path: Path, _: ImageId) -> tuple[Path, ...]:
+    facts = json.dumps({"format": _FACTS_FORMAT, **result.facts()})
     with _new_file(path) as file:
-        np.savez(file, **result.arrays())
+        np.savez(file, **result.arrays(), **{_FACTS: np.array(facts)})
     return (path,)
+
+
+def read_npz(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return the arrays of a result by name, read-only, and what they are, as `save` wrote them.
+
+    Raises:
+        InvalidInputError: The file is none that `save` of this release understands.
+        OSError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+            arrays: dict[str, NDArray[Any]] = dict(content)
+        facts = json.loads(str(arrays.pop(_FACTS)))
+        seen = facts["format"]
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise InvalidInputError(
+            f"{str(path)!r} must be an .npz that `save` of a result wrote, got something else: {error}"
+        ) from error
+    if seen != _FACTS_FORMAT:
+        raise InvalidInputError(
+            f"{str(path)!r} must be of format {_FACTS_FORMAT}, got {seen!r:.20}; "
+            "read it with the release of sapiens-triton that wrote it"
+        )
+    for array in arrays.values():
+        array.flags.writeable = False
+    return arrays, facts
 
 
 def _write_coco(result: Any, path: Path, image_id: ImageId) -> tuple[Path, ...]:
@@ -214,3 +244,4 @@ SEVERAL_ARRAYS: Mapping[Format, Writer] = MappingProxyType(
 )
 ONE_ARRAY: Mapping[Format, Writer] = MappingProxyType({**SEVERAL_ARRAYS, Format.NPY: _write_npy})
 COCO: Mapping[Format, Writer] = MappingProxyType({Format.JSON: _write_coco})
+ARRAYS_AND_COCO: Mapping[Format, Writer] = MappingProxyType({**SEVERAL_ARRAYS, **COCO})

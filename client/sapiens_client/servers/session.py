@@ -37,6 +37,8 @@ class Reply:
         response_bytes: Size of the reply.
         shared_bytes: Size of the tensors of both that were in shared memory instead.
         attempts: How often the request was sent.
+        url: Address of the server that answered.
+        request_id: What the server's log calls the request.
     """
 
     arrays: Mapping[str, NDArray[Any]]
@@ -44,6 +46,8 @@ class Reply:
     response_bytes: int
     shared_bytes: int
     attempts: int
+    url: str
+    request_id: str
 
 
 class Session:
@@ -164,7 +168,15 @@ class Session:
             raise answer.error(
                 f"'{model}' at {answer.url} must return {sorted(missing)}, got {sorted(arrays)}"
             )
-        return Reply(arrays, answer.request_bytes, len(answer.reply), transfer.shared_bytes, answer.attempts)
+        return Reply(
+            arrays,
+            answer.request_bytes,
+            len(answer.reply),
+            transfer.shared_bytes,
+            answer.attempts,
+            answer.url,
+            request_id,
+        )
 
     @property
     def shares_memory(self) -> bool:

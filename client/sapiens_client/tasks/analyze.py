@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 from sapiens_client.errors import InferenceError, InvalidInputError, ModelNotServedError, SapiensError
 from sapiens_client.results.base import Result
 from sapiens_client.results.dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
-from sapiens_client.results.people import DetectionResult, PoseResult
+from sapiens_client.results.detections import DetectionResult
+from sapiens_client.results.people import PoseResult
 from sapiens_client.steps import Flow, Together
 from sapiens_client.tasks.call import Call
 from sapiens_client.tasks.dense import dense_results, lean_way

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 
 from sapiens_client.errors import InvalidInputError
+from sapiens_client.results.detections import DetectionResult
+from sapiens_client.results.people import PoseResult
 from sapiens_core.contract.limits import LIMITS
 from sapiens_core.prepare import geometry
 
@@ -25,7 +27,7 @@ class HasXyxy(Protocol):
         """The boxes."""
 
 
-Boxes: TypeAlias = "ArrayLike | HasXyxy"
+Boxes: TypeAlias = "ArrayLike | HasXyxy | DetectionResult | PoseResult"
 
 
 def checked_bboxes(bboxes: Boxes) -> NDArray[np.float32]:
@@ -33,12 +35,15 @@ def checked_bboxes(bboxes: Boxes) -> NDArray[np.float32]:
 
     Args:
         bboxes: (N, 4) numbers, xyxy, image pixels; (N, 5) with a score or (N, 6) with a score and a class,
-            which are not looked at further; (4,), (5,) or (6,) for one box; or what has them as `xyxy`.
+            which are not looked at further; (4,), (5,) or (6,) for one box; or what has them as `xyxy`;
+            or a result.
 
     Raises:
         InvalidInputError: They are no such numbers, too many, or one of them is not finite, far away,
             smaller than a pixel, or left of or above every image.
     """
+    if isinstance(bboxes, DetectionResult | PoseResult):
+        bboxes = bboxes.bboxes
     boxes = _columns(getattr(bboxes, "xyxy", bboxes))
     if not len(boxes):
         return boxes

@@ -86,6 +86,7 @@ class Call:
         self.upload = upload
         self._request_s = self._finish_s = 0.0
         self._request_bytes = self._response_bytes = self._shared_bytes = self._attempts = 0
+        self._url = self._request_id = ""
 
     def served_model(self, name: str) -> Flow[ServedModel]:
         """Return the config of a model.
@@ -158,6 +159,7 @@ class Call:
         self._response_bytes += reply.response_bytes
         self._shared_bytes += reply.shared_bytes
         self._attempts += reply.attempts
+        self._url, self._request_id = reply.url, reply.request_id
         return reply.arrays
 
     def _reply_sizes(self, model: str, outputs: Iterable[TensorSpec]) -> Mapping[str, int]:
@@ -187,7 +189,13 @@ class Call:
             finish_s=self._finish_s,
             shared_bytes=self._shared_bytes,
         )
-        return Origin(model=model, timing=timing, encoded_image=self.upload.encoded)
+        return Origin(
+            model=model,
+            timing=timing,
+            encoded_image=self.upload.encoded,
+            url=self._url,
+            request_id=self._request_id,
+        )
 
 
 def check_model_name(model: object) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sapiens_client.errors import InvalidInputError
+from sapiens_client.results.detections import DetectionResult
 from sapiens_client.results.labels import keypoints_of
-from sapiens_client.results.people import DetectionResult, PoseResult
+from sapiens_client.results.people import PoseResult
 from sapiens_client.steps import Flow
 from sapiens_client.tasks.boxes import checked_bboxes
 from sapiens_core.contract.tensors import (
@@ -63,6 +64,8 @@ def pose_result(call: Call, bboxes: Boxes | None = None, model: str | None = Non
                 raise
             raise InvalidInputError(f"of bboxes[{start}:{start + len(some)}]: {error}") from error
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    if isinstance(bboxes, DetectionResult):
+        arrays[BBOX_SCORES.name] = bboxes.scores
     return _pose(call, served.info, arrays)
 
 

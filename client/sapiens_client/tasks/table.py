@@ -9,7 +9,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from sapiens_client.results.dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
-from sapiens_client.results.people import DetectionResult, PoseResult
+from sapiens_client.results.detections import DetectionResult
+from sapiens_client.results.people import PoseResult
 from sapiens_client.steps import Flow
 from sapiens_client.tasks.dense import dense_result
 from sapiens_client.tasks.people import detection_result, people_result, pose_result
