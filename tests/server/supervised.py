@@ -36,6 +36,10 @@ class TritonPythonModel:
     def answer(self, request):
         if (FOLDER / "deadly").exists():
             os.kill(os.getppid(), signal.SIGKILL)
+        while (FOLDER / "asleep").exists():
+            time.sleep(0.1)
+        while (FOLDER / "slow").exists():
+            pass
         if (FOLDER / "broken").exists():
             raise RuntimeError("it is broken")
         image = pb_utils.get_input_tensor_by_name(request, "image").as_numpy()
@@ -52,8 +56,9 @@ COMMAND = """
 import sys
 import typer
 from sapiens_server.cli import serve_command
-from sapiens_server.supervise import supervisor
+from sapiens_server.supervise import monitor, supervisor
 supervisor._MAX_RESTARTS = int(sys.argv.pop(1))
+monitor._PATIENCE_S = float(sys.argv.pop(1))
 app = typer.Typer()
 app.command()(serve_command)
 app()
@@ -128,10 +133,15 @@ def new_repository(folder: Path) -> Path:
 
 
 def started(
-    repository: Path, errors: Path, *arguments: str, max_restarts: int = 5, before: Sequence[str] = ()
+    repository: Path,
+    errors: Path,
+    *arguments: str,
+    max_restarts: int = 5,
+    patience_s: float = 60,
+    before: Sequence[str] = (),
 ) -> Supervised:
     options = ["--repository", str(repository), "--grpc-port", "0", "--health-port", "0", *arguments]
-    words = [*before, sys.executable, "-c", COMMAND, str(max_restarts), *options]
+    words = [*before, sys.executable, "-c", COMMAND, str(max_restarts), str(patience_s), *options]
     with errors.open("w") as stream:
         process = subprocess.Popen(words, stdout=PIPE, stderr=stream, text=True)
     return Supervised(process, errors)

@@ -114,6 +114,24 @@ def test_model_that_fails_is_not_ready_and_the_server_started_again(
     assert "restarting tritonserver: picture failed canaries: " in ready.errors.read_text()
 
 
+@pytest.mark.slow
+def test_model_that_does_nothing_is_told_from_one_that_takes_long(start: Start, tmp_path: Path) -> None:
+    repository = new_repository(tmp_path / "models")
+    slow, asleep = (repository / "picture" / "1" / name for name in ("slow", "asleep"))
+    slow.touch()
+    one = announced(start(repository, tmp_path / "errors", patience_s=3))
+    assert becomes_true(lambda: "no answer within 3 s" in one.get("/ready")[1])
+    slow.unlink()
+    assert becomes_true(one.is_ready)
+    assert one.figure('restarts_total{cause="canary"}') == 0
+    asleep.touch()
+    os.kill(one.server(), signal.SIGKILL)
+    assert becomes_true(lambda: one.figure('restarts_total{cause="canary"}') >= 1)
+    asleep.unlink()
+    assert becomes_true(one.is_ready)
+    assert "nothing has worked for 3 s" in one.errors.read_text()
+
+
 def test_routes_that_change_the_server_want_a_key_that_nobody_has(ready: Supervised) -> None:
     with triton.InferenceServerClient(ready.grpc_url) as client:
         for refused in (

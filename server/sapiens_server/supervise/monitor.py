@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
+from sapiens_server.loading import Loading
 from sapiens_server.supervise.api import UNANSWERED, Counts, Reply, ServerApi
 from sapiens_server.supervise.canary import Outcome, canary_models, canary_request, outcome_of
 from sapiens_server.supervise.exhaustion import SHARED_MEMORY, Exhaustion
@@ -16,7 +18,8 @@ _LOOK_EVERY_S = 1.0
 _LIST_EVERY_S = 5.0
 _CANARY_EVERY_S = 30.0  # for models that nobody asks; others show by their answers that they work
 _SUSPICIOUS_EVERY_S = 2.0
-_CANARY_TIMEOUT_S = 60.0  # a first request to a large engine takes long
+_CANARY_TIMEOUT_S = 1800.0  # a large network takes minutes on a processor
+_PATIENCE_S = 60.0
 _HANG_S = 15.0
 _MAX_FAILURES = 2
 
@@ -33,6 +36,16 @@ class _Model:
     num_backend_failures: float = 0.0  # of all models, when it was asked
 
 
+@dataclass
+class _Canary:
+    """One that is under way."""
+
+    model: str
+    work: Loading
+    asked_s: float = field(default_factory=time.monotonic)
+    is_late: bool = False
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Why a server must be restarted."""
@@ -47,18 +60,21 @@ class Monitor:
 
     Attributes:
         api: The server.
+        group: Id of its process group.
         health: What others read.
         served: Names of the models that the server has loaded, as of the last look.
         verdict: Why the server must be restarted; None: it need not be.
     """
 
     api: ServerApi
+    group: int
     health: Health
     served: tuple[str, ...] = ()
     verdict: Verdict | None = None
     _models: dict[str, _Model] = field(default_factory=dict)
     _configs: dict[str, Mapping[str, object]] = field(default_factory=dict)
     _num_canaries: int = 0
+    _canary: _Canary | None = None
     _exhaustion: Exhaustion = field(default_factory=Exhaustion)
     _counts: Counts = field(default_factory=lambda: Counts({}, 0, 0, 0))
     _answered_s: float = field(default_factory=time.monotonic)
@@ -81,13 +97,15 @@ class Monitor:
             try:
                 is_live = self.api.is_live()
                 self._counts = self.api.counts()
-                self._note_shared_memory()
-                if time.monotonic() - listed_s > _LIST_EVERY_S:
-                    self._list()
-                    listed_s = time.monotonic()
             except UNANSWERED:
                 is_live = False
             self._note_life(is_live=is_live)
+            self._note_shared_memory()
+            self._note_canary()
+            if is_live and time.monotonic() - listed_s > _LIST_EVERY_S:
+                with suppress(*UNANSWERED):  # which may take as long as the loading of a model
+                    self._list()
+                    listed_s = time.monotonic()
 
     def _note_life(self, *, is_live: bool) -> None:
         if is_live:
@@ -106,6 +124,20 @@ class Monitor:
                 f"{SHARED_MEMORY} is full and every request fails; give the container more of it, such as "
                 "--shm-size=2g",
             )
+
+    def _note_canary(self) -> None:
+        """Tell a model that takes long from one that does nothing."""
+        canary = self._canary
+        if canary is None or self._stopped.is_set():
+            return
+        if canary.work.has_stalled(0):
+            self.verdict = Verdict(
+                "canary",
+                f"{canary.model} has not answered a canary, and nothing has worked for {_PATIENCE_S:g} s",
+            )
+        elif not canary.is_late and time.monotonic() - canary.asked_s > _PATIENCE_S:
+            canary.is_late = True
+            self.health.failed(canary.model, f"no answer within {_PATIENCE_S:g} s")
 
     def _list(self) -> None:
         """Look at what is loaded. From 26.04 on the server itself tells of models with dead processes."""
@@ -142,6 +174,7 @@ class Monitor:
     def _ask(self, name: str, model: _Model, request: bytes) -> None:
         model.num_backend_failures = self._counts.num_backend_failures
         succeeded = self._counts.succeeded.get(name, 0.0)
+        self._canary = _Canary(name, Loading(self.group, _PATIENCE_S))
         try:
             reply = self.api.infer(name, request, _CANARY_TIMEOUT_S)
             outcome = outcome_of(reply)
@@ -149,6 +182,7 @@ class Monitor:
             reply = Reply(0, (str(error) or type(error).__name__).encode())
             is_alive = self._counts.succeeded.get(name, 0.0) > succeeded  # it has only too much to do
             outcome = Outcome.REFUSED if is_alive else Outcome.FAILED
+        self._canary = None
         model.asked_s = time.monotonic()
         if self._stopped.is_set() or outcome is Outcome.REFUSED:
             return

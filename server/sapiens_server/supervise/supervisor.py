@@ -131,7 +131,7 @@ class Supervisor:
             metrics_port=_port(server.metrics_url) if server.metrics_url else None,
         )
         api = ServerApi(server.http_url or str(private.http), server.metrics_url or str(private.metrics), key)
-        monitor = Monitor(api, self.health)
+        monitor = Monitor(api, server.pid, self.health)
         self.health.enter("serving")
         monitor.start()
         return _Running(server, api, monitor)
