@@ -9,7 +9,9 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +97,25 @@ def test_who_brings_no_opencv_is_told_what_to_install(tmp_path):
     assert (
         "one build of OpenCV must be there, got none; pip install 'sapiens-triton[opencv]'" in result.stderr
     )
+
+
+@pytest.mark.slow
+def test_a_source_distribution_makes_the_same_package(tmp_path):
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "hatchling"], check=True)
+
+    def built(folder, target):
+        command = [python, "-m", "hatchling", "build", "-t", target, "-d", tmp_path / folder.name]
+        subprocess.run(command, cwd=folder, check=True)
+        return next((tmp_path / folder.name).glob("*.tar.gz" if target == "sdist" else "*.whl"))
+
+    with tarfile.open(built(ROOT, "sdist")) as sources:
+        sources.extractall(tmp_path, filter="data")
+    (unpacked,) = tmp_path.glob("sapiens_triton-*")
+    names = [zipfile.ZipFile(built(folder, "wheel")).namelist() for folder in (ROOT, unpacked)]
+    assert sorted(names[0]) == sorted(names[1])
+    assert "sapiens_export/demo_networks/depth.safetensors" in names[0]
 
 
 def expected(encoded, engine_of):
