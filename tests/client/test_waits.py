@@ -26,7 +26,7 @@ from sapiens_client import (
     ServerUnavailableError,
 )
 from sapiens_client.cli.main import app
-from sapiens_client.servers.pace import LEAST_S
+from sapiens_client.servers.pace import LEAST_S, Pace
 from sapiens_client.testing import FakeServer, Fault
 
 
@@ -45,6 +45,10 @@ def eventually(claim: Callable[[], bool]) -> bool:
     while not claim() and time.monotonic() < deadline_s:
         time.sleep(0.01)
     return claim()
+
+
+def pace_of(client: SapiensClient) -> Pace:
+    return client._session._attempts._paces["ModelInfer", "depth"]
 
 
 @contextmanager
@@ -223,7 +227,7 @@ def test_a_request_that_never_had_its_turn_says_that_the_server_is_full(server, 
         client.depth(photo)
         server.room = 0
         patient = [threads.submit(client.depth, photo) for _ in range(10)]
-        assert eventually(lambda: client._session._attempts.limit("depth") == 1)
+        assert eventually(lambda: pace_of(client).limit == 1)
         server.hang("ModelInfer")
         server.room = 1
         assert eventually(lambda: server._traffic._num_inferences == 1)  # the only one that may be under way
@@ -240,7 +244,7 @@ def test_a_request_that_pauses_lets_others_have_its_turn(server, photo):
         client.depth(photo)
         server.room = 0
         patient = threads.submit(client.depth, photo)
-        assert eventually(lambda: client._session._attempts.limit("depth") == 1)
+        assert eventually(lambda: pace_of(client).limit == 1)
         with pytest.raises(ServerOverloadedError) as caught:
             client.depth(photo, timeout_s=5)
         assert caught.value.attempts > 1
@@ -253,7 +257,7 @@ def test_a_request_that_waits_for_a_server_lets_others_have_its_turn(server, pho
         client.depth(photo)
         server.fail(Fault.QUEUE_FULL)
         client.depth(photo)
-        pace = client._session._attempts._paces["ModelInfer", "depth"]
+        pace = pace_of(client)
         server.cut()
         patient = threads.submit(client.depth, photo)
         assert eventually(lambda: client._session._attempts._replicas._waiting)

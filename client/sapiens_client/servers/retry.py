@@ -171,11 +171,6 @@ class Attempts:
         finally:
             effort.give_back()
 
-    def limit(self, model: str) -> float:
-        """Return how many requests to a model may be under way at a time."""
-        pace = self._paces.get(("ModelInfer", model))
-        return pace.limit if pace else float("inf")
-
     def _left_s(self, effort: Effort) -> float:
         """Return how long it is of use to wait for an answer."""
         left_s = effort.deadline.left_s()
