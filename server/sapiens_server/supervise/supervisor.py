@@ -17,7 +17,7 @@ from sapiens_server.server import OnLog, RunningServer, ServerOptions, serve
 from sapiens_server.supervise.access import Access, check_access, private_arguments
 from sapiens_server.supervise.api import UNANSWERED, ServerApi
 from sapiens_server.supervise.drain import Drain
-from sapiens_server.supervise.health import Health
+from sapiens_server.supervise.health import Cause, Health
 from sapiens_server.supervise.monitor import Monitor, Verdict
 from sapiens_server.supervise.orphans import adopt_orphans, collect_orphans
 from sapiens_server.supervise.signals import Signals
@@ -27,6 +27,8 @@ _COLLECT_EVERY_S = 1.0
 _LOOPBACK = "127.0.0.1"
 _MAX_RESTARTS = 5
 _WITHIN_S = 300.0
+_PARTIAL: tuple[Cause, ...] = ("model_process", "canary", "shared_memory")  # others may yet be served
+_LEAVE_S = 4.0  # for balancers to notice, and for work under way
 
 
 @dataclass(frozen=True)
@@ -154,17 +156,21 @@ class Supervisor:
         running.monitor.stop()
         self.health.enter("restarting")
         self.health.restarts(verdict.cause)
+        self._on_log(f"warning: restarting tritonserver: {verdict.why}")
+        if verdict.cause in _PARTIAL:
+            with suppress(ServerDiedError):
+                self._drain(running, _LEAVE_S)
         running.server.kill()  # a server with dead processes would take its whole exit timeout to stop
         is_explicit = self._wanted.options.model_control == "explicit"
         models = running.monitor.served if is_explicit else ()
         why = verdict.why
         while True:
-            self._on_log(f"warning: restarting tritonserver: {why}")
             self._pause(why)
             try:
                 return self._started(models)
             except (ServerError, OSError) as error:  # such as a full /dev/shm
                 why = str(error)
+                self._on_log(f"warning: tritonserver could not be started again: {why}")
 
     def _pause(self, why: str) -> None:
         """Wait before a restart: not at all before the first, then longer each time.
@@ -188,13 +194,22 @@ class Supervisor:
     def _end(self, running: _Running) -> None:
         running.monitor.stop()
         self.health.enter("draining")
-        drain = Drain(self._drain_s)
-        while self.signals.numbers[0] == signal.SIGTERM and not drain.is_over():
+        if self.signals.numbers[0] == signal.SIGTERM:
+            self._drain(running, self._drain_s)
+        running.server.stop()
+
+    def _drain(self, running: _Running, limit_s: float) -> None:
+        """Wait until others have left the server and it has done its work.
+
+        Raises:
+            ServerDiedError: It ended meanwhile.
+        """
+        drain = Drain(limit_s)
+        while not drain.is_over():
             running.server.look()
             with suppress(*UNANSWERED):  # it may be too busy to tell
                 drain.note(running.api.counts())
             time.sleep(_POLL_S)
-        running.server.stop()
 
 
 def _port(address: str) -> int:
