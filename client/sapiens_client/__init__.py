@@ -7,7 +7,7 @@ from sapiens_client.bulk.items import Item
 from sapiens_client.bulk.tasks import MapOptions
 from sapiens_client.client import SapiensClient
 from sapiens_client.connection.identity import TLS, Pem, Token
-from sapiens_client.connection.options import ClientOptions, Compression, Output
+from sapiens_client.connection.options import CallOptions, ChannelOrder, ClientOptions, Compression, Output
 from sapiens_client.errors import (
     AuthenticationError,
     ClientClosedError,
@@ -44,6 +44,8 @@ __all__ = [
     "AsyncSapiensClient",
     "AuthenticationError",
     "Boxes",
+    "CallOptions",
+    "ChannelOrder",
     "ClassSet",
     "ClientClosedError",
     "ClientOptions",

@@ -9,7 +9,6 @@ from sapiens_client.bulk.tasks import MapOptions, task_items
 from sapiens_client.client_base import SyncClient
 from sapiens_client.results.dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
 from sapiens_client.tasks.analyze import ANSWERED_TOGETHER, Analysis, analyze, checked_tasks
-from sapiens_client.tasks.call import Call, about
 from sapiens_client.tasks.dense import dense_result
 from sapiens_client.tasks.people import detection_result, people_result, pose_result
 from sapiens_client.tasks.table import AnalysisTask, TaskName
@@ -17,14 +16,15 @@ from sapiens_core.recipes.recipe import Task
 
 if TYPE_CHECKING:
     from sapiens_client.bulk.items import Item
+    from sapiens_client.connection.options import CallOptions
     from sapiens_client.results.base import Result
     from sapiens_client.results.detections import DetectionResult
     from sapiens_client.results.people import PoseResult
-    from sapiens_client.steps import Flow
     from sapiens_client.tasks.boxes import Boxes
     from sapiens_client.tasks.images import ImageLike
 
 R = TypeVar("R")
+T = TypeVar("T")
 D = TypeVar("D", bound="Result")
 
 Images: TypeAlias = "Iterable[ImageLike]"
@@ -69,14 +69,14 @@ class SapiensClient(SyncClient):
     """
 
     def depth(
-        self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
+        self, image: ImageLike, *, model: str | None = None, **options: Unpack[CallOptions]
     ) -> DepthResult:
         """Estimate the relative depth of every pixel.
 
         Args:
             image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             model: Another ensemble for the task on the server, e.g. "depth_2b". None: "depth".
-            timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
+            options: `timeout_s`, `headers` and `channel_order` of this call, see `CallOptions`.
 
         Returns:
             Depth at the size of the image, larger is farther.
@@ -84,17 +84,17 @@ class SapiensClient(SyncClient):
         Raises:
             SapiensError: There is no result; its class tells why, see `SapiensClient`.
         """
-        return self._dense(Task.DEPTH, DepthResult, image, model, timeout_s)
+        return self._dense(Task.DEPTH, DepthResult, image, model, options)
 
     def normal(
-        self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
+        self, image: ImageLike, *, model: str | None = None, **options: Unpack[CallOptions]
     ) -> NormalResult:
         """Estimate the surface normal of every pixel.
 
         Args:
             image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             model: Another ensemble for the task on the server, e.g. "normal_2b". None: "normal".
-            timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
+            options: `timeout_s`, `headers` and `channel_order` of this call, see `CallOptions`.
 
         Returns:
             Unit vectors at the size of the image.
@@ -102,17 +102,17 @@ class SapiensClient(SyncClient):
         Raises:
             SapiensError: There is no result; its class tells why, see `SapiensClient`.
         """
-        return self._dense(Task.NORMAL, NormalResult, image, model, timeout_s)
+        return self._dense(Task.NORMAL, NormalResult, image, model, options)
 
     def seg(
-        self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
+        self, image: ImageLike, *, model: str | None = None, **options: Unpack[CallOptions]
     ) -> SegmentationResult:
         """Find the body part or garment that every pixel belongs to.
 
         Args:
             image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             model: Another ensemble for the task on the server, e.g. "seg_2b". None: "seg".
-            timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
+            options: `timeout_s`, `headers` and `channel_order` of this call, see `CallOptions`.
 
         Returns:
             Class ids at the size of the image, with masks by the names of the classes.
@@ -120,17 +120,17 @@ class SapiensClient(SyncClient):
         Raises:
             SapiensError: There is no result; its class tells why, see `SapiensClient`.
         """
-        return self._dense(Task.SEG, SegmentationResult, image, model, timeout_s)
+        return self._dense(Task.SEG, SegmentationResult, image, model, options)
 
     def features(
-        self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
+        self, image: ImageLike, *, model: str | None = None, **options: Unpack[CallOptions]
     ) -> FeatureResult:
         """Compute the features of the pretrained backbone.
 
         Args:
             image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             model: Another ensemble for the task on the server, e.g. "features_2b". None: "features".
-            timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
+            options: `timeout_s`, `headers` and `channel_order` of this call, see `CallOptions`.
 
         Returns:
             One vector per patch of the network's input, to which the image is stretched.
@@ -138,7 +138,7 @@ class SapiensClient(SyncClient):
         Raises:
             SapiensError: There is no result; its class tells why, see `SapiensClient`.
         """
-        return self._dense(Task.FEATURES, FeatureResult, image, model, timeout_s)
+        return self._dense(Task.FEATURES, FeatureResult, image, model, options)
 
     def pose(
         self,
@@ -146,7 +146,7 @@ class SapiensClient(SyncClient):
         bboxes: Boxes | None = None,
         *,
         model: str | None = None,
-        timeout_s: float | None = None,
+        **options: Unpack[CallOptions],
     ) -> PoseResult:
         """Find the keypoints of persons whose boxes are known.
 
@@ -157,7 +157,7 @@ class SapiensClient(SyncClient):
                 than the server takes at a time are split over several requests, one after another. None: the
                 whole image is one person; an empty list: there is nobody, and nothing to ask.
             model: Another ensemble for the task on the server, e.g. "pose_2b". None: "pose".
-            timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
+            options: `timeout_s`, `headers` and `channel_order` of this call, see `CallOptions`.
 
         Returns:
             One person per box, in the order of the boxes.
@@ -165,17 +165,17 @@ class SapiensClient(SyncClient):
         Raises:
             SapiensError: There is no result; its class tells why, see `SapiensClient`.
         """
-        return self._ask(image, timeout_s, lambda call: pose_result(call, bboxes, model))
+        return self._ask(image, lambda call: pose_result(call, bboxes, model), options)
 
     def detect(
-        self, image: ImageLike, *, model: str | None = None, timeout_s: float | None = None
+        self, image: ImageLike, *, model: str | None = None, **options: Unpack[CallOptions]
     ) -> DetectionResult:
         """Find the boxes of the persons in an image.
 
         Args:
             image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             model: Another ensemble for the task on the server, e.g. "detect_2b". None: "detect".
-            timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
+            options: `timeout_s`, `headers` and `channel_order` of this call, see `CallOptions`.
 
         Returns:
             Boxes with scores; none where nobody is found.
@@ -183,10 +183,10 @@ class SapiensClient(SyncClient):
         Raises:
             SapiensError: There is no result; its class tells why, see `SapiensClient`.
         """
-        return self._ask(image, timeout_s, lambda call: detection_result(call, model))
+        return self._ask(image, lambda call: detection_result(call, model), options)
 
     def people(
-        self, image: ImageLike, *, whole_image_if_nobody: bool = False, timeout_s: float | None = None
+        self, image: ImageLike, *, whole_image_if_nobody: bool = False, **options: Unpack[CallOptions]
     ) -> PoseResult:
         """Find the persons in an image, and their keypoints.
 
@@ -194,7 +194,7 @@ class SapiensClient(SyncClient):
             image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             whole_image_if_nobody: Take the whole image for a person where nobody is found, as the reference
                 does; its box has score 0.
-            timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
+            options: `timeout_s`, `headers` and `channel_order` of this call, see `CallOptions`.
 
         Returns:
             One person per box that the server's detector finds; none where it finds nobody.
@@ -203,15 +203,14 @@ class SapiensClient(SyncClient):
             SapiensError: There is no result; its class tells why, see `SapiensClient`.
         """
         return self._ask(
-            image, timeout_s, lambda call: people_result(call, whole_image_if_nobody=whole_image_if_nobody)
+            image, lambda call: people_result(call, whole_image_if_nobody=whole_image_if_nobody), options
         )
 
     def analyze(
         self,
         image: ImageLike,
         tasks: TaskName | Iterable[TaskName] = ANSWERED_TOGETHER,
-        *,
-        timeout_s: float | None = None,
+        **options: Unpack[CallOptions],
     ) -> Analysis:
         """Ask for several tasks at the same time.
 
@@ -222,7 +221,7 @@ class SapiensClient(SyncClient):
             image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             tasks: Names of methods: "depth", "normal", "seg", "pose" (the whole image as one person),
                 "features", "detect", "people".
-            timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
+            options: `timeout_s`, `headers` and `channel_order` of this call, see `CallOptions`.
 
         Returns:
             The results: `analysis.depth`, or `analysis["depth"]`, is that of `depth`, or raises its error. A
@@ -234,7 +233,7 @@ class SapiensClient(SyncClient):
             SapiensError: Every task failed for a reason of the whole call: no server, a wrong token.
         """
         chosen = checked_tasks(tasks)
-        return self._ask(image, timeout_s, lambda call: analyze(call.session, call.upload, chosen))
+        return self._ask(image, lambda call: analyze(call.session, call.upload, chosen), options)
 
     @overload
     def map(
@@ -261,21 +260,29 @@ class SapiensClient(SyncClient):
         self, task: Literal["pose", "people"], images: Images, **options: Unpack[MapOptions]
     ) -> Items[PoseResult]: ...
     @overload
+    def map(  # type: ignore[overload-overlap]  # an AnalysisTask is a string, but never this one
+        self, task: Literal["analyze"], images: Images, **options: Unpack[MapOptions]
+    ) -> Items[Analysis]: ...
+    @overload
     def map(self, task: AnalysisTask, images: Images, **options: Unpack[MapOptions]) -> Items[Result]: ...
-    def map(self, task: TaskName, images: Images, **options: Unpack[MapOptions]) -> Items[Any]:
+    @overload
+    def map(self, task: Callable[[T], R], images: Iterable[T], **options: Unpack[MapOptions]) -> Items[R]: ...
+    def map(self, task: Any, images: Any, **options: Unpack[MapOptions]) -> Items[Any]:
         """Ask about many images, several at a time.
 
         Images are read when it is their turn, and no more results are kept than stated under `concurrency`.
         Closing the iterator, or leaving the loop over it, stops everything without waiting.
 
         Args:
-            task: Name of the method to ask with. `pose` takes the whole images as persons.
+            task: Name of the method to ask with, "analyze" included; `pose` without `bboxes` takes the whole
+                images as persons. Or a function of an image, awaited where methods are.
             images: As the methods take them; may be a generator, which is closed in the end.
             options: `concurrency=8`: how many to ask about at a time; at most twice as many are under way or
                 kept. `ordered=True`: items come in the order of the images, else as they are ready.
                 `on_error="raise"`: the first error ends everything; "yield": it stands in its item.
-                `progress=False`: whether to draw a bar on a terminal. `model=None`, `timeout_s=None`: as for
-                the methods, for every image.
+                `progress=False`: whether to draw a bar on a terminal. `bboxes=None`: for `pose`, the boxes in
+                each image, taken along with it. `tasks`: for `analyze`. `model=None`, and those of
+                `CallOptions`: as for the methods, for every image.
 
         Returns:
             One item per image: `item.index`, `item.image` (its path), `item.result`, `item.error`.
@@ -290,10 +297,6 @@ class SapiensClient(SyncClient):
         return task_items(self, task, images, **options)
 
     def _dense(
-        self, task: Task, kind: type[D], image: ImageLike, model: str | None, timeout_s: float | None
+        self, task: Task, kind: type[D], image: ImageLike, model: str | None, options: CallOptions
     ) -> D:
-        return self._ask(image, timeout_s, lambda call: dense_result(call, task, kind, model))
-
-    def _ask(self, image: ImageLike, timeout_s: float | None, ask: Callable[[Call], Flow[R]]) -> R:
-        timeout_s = self._timeout_s if timeout_s is None else timeout_s
-        return self._transport.run(about(self._session, image, timeout_s, ask))
+        return self._ask(image, lambda call: dense_result(call, task, kind, model), options)

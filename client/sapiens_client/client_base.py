@@ -7,18 +7,26 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from sapiens_client.connection.options import DEFAULTS, ClientOptions
+from sapiens_client.connection.options import DEFAULTS, CallOptions, ClientOptions, check_call_options
 from sapiens_client.connection.settings import checked_settings, chosen_url
 from sapiens_client.deadline import Deadline
 from sapiens_client.servers.session import Session
+from sapiens_client.tasks.analyze import SMALL_IMAGE, warmed_up
+from sapiens_client.tasks.call import Call, about
 from sapiens_client.tasks.models import model_cards
 
 if TYPE_CHECKING:
     from sapiens_client.connection.identity import TLS, Token
     from sapiens_client.results.models import ModelCard
+    from sapiens_client.steps import Flow
+    from sapiens_client.tasks.images import ImageLike
+    from sapiens_client.tasks.table import TaskName
     from sapiens_client.wire.threads import Transport
+
+R = TypeVar("R")
+C = TypeVar("C", bound="_Client")
 
 
 class _Client(ABC):
@@ -38,6 +46,8 @@ class _Client(ABC):
         self._settings = checked_settings(url, tls, token, headers, options)
         self._session = Session(self._settings)
         self._timeout_s = timeout_s
+        self._options = CallOptions()
+        self._origin: Self | None = None
         self._arguments: dict[str, Any] = {
             "url": chosen_url(url),
             "timeout_s": timeout_s,
@@ -52,9 +62,54 @@ class _Client(ABC):
     def _connect(self) -> None:
         """Make the transport, which loads gRPC."""
 
-    def __reduce__(self) -> tuple[Callable[..., Self], tuple[()]]:
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[Callable[..., Self], CallOptions]]:
         """Copy what the client was made with: who unpickles it gets one that connects anew."""
-        return partial(type(self), **self._arguments), ()
+        return _remade, (partial(type(self), **self._arguments), self._options)
+
+    def with_options(self, **options: Unpack[CallOptions]) -> Self:
+        """Return a client whose calls have other options; it has its connections in common with this one.
+
+        Closing either closes both.
+
+        Args:
+            options: `timeout_s`, `headers`, which are added to those of this client, and `channel_order`, see
+                `CallOptions`. What is left out stays as it is.
+
+        Raises:
+            InvalidInputError: An option cannot be used, or headers would travel to another machine without
+                TLS.
+
+        Example:
+            >>> opencv = client.with_options(channel_order="bgr", timeout_s=5)
+            ... opencv.depth(cv2.imread("photo.jpg"))
+        """
+        check_call_options(options)
+        client: Self = object.__new__(type(self))
+        client.__dict__.update(self.__dict__)
+        client._origin = self  # which closes its connections when nobody has it any more
+        client._options = {**self._options, **options}
+        headers = options.get("headers")
+        client._session = self._session.sending(headers)
+        client._options["headers"] = {**(self._options.get("headers") or {}), **(headers or {})}
+        if (timeout_s := options.get("timeout_s")) is not None:
+            Deadline.after(timeout_s)
+            client._timeout_s = timeout_s
+        return client
+
+    def _about(self, image: ImageLike, ask: Callable[[Call], Flow[R]], options: CallOptions) -> Flow[R]:
+        check_call_options(options)
+        timeout_s = options.get("timeout_s")
+        return about(
+            self._session.sending(options.get("headers")),
+            image,
+            self._timeout_s if timeout_s is None else timeout_s,
+            ask,
+            options.get("channel_order") or self._options.get("channel_order") or "rgb",
+        )
+
+
+def _remade(make: Callable[[], C], options: CallOptions) -> C:
+    return make().with_options(**options) if options else make()
 
 
 class SyncClient(_Client):
@@ -73,6 +128,23 @@ class SyncClient(_Client):
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    def _ask(self, image: ImageLike, ask: Callable[[Call], Flow[R]], options: CallOptions) -> R:
+        return self._transport.run(self._about(image, ask, options))
+
+    def warm_up(self, *tasks: TaskName, **options: Unpack[CallOptions]) -> None:
+        """Have tasks asked once about a small picture, so that the first call takes no longer than others.
+
+        This connects, learns about the models, and lets engines compute that were not warmed up.
+
+        Args:
+            tasks: What will be asked for. None given: all that the server has.
+            options: `timeout_s` and `headers`, see `CallOptions`.
+
+        Raises:
+            SapiensError: A task has no answer; its class tells why, see `SapiensClient`.
+        """
+        self._ask(SMALL_IMAGE, lambda call: warmed_up(call, tasks), options)
 
     def close(self) -> None:
         """Close the connections; calls under way and later ones end with a ClientClosedError."""
@@ -144,6 +216,23 @@ class AsyncClient(_Client):
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
+
+    async def _ask(self, image: ImageLike, ask: Callable[[Call], Flow[R]], options: CallOptions) -> R:
+        return await self._transport.run(self._about(image, ask, options))
+
+    async def warm_up(self, *tasks: TaskName, **options: Unpack[CallOptions]) -> None:
+        """Have tasks asked once about a small picture, so that the first call takes no longer than others.
+
+        This connects, learns about the models, and lets engines compute that were not warmed up.
+
+        Args:
+            tasks: What will be asked for. None given: all that the server has.
+            options: `timeout_s` and `headers`, see `CallOptions`.
+
+        Raises:
+            SapiensError: A task has no answer; its class tells why, see `SapiensClient`.
+        """
+        await self._ask(SMALL_IMAGE, lambda call: warmed_up(call, tasks), options)
 
     async def close(self) -> None:
         """Close the connections; calls under way and later ones end with a ClientClosedError."""

@@ -129,7 +129,7 @@ def test_the_bar_stays_away_where_there_is_no_terminal(client, images, capsys):
 
 def test_asynchronous_clients_map_as_well(images):
     class Client:
-        async def depth(self, image, *, timeout_s):
+        async def depth(self, image):
             await asyncio.sleep(0)
             return image.shape
 

@@ -37,7 +37,7 @@ class HueResult(Result):
 
 class HueClient(SapiensClient):
     def hue(self, image):
-        return self._ask(image, None, lambda call: dense_result(call, "hue", HueResult))
+        return self._ask(image, lambda call: dense_result(call, "hue", HueResult), {})
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from sapiens_client import (
     AnalysisTask,
     AsyncSapiensClient,
     Boxes,
+    CallOptions,
     ClassSet,
     CocoKeypoints,
     DepthResult,
@@ -95,6 +96,21 @@ def many_images(client: SapiensClient, paths: list[Path], task: AnalysisTask) ->
     assert_type(next(client.map("people", paths)).result, PoseResult)
     assert_type(next(client.map(task, paths, progress=True)).result, Result)
     assert_type(next(client.map("depth", paths, on_error="yield")).error, SapiensError | None)
+    assert_type(next(client.map("pose", paths, bboxes=[None, [[1, 2, 3, 4]]])).result, PoseResult)
+    assert_type(next(client.map("analyze", paths, tasks=("depth", "seg"))).result, Analysis)
+
+    def faces(path: Path) -> NDArray[np.bool_]:
+        return client.seg(path).mask("Face_Neck")
+
+    assert_type(next(client.map(faces, paths)).result, NDArray[np.bool_])
+
+
+def options_of_calls(client: SapiensClient, image: NDArray[np.uint8], options: CallOptions) -> None:
+    opencv = client.with_options(channel_order="bgr", headers={"x-team": "blue"})
+    assert_type(opencv, SapiensClient)
+    assert_type(opencv.depth(image, timeout_s=3, headers={"x-trace": "1f"}), DepthResult)
+    assert_type(client.pose("https://example.org/photo.jpg", **options), PoseResult)
+    client.warm_up("depth", "seg", timeout_s=20)
 
 
 async def on_an_event_loop(image: NDArray[np.uint8], paths: list[Path]) -> None:
@@ -108,6 +124,7 @@ async def on_an_event_loop(image: NDArray[np.uint8], paths: list[Path]) -> None:
 def misspelt(client: SapiensClient, paths: list[Path]) -> None:
     client.map("depht", paths)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     client.analyze("photo.jpg", tasks=("depht",))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.depth("photo.jpg", timeot_s=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     client.map("depth", paths, concurency=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 
 

@@ -70,8 +70,17 @@ class Limits:
         return cls(concurrency, ordered, on_error)
 
 
+@dataclass(frozen=True, eq=False)
+class WithBoxes:
+    """An image, and the boxes of the persons in it."""
+
+    image: object
+    bboxes: object
+
+
 def path_of(image: object) -> str | os.PathLike[str] | None:
     """Return what an item keeps of an image: its path, if it is one."""
+    image = image.image if isinstance(image, WithBoxes) else image
     return image if isinstance(image, str | os.PathLike) else None
 
 

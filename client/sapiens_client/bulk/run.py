@@ -42,11 +42,15 @@ from sapiens_client.bulk.items import (
     OnError,
     Outcome,
     Window,
+    WithBoxes,
     path_of,
 )
+from sapiens_client.errors import InvalidInputError
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_NONE_LEFT = object()
 
 
 def mapped(
@@ -131,6 +135,39 @@ async def _mapped_async(
                 window.put(await tasks.outcomes.get())
             else:
                 yield window.pop()
+
+
+def paired(images: Iterable[object], bboxes: Iterable[object]) -> Generator[WithBoxes, None, None]:
+    """Put every image together with its boxes; both are taken one by one.
+
+    Raises:
+        InvalidInputError: There are not as many of the one as of the other.
+    """
+    with _taken_from(images) as some, _taken_from(bboxes) as boxes:
+        for image in some:
+            yield WithBoxes(image, _checked_boxes(next(boxes, _NONE_LEFT)))
+        _check_none_left(next(boxes, _NONE_LEFT))
+
+
+async def paired_async(
+    images: Iterable[object] | AsyncIterable[object], bboxes: Iterable[object] | AsyncIterable[object]
+) -> AsyncGenerator[WithBoxes, None]:
+    """Put every image together with its boxes, as `paired`."""
+    async with _taken_from_async(images) as some, _taken_from_async(bboxes) as boxes:
+        async for image in some:
+            yield WithBoxes(image, _checked_boxes(await anext(boxes, _NONE_LEFT)))
+        _check_none_left(await anext(boxes, _NONE_LEFT))
+
+
+def _checked_boxes(boxes: object) -> object:
+    if boxes is _NONE_LEFT:
+        raise InvalidInputError("bboxes must be as many as images, got fewer; None is the whole image")
+    return boxes
+
+
+def _check_none_left(boxes: object) -> None:
+    if boxes is not _NONE_LEFT:
+        raise InvalidInputError(f"bboxes must be as many as images, got more: {boxes!r:.80}")
 
 
 @contextmanager

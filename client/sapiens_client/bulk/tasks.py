@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
 from sapiens_client.bulk.progress import num_known, shown, shown_async
-from sapiens_client.bulk.run import mapped, mapped_async
+from sapiens_client.bulk.run import mapped, mapped_async, paired, paired_async
+from sapiens_client.connection.options import CallOptions
 from sapiens_client.errors import InvalidInputError
 from sapiens_client.tasks.analyze import checked_tasks
 from sapiens_client.tasks.call import check_model_name
@@ -17,9 +18,11 @@ from sapiens_client.tasks.table import AnalysisTask
 
 if TYPE_CHECKING:
     from sapiens_client.bulk.items import Item, OnError
-    from sapiens_client.tasks.images import ImageLike
+    from sapiens_client.tasks.boxes import Boxes
+    from sapiens_client.tasks.table import TaskName
 
 
+_OF_CALLS = {*CallOptions.__annotations__, "tasks"}
 _BATCH_DIMENSIONS = 4  # of an array of images
 
 
@@ -31,72 +34,71 @@ class BulkOptions(TypedDict, total=False):
     on_error: OnError
 
 
-class MapOptions(BulkOptions, total=False):
+class MapOptions(BulkOptions, CallOptions, total=False):
     """Options of `SapiensClient.map`, which describes them."""
 
     progress: bool
     model: str | None
-    timeout_s: float | None
+    bboxes: Iterable[Boxes | None] | AsyncIterable[Boxes | None] | None
+    tasks: Iterable[TaskName]
 
 
 def task_items(
-    client: object,
-    task: str,
-    images: Iterable[ImageLike],
-    *,
-    progress: bool = False,
-    model: str | None = None,
-    timeout_s: float | None = None,
-    **options: Unpack[BulkOptions],
+    client: object, task: str | Callable[[Any], Any], images: Iterable[Any], **options: Unpack[MapOptions]
 ) -> Generator[Item[Any], None, None]:
-    """Ask a method of a client about every image.
+    """Ask a method of a client, or a function, about every image.
 
     Args:
         client: Has a method for the task.
-        task: Name of the method.
+        task: Name of the method, or the function.
         images: What to ask about.
-        progress: Draw a bar on standard error, where that is a terminal.
-        model: Another ensemble for the task on the server; None: that of the task.
-        timeout_s: How long each call may take; None: the client's timeout. [s]
-        options: See `mapped`.
+        options: See `SapiensClient.map`.
 
     Raises:
         InvalidInputError: There is no such task, or an option cannot be used.
     """
     _check_several(images)
-    _check_options(options)
-    items = mapped(_method(client, task, model, timeout_s), images, **options)
-    return shown(items, task, num_known(images)) if progress else items
+    ask, bulk = _asker(client, task, options), _bulk_options(options)
+    bboxes = options.get("bboxes")
+    if isinstance(bboxes, AsyncIterable):
+        raise InvalidInputError("bboxes must not be asynchronous here; use an AsyncSapiensClient")
+    asked = images if bboxes is None else paired(images, bboxes)
+    items = mapped(ask, asked, **bulk)
+    return shown(items, _title(task), num_known(images)) if options.get("progress") else items
 
 
 def task_items_async(
     client: object,
-    task: str,
-    images: Iterable[ImageLike] | AsyncIterable[ImageLike],
-    *,
-    progress: bool = False,
-    model: str | None = None,
-    timeout_s: float | None = None,
-    **options: Unpack[BulkOptions],
+    task: str | Callable[[Any], Awaitable[Any]],
+    images: Iterable[Any] | AsyncIterable[Any],
+    **options: Unpack[MapOptions],
 ) -> AsyncGenerator[Item[Any], None]:
-    """Ask a coroutine method of a client about every image, as `task_items`.
+    """Ask a coroutine method of a client, or such a function, about every image, as `task_items`.
 
     Args:
         client: Has a coroutine method for the task.
-        task: Name of the method.
+        task: Name of the method, or the function.
         images: What to ask about.
-        progress: Draw a bar on standard error, where that is a terminal.
-        model: Another ensemble for the task on the server; None: that of the task.
-        timeout_s: How long each call may take; None: the client's timeout. [s]
-        options: See `mapped_async`.
+        options: See `AsyncSapiensClient.map`.
 
     Raises:
         InvalidInputError: There is no such task, or an option cannot be used.
     """
     _check_several(images)
-    _check_options(options)
-    items = mapped_async(_method(client, task, model, timeout_s), images, **options)
-    return shown_async(items, task, num_known(images)) if progress else items
+    ask, bulk = _asker(client, task, options), _bulk_options(options)
+    bboxes = options.get("bboxes")
+    asked = images if bboxes is None else paired_async(images, bboxes)
+    items = mapped_async(ask, asked, **bulk)
+    return shown_async(items, _title(task), num_known(images)) if options.get("progress") else items
+
+
+def _title(task: object) -> str:
+    return task if isinstance(task, str) else getattr(task, "__name__", "map")
+
+
+def _bulk_options(options: MapOptions) -> BulkOptions:
+    given = {name: value for name, value in options.items() if name in BulkOptions.__annotations__}
+    return cast(BulkOptions, given)
 
 
 def _check_several(images: object) -> None:
@@ -109,24 +111,41 @@ def _check_several(images: object) -> None:
         raise InvalidInputError(f"images must be several, got {seen}; pass a list, also of one")
 
 
-def _check_options(options: Mapping[str, object]) -> None:
-    for name in options:
+def _asker(client: object, task: object, options: MapOptions) -> Callable[..., Any]:
+    """Return what is called with every image.
+
+    Raises:
+        InvalidInputError: There is no such task, or it has no such option.
+    """
+    name = task if callable(task) or task == "analyze" else checked_tasks((task,))[0]  # type: ignore[arg-type]
+    _check_options(name, options)
+    if callable(name):
+        return name
+    given = {key: value for key, value in options.items() if key in _OF_CALLS}
+    if (model := options.get("model")) is not None:
+        check_model_name(model)
+        given["model"] = model
+    method = partial(getattr(client, name), **given)
+    if options.get("bboxes") is None:
+        return method
+    return lambda each: method(each.image, each.bboxes)
+
+
+def _check_options(task: object, options: Mapping[str, object]) -> None:
+    for name, value in options.items():
         if name not in MapOptions.__annotations__:
             close = difflib.get_close_matches(name, MapOptions.__annotations__, n=1)
             hint = f"; perhaps {close[0]!r}" if close else ""
             raise InvalidInputError(
                 f"options of map must be some of {', '.join(MapOptions.__annotations__)}, got {name!r}{hint}"
             )
-
-
-def _method(client: object, task: str, model: str | None, timeout_s: float | None) -> Callable[..., Any]:
-    (name,) = checked_tasks((task,))
-    method = partial(getattr(client, name), timeout_s=timeout_s)
-    if model is None:
-        return method
-    check_model_name(model)
-    if name is AnalysisTask.PEOPLE:
-        raise InvalidInputError(
-            f"model must be None for 'people', got {model!r}; a server has one such ensemble"
-        )
-    return partial(method, model=model)
+        if value is None or name == "progress" or name in BulkOptions.__annotations__:
+            continue
+        if callable(task):
+            raise InvalidInputError(f"{name} must be left to the function that asks, got {value!r:.80}")
+        if (name == "bboxes" and task != AnalysisTask.POSE) or (name == "tasks" and task != "analyze"):
+            raise InvalidInputError(f"{name} must be None for {str(task)!r}, got {value!r:.80}")
+        if name == "model" and task in ("analyze", AnalysisTask.PEOPLE):
+            raise InvalidInputError(
+                f"model must be None for {str(task)!r}, got {value!r:.80}; a server has one such ensemble"
+            )

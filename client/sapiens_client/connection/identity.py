@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Pem: TypeAlias = "str | os.PathLike[str] | bytes"
 Token: TypeAlias = "str | Callable[[], str]"
+Headers: TypeAlias = tuple[tuple[str, str], ...]
 
 _PEM_START = b"-----BEGIN "
 _HEADER_NAME = re.compile(r"[a-z0-9_.-]+")
@@ -120,6 +121,9 @@ class Identity:
             has not returned for ten seconds is taken to hang, and the next request calls anew.
         headers: Sent as they are.
 
+    Attributes:
+        headers: As they are sent.
+
     Raises:
         InvalidInputError: A header or the token cannot be sent.
     """
@@ -133,20 +137,20 @@ class Identity:
             raise InvalidInputError(
                 f"headers must be a mapping of names to values, got {type(headers).__name__}"
             )
-        self._headers = tuple(_checked_header(name, value) for name, value in (headers or {}).items())
+        self.headers = tuple(_checked_header(name, value) for name, value in (headers or {}).items())
         if token is not None and not callable(token):
             _check_token(token)
 
     @property
     def is_secret(self) -> bool:
         """Whether there is anything to send."""
-        return bool(self._headers) or self._token is not None
+        return bool(self.headers) or self._token is not None
 
-    @property
-    def advice(self) -> str:
-        """What to do when a server refuses what is sent."""
+    def advice(self, further: Headers = ()) -> str:
+        """Return what to do when a server refuses what is sent, with the further headers of a call."""
+        headers = (*self.headers, *further)
         if self._token is None:
-            sent = f"the headers {', '.join(name for name, _ in self._headers)}" if self._headers else "none"
+            sent = f"the headers {', '.join(name for name, _ in headers)}" if headers else "none"
             return f"no token was sent, and of headers {sent}: pass token, or headers with the one it names"
         return "the token that was sent is not the right one: check token, and the header that it names"
 
@@ -159,7 +163,7 @@ class Identity:
             InvalidInputError: It returned something else.
         """
         if self._token is None:
-            return self._headers
+            return self.headers
         token = self._token
         if callable(token):
             token = yield from self._fetched(token, deadline)
@@ -167,7 +171,7 @@ class Identity:
         return (
             ("authorization", bearer),
             (f"{_TRITON_PREFIX}authorization", bearer),
-            *self._headers,
+            *self.headers,
         )
 
     def _fetched(self, token: Callable[[], str], deadline: Deadline) -> Flow[str]:

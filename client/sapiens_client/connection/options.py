@@ -2,14 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, TypedDict, get_args
 
 from sapiens_client.deadline import MAX_TIMEOUT_S
 from sapiens_client.errors import InvalidInputError
 
 Output: TypeAlias = Literal["auto", "image", "network"]
 Compression: TypeAlias = Literal["none", "gzip", "deflate"]
+ChannelOrder: TypeAlias = Literal["rgb", "bgr"]
+
+
+class CallOptions(TypedDict, total=False):
+    """Options of every call; `with_options` sets them for many.
+
+    Attributes:
+        timeout_s: How long the call may take, everything included. None: the client's timeout. [s]
+        headers: Further headers of its requests, such as a trace; they take the place of the client's of the
+            same name. What asks whether servers are ready, or about shared memory, goes without.
+        channel_order: Of images that are arrays: "bgr" as OpenCV has them. None: that of the client, "rgb".
+    """
+
+    timeout_s: float | None
+    headers: Mapping[str, str] | None
+    channel_order: ChannelOrder | None
+
+
+def check_call_options(options: CallOptions) -> None:
+    """Refuse options that there are not.
+
+    Raises:
+        TypeError: An option is called otherwise.
+        InvalidInputError: There is no such order of channels.
+    """
+    if unknown := options.keys() - CallOptions.__annotations__.keys():
+        known = ", ".join(CallOptions.__annotations__)
+        raise TypeError(f"options of a call must be some of {known}, got {', '.join(sorted(unknown))}")
+    if options.get("channel_order") not in (None, *get_args(ChannelOrder)):
+        raise InvalidInputError(
+            f"channel_order must be one of {get_args(ChannelOrder)}, got {options.get('channel_order')!r:.80}"
+        )
 
 
 @dataclass(frozen=True)

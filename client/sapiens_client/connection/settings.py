@@ -42,6 +42,17 @@ class Settings:
         """Whether some server is on this machine."""
         return any(target.is_loopback for target in self.targets)
 
+    def checked_headers(self, headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+        """Return further headers as they are sent.
+
+        Raises:
+            InvalidInputError: One cannot be sent, or would travel in the open.
+        """
+        identity = Identity(None, headers)
+        if self.pems is None and not self.options.plaintext_secrets:
+            check_privacy(self.targets, identity)
+        return identity.headers
+
 
 def chosen_url(url: str | Sequence[str] | None) -> str | Sequence[str]:
     """Return addresses; None stands for those in SAPIENS_URL, else localhost:8001."""

@@ -12,6 +12,7 @@ from sapiens_client.servers.failures import Failure, Remedy
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sapiens_client.connection.identity import Headers
     from sapiens_client.deadline import Deadline
     from sapiens_client.servers.pace import Pace, Turn
     from sapiens_client.servers.replicas import Replica
@@ -27,12 +28,14 @@ class Request:
         message: It serialised; or a function of the endpoint and the seconds left that makes it, every time.
         model: Which model it is about.
         request_id: What the server's log calls it, if anything.
+        headers: Further ones to send along; may be secret.
     """
 
     method: str
     message: bytes | Callable[[Endpoint, float], Flow[bytes]] = b""
     model: str = ""
     request_id: str | None = None
+    headers: Headers = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)

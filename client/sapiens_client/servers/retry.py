@@ -217,7 +217,9 @@ class Attempts:
             message = request.message
             if not isinstance(message, bytes):
                 message = yield from message(replica.endpoint, left_s)
-            reply = yield from self._sender.sent_by(deadline, replica.endpoint, request.method, message)
+            reply = yield from self._sender.sent_by(
+                deadline, replica.endpoint, request.method, message, request.headers
+            )
             self._replicas.answered(replica, was_unhealthy=was_unhealthy)
             attempts = len(effort.failures) + 1
             return Answer(reply, len(message), replica.address, attempts, request.request_id)
@@ -291,7 +293,7 @@ class Attempts:
             model=request.model,
             timeout_s=deadline.timeout_s,
             about=f" about request {request.request_id}" if request.request_id else "",
-            identity_advice=self._identity.advice,
+            identity_advice=self._identity.advice(request.headers),
             tls_advice=self._tls_advice,
         )
         error.url = last.replica.address

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,12 @@ from sapiens_client.steps import Flow
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from sapiens_client.connection.identity import Headers
     from sapiens_client.connection.options import Output
     from sapiens_client.connection.settings import Settings
     from sapiens_client.deadline import Deadline
     from sapiens_client.results.models import StepLoad
+    from sapiens_client.steps import Endpoint
     from sapiens_client.wire.served_model import ServedModel
 
 
@@ -69,6 +72,22 @@ class Session:
         )
         self._known = Known(self._shared_memory)
         self._attempts = Attempts(settings, sender, self._known)
+        self._settings = settings
+        self._headers: Headers = ()
+
+    def sending(self, headers: Mapping[str, str] | None) -> Session:
+        """Return a session that sends further headers, and shares all else with this one.
+
+        Raises:
+            InvalidInputError: A header cannot be sent, or would travel in the open.
+        """
+        if headers is None:
+            return self
+        session = copy(self)
+        session._headers = tuple(
+            {**dict(self._headers), **dict(self._settings.checked_headers(headers))}.items()
+        )
+        return session
 
     def is_ready(self, deadline: Deadline) -> Flow[bool]:
         """Return whether a server answers and all its models are loaded."""
@@ -89,7 +108,7 @@ class Session:
         from sapiens_client.wire import messages  # here, because it loads gRPC
 
         message = messages.encoded_config_request(name)
-        answer = yield from self._attempts.answer(Request("ModelConfig", message, model=name), deadline)
+        answer = yield from self._attempts.answer(self._request("ModelConfig", message, name), deadline)
         with _reading(answer, name):
             served = messages.served_model(answer.reply, name, answer.url)
         return self._known.models.setdefault(name, served)
@@ -103,7 +122,7 @@ class Session:
         from sapiens_client.wire import messages  # here, because it loads gRPC
 
         message = messages.encoded_index_request()
-        answer = yield from self._attempts.answer(Request("RepositoryIndex", message), deadline)
+        answer = yield from self._attempts.answer(self._request("RepositoryIndex", message), deadline)
         with _reading(answer, "RepositoryIndex"):
             return messages.model_names(answer.reply)
 
@@ -115,7 +134,7 @@ class Session:
         """
         from sapiens_client.wire import messages  # here, because it loads gRPC
 
-        answer = yield from self._attempts.answer(Request("ModelStatistics"), deadline)
+        answer = yield from self._attempts.answer(self._request("ModelStatistics"), deadline)
         with _reading(answer, "ModelStatistics"):
             return messages.step_loads(answer.reply)
 
@@ -157,7 +176,7 @@ class Session:
         )
         try:
             answer = yield from self._attempts.answer(
-                Request("ModelInfer", transfer.message, model, request_id), deadline
+                self._request("ModelInfer", transfer.message, model, request_id), deadline
             )
             with _reading(answer, model):
                 arrays = yield from transfer.arrays(answer.reply)
@@ -187,6 +206,15 @@ class Session:
         """Return the shape of an output in a model's config; empty: nobody has asked for that yet."""
         known = self._known.models.get(model)
         return known.output_dims.get(output, ()) if known else ()
+
+    def _request(
+        self,
+        method: str,
+        message: bytes | Callable[[Endpoint, float], Flow[bytes]] = b"",
+        model: str = "",
+        request_id: str | None = None,
+    ) -> Request:
+        return Request(method, message, model, request_id, self._headers)
 
     def close(self) -> Flow[None]:
         """Give back what servers were told to keep for this client."""

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
 from sapiens_client.errors import InferenceError, InvalidInputError, ModelNotServedError, SapiensError
 from sapiens_client.results.base import Result
 from sapiens_client.results.dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
@@ -28,6 +30,8 @@ R = TypeVar("R", bound=Result)
 ANSWERED_TOGETHER = tuple(map(AnalysisTask, HUMAN_TASKS))
 
 
+# Of no shape that networks or detectors refuse.
+SMALL_IMAGE = np.full((64, 48, 3), 127, np.uint8)
 # What may befall one task alone, even if it was the only one.
 _OF_ONE_TASK = (ModelNotServedError, InferenceError)
 
@@ -157,6 +161,23 @@ def analyze(session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...]) -
     if not analysis and len(kinds) == 1 and not kinds.keys() & {*_OF_ONE_TASK}:
         raise kinds.popitem()[1]
     return analysis
+
+
+def warmed_up(call: Call, tasks: tuple[str, ...]) -> Flow[None]:
+    """Ask for some tasks, or for all that are served, and let the answers go.
+
+    Args:
+        call: About which image.
+        tasks: What to ask for; none: all.
+
+    Raises:
+        SapiensError: A task has no answer.
+    """
+    chosen = checked_tasks(tasks or AnalysisTask)
+    analysis = yield from analyze(call.session, call.upload, chosen)
+    for error in analysis.failed.values():
+        if tasks or not analysis or not isinstance(error, ModelNotServedError):
+            raise error
 
 
 def _with_foreground(answers: Mapping[str, Result | SapiensError]) -> dict[str, Result | SapiensError]:

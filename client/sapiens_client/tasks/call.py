@@ -22,6 +22,7 @@ from sapiens_core.contract.tensors import IMAGE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from sapiens_client.connection.options import ChannelOrder
     from sapiens_client.servers.session import Session
     from sapiens_client.tasks.images import ImageLike
     from sapiens_client.wire.served_model import ServedModel
@@ -33,7 +34,13 @@ R = TypeVar("R")
 _LEAST_S, _NAMES_TIMEOUT_S = 0.01, 2.0  # for the names of models, which an error tells
 
 
-def about(session: Session, image: ImageLike, timeout_s: float, ask: Callable[[Call], Flow[R]]) -> Flow[R]:
+def about(
+    session: Session,
+    image: ImageLike,
+    timeout_s: float,
+    ask: Callable[[Call], Flow[R]],
+    channel_order: ChannelOrder = "rgb",
+) -> Flow[R]:
     """Start the clock, make the bytes, and ask.
 
     Args:
@@ -41,6 +48,7 @@ def about(session: Session, image: ImageLike, timeout_s: float, ask: Callable[[C
         image: What callers have as an image.
         timeout_s: How long the call may take.
         ask: What to ask about it.
+        channel_order: Of an array.
 
     Raises:
         InvalidInputError: The image or the timeout cannot be used.
@@ -48,8 +56,8 @@ def about(session: Session, image: ImageLike, timeout_s: float, ask: Callable[[C
     """
     started_s = time.perf_counter()
     deadline = Deadline.after(timeout_s)
-    encode = partial(encoded_image, image)
-    # For a disk, or another machine's.
+    encode = partial(encoded_image, image, channel_order, timeout_s)
+    # For a disk, or another machine.
     may_wait = isinstance(image, str | os.PathLike) or hasattr(image, "read")
     encoded = yield Work(encode, deadline if may_wait else None, "the image")
     upload = Upload(encoded, deadline, started_s, time.perf_counter() - started_s)

@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, runtime_ch
 
 import numpy as np
 
+from sapiens_client.deadline import MAX_TIMEOUT_S
 from sapiens_client.errors import ImageNotFoundError, ImageReadError, InvalidInputError, SapiensError
+from sapiens_client.tasks.fetch import fetched, without_secrets
 from sapiens_core.contract.limits import LIMITS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
+
+    from sapiens_client.connection.options import ChannelOrder
 
 
 class ArrayLike(Protocol):
@@ -38,7 +42,7 @@ class _Readable(Protocol):
 ImageLike: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | _Readable | Image | NDArray[Any] | ArrayLike"
 )
-"""What the client takes as an image: the path of a file; its bytes, or an open file; a PIL image; an array.
+"""What the client takes as an image: path or URL of a file; its bytes, or it open; a PIL image; an array.
 
 Arrays are (H, W, 3) uint8 RGB, or others that `docs/client.md` names. Photographs are turned upright.
 """
@@ -60,14 +64,19 @@ _COLOURS = (3, 4)  # channels; fewer are levels of grey, and one more is alpha
 _MAX_AXES = 3
 
 
-def encoded_image(image: ImageLike) -> NDArray[np.uint8]:
+def encoded_image(
+    image: ImageLike, channel_order: ChannelOrder = "rgb", timeout_s: float = MAX_TIMEOUT_S
+) -> NDArray[np.uint8]:
     """Return an image as (B,) uint8, the bytes of an image file.
 
     Args:
-        image: Path of an image file; its bytes, or an open binary file, which is read from its start; a PIL
-            image; or an array of uint8, uint16 or bool, also of another library: (H, W) grey, or (H, W, C)
-            with grey, grey and alpha, RGB, or RGB and alpha. Pixels become those that decoding their file
-            gives: upright, without alpha, 8 bit. Of an animation the first frame counts.
+        image: Path of an image file, or its http(s) URL, which is fetched; its bytes, or an open binary file,
+            which is read from its start; a PIL image; or an array of uint8, uint16 or bool, also of another
+            library: (H, W) grey, or (H, W, C) with grey, grey and alpha, RGB, or RGB and alpha. Pixels become
+            those that decoding their file gives: upright, without alpha, 8 bit. Of an animation the first
+            frame counts.
+        channel_order: Of an array with colours.
+        timeout_s: How long fetching may take. [s]
 
     Raises:
         InvalidInputError: The image is empty, too large, of another type, an array of another form, or no
@@ -76,7 +85,7 @@ def encoded_image(image: ImageLike) -> NDArray[np.uint8]:
         ImageReadError: The file cannot be read.
     """
     try:
-        return _encoded(image)
+        return _encoded(image, channel_order, timeout_s)
     except SapiensError:
         raise
     except OSError as error:
@@ -87,15 +96,14 @@ def encoded_image(image: ImageLike) -> NDArray[np.uint8]:
 
 
 def _shown(image: object) -> str:
+    if isinstance(image, str) and _URL.match(image):
+        return repr(without_secrets(image))
     return f"{image!r:.200}" if isinstance(image, str | os.PathLike) else f"a {type(image).__name__}"
 
 
-def _encoded(image: ImageLike) -> NDArray[np.uint8]:
+def _encoded(image: ImageLike, channel_order: ChannelOrder, timeout_s: float) -> NDArray[np.uint8]:
     if isinstance(image, str) and _URL.match(image):
-        raise InvalidInputError(
-            f"image must be a path of this machine or the bytes of a file, got the URL {image[:80]!r}; "
-            "fetch it and pass its bytes"
-        )
+        return _sent(fetched(image, timeout_s), without_secrets(image))
     if isinstance(image, str | os.PathLike):
         with _opened(Path(image)) as file:
             _check_num_bytes(os.fstat(file.fileno()).st_size)
@@ -104,10 +112,10 @@ def _encoded(image: ImageLike) -> NDArray[np.uint8]:
         _check_num_bytes(memoryview(image).nbytes)
         return _sent(image if isinstance(image, bytes) else bytes(image), "bytes")
     if isinstance(image, np.ndarray):
-        return _bmp(_rgb_levels(image))
+        return _bmp(_rgb_levels(image, channel_order))
     if isinstance(image, _Readable):
         return _sent(_read(image), f"a {type(image).__name__}")
-    return _bmp(_rgb_pixels(image))
+    return _bmp(_rgb_pixels(image, channel_order))
 
 
 def _sent(content: bytes, name: str) -> NDArray[np.uint8]:
@@ -168,7 +176,7 @@ def _bmp(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         raise InvalidInputError(str(error)) from error
 
 
-def _rgb_pixels(image: Any) -> NDArray[np.uint8]:
+def _rgb_pixels(image: Any, channel_order: ChannelOrder) -> NDArray[np.uint8]:
     """Return (H, W, 3) uint8 RGB, the pixels that the server would decode from the file of a PIL image."""
     import PIL.Image
 
@@ -176,7 +184,7 @@ def _rgb_pixels(image: Any) -> NDArray[np.uint8]:
 
     if not isinstance(image, PIL.Image.Image):
         if hasattr(image, "__array__"):
-            return _rgb_levels(np.asarray(image))
+            return _rgb_levels(np.asarray(image), channel_order)
         raise InvalidInputError(
             "image must be a path, bytes, an open file, a PIL image or an (H, W, 3) array, "
             f"got {type(image).__name__}"
@@ -192,7 +200,7 @@ def _rgb_pixels(image: Any) -> NDArray[np.uint8]:
         ) from error
 
 
-def _rgb_levels(array: NDArray[Any]) -> NDArray[np.uint8]:
+def _rgb_levels(array: NDArray[Any], channel_order: ChannelOrder) -> NDArray[np.uint8]:
     """Return (H, W, 3) uint8 RGB by the rules for files: alpha is dropped, 16 bits become 8."""
     if advice := _advice(array):
         raise InvalidInputError(
@@ -204,7 +212,7 @@ def _rgb_levels(array: NDArray[Any]) -> NDArray[np.uint8]:
     elif array.dtype != np.uint8:
         array = (array >> 8).astype(np.uint8)
     if array.ndim == _MAX_AXES and array.shape[2] in _COLOURS:
-        return array[:, :, :3]
+        return array[:, :, 2::-1] if channel_order == "bgr" else array[:, :, :3]
     grey = array if array.ndim < _MAX_AXES else array[:, :, 0]
     return np.repeat(grey[:, :, None], 3, axis=2)
 
