@@ -5,8 +5,9 @@
 Callers on threads share one client of a real server, whose stand-in for a network takes bodies of 300 KB and
 2 ms. Most calls are answered, some of them through shared memory; some send what the server refuses, some run
 into their deadline with shared memory that the server still has, some open a client of their own and close
-it. The slope is by least squares over the samples after the first fifth of the calls. Exit status 1: a figure
-is missed. Ctrl-C ends it early, with the report.
+it. The slope is by least squares over the samples after the first fifth of the calls. Then images of 24
+megapixels go to a server with networks, see large_images.py. Exit status 1: a figure is missed. Ctrl-C ends
+the calls early, with the report.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import Self
 import numpy as np
 from faults.figures import Figure, at_least, at_most, exactly, told
 from faults.servers import Fleet, answering_server, new_image
+from large_images import large_images
 from measure import process_tree
 
 from sapiens_client import SapiensClient, SapiensError
@@ -232,8 +234,9 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--callers", type=int, default=8)
     parser.add_argument("--every", type=float, default=5, help="seconds between samples")
+    parser.add_argument("--large-rounds", type=int, default=4, help="of two large images, at the end")
     options = parser.parse_args()
-    figures = soak(options.minutes, options.callers, options.every)
+    figures = [*soak(options.minutes, options.callers, options.every), *large_images(options.large_rounds)]
     print("\n| figure | required | measured | |\n|---|---|---|---|")
     for figure in figures:
         print(f"| {figure}")

@@ -52,7 +52,7 @@ ALLOWED = {
     "export/sapiens_export/weights/detectors.py": {*EXPORT, "torch", "transformers"},
     "server/sapiens_server": {"sapiens_server", "sapiens_core", "grpc"},
     "server/sapiens_server/cli.py": {"sapiens_server", "sapiens_core", *COMMAND_LINE},
-    "server/sapiens_server/options.py": {"sapiens_server", *COMMAND_LINE},
+    "server/sapiens_server/options.py": {"sapiens_server", "sapiens_core", *COMMAND_LINE},
     "server/sapiens_server/doctor/command.py": {"sapiens_server", "sapiens_core", *COMMAND_LINE},
     "model_repository": {"sapiens_core"},
     "training": {"training", *EXPORT, "torch", *ARRAYS},

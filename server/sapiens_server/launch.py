@@ -10,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from sapiens_server.errors import ServerNotFoundError
@@ -19,9 +20,9 @@ from sapiens_server.leftovers import Claim
 # What must be set before the server starts; whoever has set these variables otherwise keeps their values.
 ENVIRONMENT = {
     # With glibc's defaults the server maps and unmaps every tensor above 32 MiB on each request; the page
-    # faults cost more than all its copies.
+    # faults cost more than all its copies. So it keeps free memory, but not all that a large image took.
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
-    "MALLOC_TRIM_THRESHOLD_": str(2**31),
+    "MALLOC_TRIM_THRESHOLD_": str(2**27),
     "MALLOC_ARENA_MAX": "1",
     # Instances are the parallelism of pre- and postprocessors.
     "OPENBLAS_NUM_THREADS": "1",
@@ -42,18 +43,21 @@ if os.getppid() == int(sys.argv[1]):  # else the parent died before it could mat
 """
 
 
-def launch(installation: Installation, arguments: list[str], claim: Claim) -> subprocess.Popen[str]:
+def launch(
+    installation: Installation, arguments: list[str], claim: Claim, choices: Mapping[str, str]
+) -> subprocess.Popen[str]:
     """Start the server in a process group of its own; it inherits the lock of the claim.
 
     Args:
         installation: Which server.
         arguments: Its command line.
         claim: The name it runs under.
+        choices: Further variables of its environment.
 
     Raises:
         ServerNotFoundError: The wheel's Python backend cannot run in this interpreter or this folder.
     """
-    environment = {**ENVIRONMENT, **os.environ}
+    environment = {**ENVIRONMENT, **os.environ, **choices}
     own_arguments: list[str] = []
     if installation.wheel is not None:
         _check_shell_safe(claim.folder)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from sapiens_core.contract.limits import LIMITS, MAX_PIXELS_VARIABLE
 from sapiens_server.repository import ModelControl
 from sapiens_server.server import ServerOptions
 from sapiens_server.supervise.access import Access, TLSFiles
@@ -52,6 +53,16 @@ class Run:
     drain_seconds: Annotated[
         float, typer.Option(help="How long to go on serving after SIGTERM, at most.", min=0)
     ] = 20.0
+    max_image_pixels: Annotated[
+        int | None,
+        typer.Option(
+            help="Refuse images of more pixels; less memory is needed.  "
+            f"[default: {LIMITS.max_image_pixels}]",
+            envvar=MAX_PIXELS_VARIABLE,
+            min=1,
+            max=LIMITS.max_image_pixels,
+        ),
+    ] = None
     expose_bundled: Annotated[
         bool,
         _access("--expose-bundled", help="Let other hosts reach the bundled server, which they can crash."),
@@ -60,7 +71,12 @@ class Run:
 
     def options(self) -> ServerOptions:
         """Return what the server is started with."""
-        return ServerOptions(self.model_control, self.startup_timeout, self.expose_bundled)
+        return ServerOptions(
+            self.model_control,
+            self.startup_timeout,
+            self.expose_bundled,
+            max_image_pixels=self.max_image_pixels,
+        )
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from sapiens_core.contract.folders import ModelFolders
+from sapiens_core.contract.limits import LIMITS, MAX_PIXELS_VARIABLE, checked_max_pixels
 from sapiens_server.addresses import Addresses, free_addresses, is_loopback
 from sapiens_server.engines import check_engines
 from sapiens_server.errors import AddressError, RepositoryError, ServerDiedError, ServerStartError
@@ -25,6 +26,7 @@ from sapiens_server.leftovers import Claim, claimed_name, remove_when_dead, swee
 from sapiens_server.loading import Loading
 from sapiens_server.repository import ModelControl, checked_folders, left_out, models_alone
 from sapiens_server.server_log import ServerLog, failure_reasons
+from sapiens_server.shared_memory import need_of, shortage
 from sapiens_server.stubs import StubWatch
 
 OnLog = Callable[[str], object]
@@ -60,12 +62,15 @@ class ServerOptions:
         expose_bundled: Let the bundled server listen beyond loopback, although one request can crash it.
         arguments: More of tritonserver's command line, e.g. ("--grpc-use-ssl=true", ...); of a flag that is
             given twice the later one counts. Whoever may list processes can read it.
+        max_image_pixels: Images of more are refused; None: of more than SAPIENS_MAX_IMAGE_PIXELS says, and
+            without that than 2**26.
     """
 
     model_control: ModelControl = "none"
     startup_timeout_s: float = 120.0
     expose_bundled: bool = False
     arguments: tuple[str, ...] = ()
+    max_image_pixels: int | None = None
 
 
 _DEFAULTS = ServerOptions()
@@ -251,7 +256,9 @@ def serve(
         EngineError: The server at hand cannot run an engine of the repository.
         AddressError: The address cannot or must not be served; for a taken port it is a PortInUseError.
         ServerStartError: A model failed to load, or loading stood still for too long.
+        ValueError: `max_image_pixels` is not from 1 to 2**26.
     """
+    max_pixels = _max_pixels(options)
     location, folders = _found(repository, options.model_control)
     installation = find_tritonserver()
     if installation.wheel and not is_loopback(host) and not options.expose_bundled:
@@ -275,17 +282,31 @@ def serve(
             *addresses.arguments(),
             *options.arguments,
         ]
-        process = launch(installation, arguments, claim)
+        process = launch(installation, arguments, claim, {MAX_PIXELS_VARIABLE: str(max_pixels)})
     loaded = () if options.model_control == "explicit" else folders.models
     server = RunningServer(process, claim, addresses, loaded, on_log)
     try:
-        if warning := left_out(location, folders):
+        for warning in filter(None, _warnings(location, folders, max_pixels)):
             server._log.add(warning)
         server._wait_until_ready(addresses, options)
     except BaseException:
         server._end()
         raise
     return server
+
+
+def _max_pixels(options: ServerOptions) -> int:
+    chosen = options.max_image_pixels
+    default = os.environ.get(MAX_PIXELS_VARIABLE, str(LIMITS.max_image_pixels))
+    return checked_max_pixels(default if chosen is None else str(chosen))
+
+
+def _warnings(location: str | Path, folders: ModelFolders, max_pixels: int) -> Iterator[str]:
+    yield left_out(location, folders)
+    if isinstance(location, Path):
+        yield shortage(need_of(location, folders.models), max_pixels)
+    if max_pixels < LIMITS.max_image_pixels:
+        yield f"note: images of more than {max_pixels} pixels are refused"
 
 
 def _found(

@@ -394,7 +394,7 @@ def test_a_wrong_token_is_refused_alike(tasks_repository, monkeypatch, image):
     token = "--grpc-restricted-protocol=inference:authorization=Bearer secret"
     monkeypatch.setattr(
         "sapiens_server.server.launch",
-        lambda installation, arguments, claim: launch(installation, [*arguments, token], claim),
+        lambda installation, arguments, *rest: launch(installation, [*arguments, token], *rest),
     )
     with running(tasks_repository, grpc_port=0) as server, FakeServer() as fake:
         fake.require("Bearer secret")

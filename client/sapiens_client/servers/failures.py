@@ -24,6 +24,7 @@ from sapiens_client.errors import (
     TLSError,
 )
 from sapiens_client.steps import CLOSED, CLOSED_SENTENCE
+from sapiens_core.contract.region_names import without_region_names
 
 if TYPE_CHECKING:
     from sapiens_client.servers.replicas import Replica
@@ -230,6 +231,6 @@ def meaning_of(failure: RpcFailure) -> Meaning:
 
 
 def plain(text: str) -> str:
-    """Return the first line of a text of the server, without what gRPC and Triton put around it."""
-    line = _NOISE.sub("", text).partition("\n")[0]
+    """Return the first line of a server's text, without what is put around it and names that give access."""
+    line = without_region_names(_NOISE.sub("", text).partition("\n")[0])
     return _ROUND_NOISE.sub(r"\1", line) or "no reason"

@@ -11,7 +11,7 @@ class Limits:
 
     Attributes:
         max_image_bytes: Size of an encoded image.
-        max_image_pixels: Width x height, read from the header before decoding.
+        max_image_pixels: Width x height, read from the header before decoding; an operator may allow less.
         max_image_side: Longest side in pixels; OpenCV's warps address less than 2**15 of them.
         max_bboxes: Boxes of one call of the client, which sends them in batches.
     """
@@ -24,7 +24,41 @@ class Limits:
 
 LIMITS = Limits()
 
+# Names the variable by which the models' processes get to know what an operator allows.
+MAX_PIXELS_VARIABLE = "SAPIENS_MAX_IMAGE_PIXELS"
+
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+
+
+class _Allowed:
+    """What this process takes for too many pixels."""
+
+    max_pixels = LIMITS.max_image_pixels
+
+
+def checked_max_pixels(text: str) -> int:
+    """Return how many pixels an operator allows, as `MAX_PIXELS_VARIABLE` has it.
+
+    Raises:
+        ValueError: It is no such number.
+    """
+    number = int(text) if text.strip().isdecimal() else 0
+    if not 1 <= number <= LIMITS.max_image_pixels:
+        raise ValueError(
+            f"the most pixels of an image must be from 1 to {LIMITS.max_image_pixels}, got {text!r}; "
+            f"correct --max-image-pixels or {MAX_PIXELS_VARIABLE}"
+        )
+    return number
+
+
+def allow_pixels(max_pixels: int) -> None:
+    """Make this process refuse images of more pixels."""
+    _Allowed.max_pixels = max_pixels
+
+
+def max_image_pixels() -> int:
+    """Return how many pixels an image may have in this process."""
+    return _Allowed.max_pixels
 
 
 def check_size(width: int, height: int) -> None:
@@ -35,8 +69,8 @@ def check_size(width: int, height: int) -> None:
     """
     if min(width, height) < 1:
         raise ValueError(f"image must have at least 1 x 1 pixels, got {width} x {height}")
-    if width * height > LIMITS.max_image_pixels or max(width, height) > LIMITS.max_image_side:
+    if width * height > max_image_pixels() or max(width, height) > LIMITS.max_image_side:
         raise ValueError(
-            f"image must have at most {LIMITS.max_image_pixels} pixels and sides of at most "
+            f"image must have at most {max_image_pixels()} pixels and sides of at most "
             f"{LIMITS.max_image_side}, got {width} x {height}; scale it down"
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, UnidentifiedImageError
 
-from sapiens_core.contract.limits import IMAGE_FORMATS, LIMITS, check_size
+from sapiens_core.contract.limits import IMAGE_FORMATS, LIMITS, check_size, max_image_pixels
 from sapiens_core.images.bmp import BmpHeader, bmp_header
 from sapiens_core.images.orientation import UPRIGHT, jpeg_orientation, known_orientation, png_orientation
 from sapiens_core.images.tiff import TiffHeader, tiff_header
@@ -102,7 +102,7 @@ def _header(encoded: NDArray[np.uint8]) -> ImageHeader:
             f"{start!r}; send a complete file of one of these formats"
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # where that is an error
-        raise ValueError(f"image must have at most {LIMITS.max_image_pixels} pixels: {error}") from error
+        raise ValueError(f"image must have at most {max_image_pixels()} pixels: {error}") from error
     except (OSError, SyntaxError, TypeError) as error:
         raise ValueError(f"image header is damaged: {error}; send the complete file") from error
 

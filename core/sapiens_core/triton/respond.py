@@ -1,12 +1,14 @@
 """Triton's Python backend, fenced: adapters hand a pure function to `respond` and never meet the protocol.
 
 Runs inside the interpreter that Triton embeds, where `triton_python_backend_utils` exists. Importing this
-module configures that process: one OpenCV thread per model instance, since instances are the parallelism.
+module configures that process: one OpenCV thread per model instance, since instances are the parallelism, and
+as many pixels as the operator allows.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import traceback
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +18,10 @@ import cv2
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from sapiens_core.contract.limits import MAX_PIXELS_VARIABLE, allow_pixels, checked_max_pixels
+from sapiens_core.contract.region_names import without_region_names
 from sapiens_core.contract.tensors import BBOXES, WHOLE_IMAGE_IF_NOBODY
+from sapiens_core.triton.heap import Heap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +39,11 @@ _MAX_LETTERS = 1000  # of an error: it travels in a header, of which gRPC takes 
 
 _OPTIONAL = {BBOXES.name, WHOLE_IMAGE_IF_NOBODY.name}
 
+_HEAP = Heap()
+
 cv2.setNumThreads(1)
+if MAX_PIXELS_VARIABLE in os.environ:
+    allow_pixels(checked_max_pixels(os.environ[MAX_PIXELS_VARIABLE]))
 
 
 @dataclass(frozen=True)
@@ -91,7 +100,10 @@ def respond(
     def answers(some: Sequence[Any]) -> list[Any]:
         return [_answer(request, inputs, compute, engines) for request in some]
 
-    return [response for request in requests for response in answered([request], answers)]
+    _HEAP.look()
+    responses = [response for request in requests for response in answered([request], answers)]
+    _HEAP.look()
+    return responses
 
 
 def answered(requests: Sequence[Any], answers: Callable[[Sequence[Any]], list[Any]]) -> list[Any]:
@@ -129,7 +141,9 @@ def failure(error: Exception) -> Any:
     else:
         pb_utils.Logger.log_error("".join(traceback.format_exception(error)))
         code, error = pb_utils.TritonError.INTERNAL, EngineError(f"{type(error).__name__}: {error}", None)
-    return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)[:_MAX_LETTERS], code))
+    return pb_utils.InferenceResponse(
+        error=pb_utils.TritonError(without_region_names(str(error))[:_MAX_LETTERS], code)
+    )
 
 
 def _called(request: Any, engine: StepSpec, *arrays: NDArray[Any]) -> tuple[NDArray[Any], ...]:
