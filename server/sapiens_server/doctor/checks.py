@@ -10,7 +10,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -235,11 +234,14 @@ def _contract(model: Path) -> int:
     return int(found[1]) if found and found[1].isdecimal() else CONTRACT
 
 
-def _missing_modules(model: Path) -> Iterator[str]:
+def _missing_modules(model: Path) -> set[str]:
     """Return what a Python model wants of this project and does not find: another release wrote it."""
-    for file in model.glob("*/model.py"):
-        for name in _OWN_MODULE.findall(file.read_text(encoding="utf-8", errors="replace")):
-            with suppress(ModuleNotFoundError):  # of a package above it
-                if importlib.util.find_spec(name):
-                    continue
-            yield name
+    texts = (file.read_text(encoding="utf-8", errors="replace") for file in model.glob("*/model.py"))
+    return {name for text in texts for name in _OWN_MODULE.findall(text) if not _exists(name)}
+
+
+def _exists(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package above it
+        return False
