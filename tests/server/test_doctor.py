@@ -8,6 +8,7 @@ import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -177,6 +178,31 @@ def test_what_dead_servers_left_is_counted(
     (tmp_path / "sapiens_server_x_lock").touch()
     _, topics = doctor()
     assert topics["shared memory"][1]["seen"] == "servers that were killed and have left files: 1"
+
+
+@pytest.mark.parametrize(
+    ("free_mb", "level", "advice"),
+    [
+        (100_000, "ok", ""),
+        (300, "warning", r"give the container --shm-size=\d+m, or set --max-image-pixels to at most \d+"),
+    ],
+)
+def test_shared_memory_is_compared_with_what_the_models_take(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, free_mb: int, level: str, advice: str
+) -> None:
+    monkeypatch.delenv("SAPIENS_MAX_IMAGE_PIXELS", raising=False)
+    space = SimpleNamespace(f_bavail=free_mb, f_frsize=2**20)
+    monkeypatch.setattr("sapiens_server.shared_memory.os", SimpleNamespace(statvfs=lambda _: space))
+    status, topics = doctor()
+    (finding,) = [each for each in topics["shared memory"] if "models" in each["seen"] or each["advice"]]
+    assert (status, finding["level"]) == (0, level)
+    assert re.fullmatch(advice, finding["advice"])
+
+
+def test_limit_of_images_that_is_none_stops_serving(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAPIENS_MAX_IMAGE_PIXELS", "many")
+    status, topics = doctor()
+    assert (status, topics["image limit"][0]["level"]) == (1, "error")
 
 
 def test_limits_of_containers_are_read(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sapiens_core.contract.folders import CONFIG_FILE
+from sapiens_core.contract.limits import LIMITS, MAX_PIXELS_VARIABLE, checked_max_pixels
 from sapiens_core.contract.model_info import CONTRACT, CONTRACT_PARAMETER
 from sapiens_server.addresses import free_address, is_loopback
 from sapiens_server.doctor.findings import Finding, finding_of
@@ -26,6 +27,7 @@ from sapiens_server.installation import CONTAINER, Installation, find_tritonserv
 from sapiens_server.launch import check_temporary_folder
 from sapiens_server.leftovers import num_dead_servers
 from sapiens_server.repository import checked_folders
+from sapiens_server.shared_memory import FOLDER, need_of, shortage
 
 _GB = 2**30
 _MB = 2**20
@@ -33,7 +35,6 @@ _FLOOR = (2, 73)
 _FLOOR_NAME = "26.09"
 _LITTLE_MEMORY = 2 * _GB
 _FEW_FILES = 1024
-_SHARED_MEMORY = Path("/dev/shm")
 _DEFAULT_SHARED_MEMORY = 64 * _MB  # of a container, too little for photographs
 _EXTRAS = {
     "server": ("pytriton",),
@@ -156,11 +157,11 @@ def _machine() -> Iterator[Finding]:
 
 
 def _shared_memory() -> Iterator[Finding]:
-    if not _SHARED_MEMORY.is_dir():
-        yield Finding("shared memory", "error", f"there is no {_SHARED_MEMORY}", "mount a tmpfs there")
+    if not FOLDER.is_dir():
+        yield Finding("shared memory", "error", f"there is no {FOLDER}", "mount a tmpfs there")
         return
-    usage = shutil.disk_usage(_SHARED_MEMORY)
-    words = f"{_SHARED_MEMORY} has {usage.total // _MB} MB, {usage.free // _MB} MB free"
+    usage = shutil.disk_usage(FOLDER)
+    words = f"{FOLDER} has {usage.total // _MB} MB, {usage.free // _MB} MB free"
     if usage.free <= _DEFAULT_SHARED_MEMORY:
         yield Finding("shared memory", "warning", words, "give the container more, such as --shm-size=2g")
     else:
@@ -207,7 +208,25 @@ def _repository(repository: str) -> Iterator[Finding]:
     if folders.foreign:
         words = f"left out, as they have no {CONFIG_FILE}: {', '.join(folders.foreign)}"
         yield Finding("repository", "note", words)
+    yield from _room(folder, folders.models)
     yield from _fitness(folder, folders.models)
+
+
+def _room(folder: Path, models: Sequence[str]) -> Iterator[Finding]:
+    """Compare the shared memory that the models can take with what is free."""
+    if not FOLDER.is_dir():
+        return
+    need = need_of(folder, models)
+    try:
+        max_pixels = checked_max_pixels(os.environ.get(MAX_PIXELS_VARIABLE, str(LIMITS.max_image_pixels)))
+    except ValueError as error:
+        yield finding_of("image limit", error)
+        return
+    if missing := shortage(need, max_pixels):
+        yield finding_of("shared memory", ValueError(missing.removeprefix("warning: ")), "warning")
+    else:
+        words = f"these models take at most {need.num_bytes(max_pixels) // _MB + 1} MB"
+        yield Finding("shared memory", "ok", words)
 
 
 def _fitness(folder: Path, models: Sequence[str]) -> Iterator[Finding]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 import time
-from pathlib import Path
 
-SHARED_MEMORY = Path("/dev/shm")
+from sapiens_server.shared_memory import FOLDER
+
 _GROWTH_BYTES = 2**20  # by which a Python model's region grows
 _CERTAIN_AFTER_S = 5.0
 _FAILING_LOOKS = 3  # one large image too many is nobody else's trouble
@@ -30,7 +30,7 @@ class Exhaustion:
             num_answered: Requests answered since its start.
             num_failures: Requests that failed in a backend.
         """
-        if num_answered > self._num_answered or shutil.disk_usage(SHARED_MEMORY).free > _GROWTH_BYTES:
+        if num_answered > self._num_answered or shutil.disk_usage(FOLDER).free > _GROWTH_BYTES:
             self._answered_s, self._num_failing_looks = time.monotonic(), 0
         else:
             self._num_failing_looks += num_failures > self._num_failures

@@ -9,9 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from sapiens_server.loading import Loading
+from sapiens_server.shared_memory import FOLDER
 from sapiens_server.supervise.api import UNANSWERED, Counts, Reply, ServerApi
 from sapiens_server.supervise.canary import Outcome, canary_models, canary_request, outcome_of
-from sapiens_server.supervise.exhaustion import SHARED_MEMORY, Exhaustion
+from sapiens_server.supervise.exhaustion import Exhaustion
 from sapiens_server.supervise.health import Cause, Health
 
 _LOOK_EVERY_S = 1.0
@@ -121,7 +122,7 @@ class Monitor:
         if self._exhaustion.is_certain() and not self._stopped.is_set():
             self.verdict = Verdict(
                 "shared_memory",
-                f"{SHARED_MEMORY} is full and every request fails; give the container more of it, such as "
+                f"{FOLDER} is full and every request fails; give the container more of it, such as "
                 "--shm-size=2g",
             )
 
