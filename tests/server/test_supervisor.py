@@ -149,6 +149,28 @@ def test_routes_that_change_the_server_want_a_key_that_nobody_has(ready: Supervi
 
 
 @pytest.mark.slow
+def test_every_ensemble_of_an_export_answers_canaries(
+    start: Start, tasks_repository: Path, tmp_path: Path
+) -> None:
+    names = sorted(path.parent.name for path in tasks_repository.glob("*/config.pbtxt"))
+    one = announced(start(tasks_repository, tmp_path / "errors"), models=", ".join(names))
+    assert becomes_true(one.is_ready), one.get("/ready")
+    assert json.loads(one.get("/ready")[1])["models"].keys() == {
+        "depth",
+        "depth_raw",
+        "detect",
+        "features",
+        "human",
+        "normal",
+        "normal_raw",
+        "people_pose",
+        "pose",
+        "seg",
+        "seg_raw",
+    }
+
+
+@pytest.mark.slow
 def test_drained_server_serves_until_it_is_quiet(start: Start, repository: Path, tmp_path: Path) -> None:
     one = announced(start(repository, tmp_path / "errors", "--drain-seconds", "60"))
     assert becomes_true(one.is_ready)
