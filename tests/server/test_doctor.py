@@ -194,7 +194,7 @@ def test_shared_memory_is_compared_with_what_the_models_take(
     space = SimpleNamespace(f_bavail=free_mb, f_frsize=2**20)
     monkeypatch.setattr("sapiens_server.shared_memory.os", SimpleNamespace(statvfs=lambda _: space))
     status, topics = doctor()
-    (finding,) = [each for each in topics["shared memory"] if "models" in each["seen"] or each["advice"]]
+    finding = topics["shared memory"][-1]  # behind what is there, and what others have left
     assert (status, finding["level"]) == (0, level)
     assert re.fullmatch(advice, finding["advice"])
 
