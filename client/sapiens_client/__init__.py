@@ -1,100 +1,24 @@
 """Python SDK of Sapiens on Triton."""
 
-from typing import TYPE_CHECKING
-
-from sapiens_client.async_client import AsyncSapiensClient
-from sapiens_client.bulk.items import Item
-from sapiens_client.bulk.tasks import MapOptions
-from sapiens_client.client import SapiensClient
-from sapiens_client.connection.identity import TLS, Pem, Token
-from sapiens_client.connection.options import CallOptions, ChannelOrder, ClientOptions, Compression, Output
-from sapiens_client.errors import (
-    AuthenticationError,
-    ClientClosedError,
-    ImageNotFoundError,
-    ImageReadError,
-    InferenceError,
-    InvalidInputError,
-    ModelNotServedError,
-    RequestTimeoutError,
-    SapiensError,
-    ServerOverloadedError,
-    ServerUnavailableError,
-    TLSError,
-)
-from sapiens_client.results.base import Result, Timing
-from sapiens_client.results.coco import CocoDetection, CocoKeypoints, CocoSegmentation, Rle
-from sapiens_client.results.dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
-from sapiens_client.results.detections import Detection, DetectionResult
-from sapiens_client.results.models import ModelCard, StepLoad
-from sapiens_client.results.people import Keypoint, Person, PoseResult
-from sapiens_client.results.saving import ImageId
-from sapiens_client.tasks.analyze import Analysis
-from sapiens_client.tasks.boxes import Boxes
-from sapiens_client.tasks.images import ImageLike
-from sapiens_client.tasks.table import AnalysisTask, TaskName
-from sapiens_client.version import sdk_version
-from sapiens_core.contract.model_info import ModelInfo
-from sapiens_core.labels import ClassSet, KeypointSet
-
-__all__ = [
-    "TLS",
-    "Analysis",
-    "AnalysisTask",
-    "AsyncSapiensClient",
-    "AuthenticationError",
-    "Boxes",
-    "CallOptions",
-    "ChannelOrder",
-    "ClassSet",
-    "ClientClosedError",
-    "ClientOptions",
-    "CocoDetection",
-    "CocoKeypoints",
-    "CocoSegmentation",
-    "Compression",
-    "DepthResult",
-    "Detection",
-    "DetectionResult",
-    "FeatureResult",
-    "ImageId",
-    "ImageLike",
-    "ImageNotFoundError",
-    "ImageReadError",
-    "InferenceError",
-    "InvalidInputError",
-    "Item",
-    "Keypoint",
-    "KeypointSet",
-    "MapOptions",
-    "ModelCard",
-    "ModelInfo",
-    "ModelNotServedError",
-    "NormalResult",
-    "Output",
-    "Pem",
-    "Person",
-    "PoseResult",
-    "RequestTimeoutError",
-    "Result",
-    "Rle",
-    "SapiensClient",
-    "SapiensError",
-    "SegmentationResult",
-    "ServerOverloadedError",
-    "ServerUnavailableError",
-    "StepLoad",
-    "TLSError",
-    "TaskName",
-    "Timing",
-    "Token",
-]
+from typing import TYPE_CHECKING, Any
 
 __version__: str
 
-if not TYPE_CHECKING:  # where it would stand for every name, also for misspelt ones
+if TYPE_CHECKING:
+    from sapiens_client.public import *  # noqa: F403  which its `__all__` names
+    from sapiens_client.public import __all__ as __all__
+else:
 
-    def __getattr__(name: str) -> str:
-        if name == "__version__":  # asked for by few, and slow to find out
-            return sdk_version()
+    def __getattr__(name: str) -> Any:
+        """Load the SDK when somebody asks for something of it: the command line tells its version without."""
+        from importlib import import_module
+
+        if name == "__version__":
+            return import_module("sapiens_client.version").sdk_version()
+        public = import_module("sapiens_client.public")
+        if name == "__all__" or name in public.__all__:
+            return getattr(public, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return [*globals(), *__getattr__("__all__")]

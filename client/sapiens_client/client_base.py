@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
+from sapiens_client.connection.log import write_log_as_told
 from sapiens_client.connection.options import DEFAULTS, CallOptions, ClientOptions, check_call_options
 from sapiens_client.connection.settings import checked_settings, chosen_url
 from sapiens_client.deadline import Deadline
@@ -42,6 +43,7 @@ class _Client(ABC):
         headers: Mapping[str, str] | None = None,
         options: ClientOptions = DEFAULTS,
     ) -> None:
+        write_log_as_told()
         Deadline.after(timeout_s)  # refuses a bad timeout now, not at the first call
         self._settings = checked_settings(url, tls, token, headers, options)
         self._session = Session(self._settings)

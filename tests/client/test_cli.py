@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from sapiens_client.cli.main import app
+from sapiens_client.cli.commands import app
 
 SAPIENS = [sys.executable, "-c", "from sapiens_client.cli.main import main; main()"]
 

@@ -20,7 +20,7 @@ from sapiens_client import (
     SapiensClient,
     TLSError,
 )
-from sapiens_client.cli.main import app
+from sapiens_client.cli.commands import app
 from sapiens_client.testing import FakeServer
 from sapiens_client.wire.channels import channel_options
 from sapiens_server import ServerOptions

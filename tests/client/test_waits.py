@@ -25,7 +25,7 @@ from sapiens_client import (
     ServerOverloadedError,
     ServerUnavailableError,
 )
-from sapiens_client.cli.main import app
+from sapiens_client.cli.commands import app
 from sapiens_client.servers.pace import LEAST_S, Pace
 from sapiens_client.testing import FakeServer, Fault
 

@@ -6,7 +6,7 @@ import socket
 import pytest
 from typer.testing import CliRunner
 
-from sapiens_client.cli.main import app
+from sapiens_client.cli.commands import app
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from real_servers import running
 from typer.testing import CliRunner
 
 from sapiens_client import InferenceError, ModelNotServedError, SapiensClient
-from sapiens_client.cli.main import app
+from sapiens_client.cli.commands import app
 from sapiens_core.contract.engines import ENGINE_FILES
 from sapiens_export.engines.torchscript import engine_from_torchscript
 from sapiens_export.exporter import export_engine

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def progress_bar() -> Progress:
-    """Return bars on standard error; none is drawn where that is no terminal."""
+def progress_bar(*, is_wanted: bool = True) -> Progress:
+    """Return bars on standard error; none is drawn where that is no terminal, or where none is wanted."""
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
     # Printed lines go above the bar where standard output is the terminal too, else where it is sent.
-    is_shown = console.is_terminal or console.is_jupyter
+    is_shown = is_wanted and (console.is_terminal or console.is_jupyter)
     return Progress(console=console, disable=not is_shown, redirect_stdout=sys.stdout.isatty())
 
 

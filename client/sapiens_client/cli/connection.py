@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 
 from sapiens_client.client import SapiensClient
 from sapiens_client.connection.identity import TLS
+from sapiens_client.connection.log import write_log
 from sapiens_client.connection.options import ClientOptions
 from sapiens_client.errors import InvalidInputError
 
@@ -86,6 +88,25 @@ PlaintextToken = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+HeaderLines = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--header",
+        metavar="NAME:VALUE",
+        help="Further header of every request, may be repeated. Others on this machine can see it: secrets "
+        "belong into --token-file.",
+        rich_help_panel=_PANEL,
+    ),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        help="Tell of every request on standard error, as SAPIENS_LOG=debug does.",
+        rich_help_panel=_PANEL,
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -96,13 +117,17 @@ class Connection:
         url: Addresses; None: the client's default.
         tls: Whether to encrypt, or how.
         token: What to send as "Bearer TOKEN"; None: the client's default.
-        plaintext_token: Whether it may be sent to other machines without TLS.
+        plaintext_token: Whether it may be sent to other machines without TLS, and headers.
+        headers: Further headers of every request.
+        verbose: Whether to tell of every request.
     """
 
     url: str | None = None
     tls: bool | TLS = False
     token: str | None = field(default=None, repr=False)
     plaintext_token: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    verbose: bool = False
 
     def client(self, timeout_s: float) -> SapiensClient:
         """Return a client.
@@ -114,10 +139,17 @@ class Connection:
             typer.Exit: The options cannot be used; the user was told why.
         """
         try:
-            options = ClientOptions(plaintext_secrets=self.plaintext_token)
-            return SapiensClient(
-                self.url, timeout_s=timeout_s, tls=self.tls, token=self.token, options=options
+            client = SapiensClient(
+                self.url,
+                timeout_s=timeout_s,
+                tls=self.tls,
+                token=self.token,
+                headers=self.headers,
+                options=ClientOptions(plaintext_secrets=self.plaintext_token),
             )
+            if self.verbose:
+                write_log("debug")
+            return client
         except InvalidInputError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(_WRONG_USAGE) from error
@@ -149,13 +181,23 @@ def connection_from_options(
     tls: bool | TLS,
     token_file: TokenFile = None,
     plaintext_token: PlaintextToken = False,
+    header: HeaderLines = None,
+    verbose: Verbose = False,
 ) -> Connection:
     """Put all options together; their own help describes them.
 
     Raises:
-        typer.BadParameter: The file holds no token.
+        typer.BadParameter: The file holds no token, or a header no colon.
     """
-    return Connection(url, tls, _token(token_file), plaintext_token)
+    headers = dict(map(_header, header or ()))
+    return Connection(url, tls, _token(token_file), plaintext_token, headers, verbose)
+
+
+def _header(line: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
+    if not colon:
+        raise typer.BadParameter("--header must be NAME:VALUE, got no colon in it")
+    return name.strip(), value.strip()
 
 
 def _token(file: Path | None) -> str | None:

@@ -17,6 +17,7 @@ from sapiens_client.tasks.table import AnalysisTask
 if TYPE_CHECKING:
     from sapiens_client.results.saving import Format, ImageId
 
+STDIN = Path("-")
 _MAX_DIGITS = 18  # of a number that COCO's tools keep
 _SUFFIXES = "|".join(suffix[1:] for suffix in sorted(IMAGE_SUFFIXES))
 _TASKS = "|".join(AnalysisTask)
@@ -78,12 +79,15 @@ class ImageFiles:
     one folder, results keep the path below what the files and folders have in common.
 
     Args:
-        images: Files and folders; a folder is read when it is its turn.
+        images: Files and folders; a folder is read when it is its turn. `-` is what standard input brings.
         recursive: Take the images in folders of folders, too.
     """
 
     def __init__(self, images: Iterable[Path], *, recursive: bool = False) -> None:
-        places = {os.path.abspath(image): image for image in images}  # noqa: PTH100  links stay as they are
+        images = list(images)
+        self._has_stdin = STDIN in images
+        named = [image for image in images if image != STDIN]
+        places = {os.path.abspath(image): image for image in named}  # noqa: PTH100  links stay as they are
         self._folders = {place: image for place, image in places.items() if _is_dir(image)}
         self._files = {place: image for place, image in places.items() if place not in self._folders}
         self._places = [*places]
@@ -97,6 +101,8 @@ class ImageFiles:
 
     def found(self, left_out: Counter[str]) -> Iterator[ImageFile]:
         """Tell the images, and count what is left out, by what it is."""
+        if self._has_stdin:
+            yield ImageFile(STDIN, "stdin")
         for place in self._places:
             if place in self._folders:
                 yield from self._in_folder(self._folders[place], left_out)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -13,7 +16,7 @@ import typer
 
 from sapiens_client.bulk.progress import progress_bar
 from sapiens_client.bulk.run import mapped
-from sapiens_client.cli.files import ImageFile, ImageFiles, listed
+from sapiens_client.cli.files import STDIN, ImageFile, ImageFiles, listed
 from sapiens_client.cli.streams import show, tell
 from sapiens_client.errors import (
     AuthenticationError,
@@ -30,10 +33,11 @@ if TYPE_CHECKING:
     from sapiens_client.cli.connection import Connection
     from sapiens_client.client import SapiensClient
     from sapiens_client.results.base import Result
+    from sapiens_client.tasks.images import ImageLike
     from sapiens_core.contract.model_info import ModelInfo
 
 Answers: TypeAlias = "Mapping[str, Result | SapiensError]"
-Ask: TypeAlias = "Callable[[SapiensClient, Path], Answers]"
+Ask: TypeAlias = "Callable[[SapiensClient, ImageLike], Answers]"
 
 INTERRUPTED = 130
 # No other image would fare better.
@@ -69,6 +73,8 @@ class Settings:
         concurrency: How many images are asked about at a time.
         resume: Leave out images whose results are there.
         recursive: Take the images in folders of folders, too.
+        quiet: Tell of nothing but what failed.
+        as_json: Print what became of each image as a line of JSON.
     """
 
     connection: Connection
@@ -78,6 +84,8 @@ class Settings:
     concurrency: int
     resume: bool
     recursive: bool
+    quiet: bool = False
+    as_json: bool = False
 
 
 def run(job: Job, images: Sequence[Path], settings: Settings) -> None:
@@ -105,8 +113,8 @@ def run(job: Job, images: Sequence[Path], settings: Settings) -> None:
                 tell(f"{work.summary}; the same command with --resume goes on")
             raise
     if work.left_out:
-        tell(f"left out: {listed(work.left_out)}")
-    tell(work.summary)
+        work.note(f"left out: {listed(work.left_out)}")
+    work.note(work.summary)
     if work.num_failed:
         raise typer.Exit(1)
 
@@ -141,9 +149,14 @@ class _Run:
         """Whether an image came to anything."""
         return self._num_done + self._num_skipped + self.num_failed > 0
 
+    def note(self, words: str) -> None:
+        """Tell what only matters to who has not asked for quiet."""
+        if not self._settings.quiet:
+            tell(words)
+
     def save_all(self) -> None:
         """Ask on several threads, save on this one: whoever interrupts it interrupts no other writer."""
-        with progress_bar() as bar:
+        with progress_bar(is_wanted=not self._settings.quiet) as bar:
             total = None if bar.disable else sum(1 for _ in self._files)
             row = bar.add_task(self._job.title, total=total)
             wanted = self._wanted(lambda: bar.advance(row))
@@ -164,28 +177,32 @@ class _Run:
 
     def _asked(self, image: ImageFile) -> tuple[ImageFile, Answers]:
         try:
-            return image, self._job.ask(self._client, image.path)
+            content = sys.stdin.buffer.read() if image.path == STDIN else image.path
+            return image, self._job.ask(self._client, content)
         except SapiensError as error:
             return image, {self._job.title: error}
 
     def _save(self, image: ImageFile, answers: Answers) -> None:
         """Write what was answered and report what was not; images count as failed also for one task."""
-        files: list[Path] = []
-        has_failed = False
+        files: dict[str, list[Path]] = {}
+        errors: dict[str, str] = {}
         try:
             for task, answer in answers.items():
                 try:
-                    files += self._saved(image, task, answer)
+                    files[task] = self._saved(image, task, answer)
                 except _HOPELESS:
                     raise
                 except (SapiensError, OSError) as error:
                     tell(f"{image.path}: {error}")
-                    has_failed = True
-            self.num_failed += has_failed
-            self._num_done += not has_failed
+                    errors[task] = str(error)
+            self.num_failed += bool(errors)
+            self._num_done += not errors
         finally:
-            for file in files:  # once they are counted: whoever reads them may interrupt
-                show(file)
+            if self._settings.as_json:
+                show(_line(image, answers, files, errors))
+            else:
+                for file in chain(*files.values()):  # once they are counted: whoever reads them may interrupt
+                    show(file)
 
     def _saved(self, image: ImageFile, task: str, answer: Result | SapiensError) -> list[Path]:
         if isinstance(answer, SapiensError):
@@ -197,7 +214,7 @@ class _Run:
             files += answer.save(path, image_id=image.image_id(is_number=self._has_numbers))
         self._introduce(answer.model)
         if isinstance(answer, DetectionResult | PoseResult) and not len(answer.bboxes):
-            tell(f"0 persons found in {image.path}")
+            self.note(f"0 persons found in {image.path}")
         return files
 
     def _introduce(self, model: ModelInfo) -> None:
@@ -206,6 +223,21 @@ class _Run:
             return
         self._introduced.add(model)
         words = f"{model.task} by {model.family} {model.size}, licence of the weights: {model.licence}"
-        tell(words)
+        self.note(words)
         if model.untrained:
-            tell("the served model is untrained (random weights): its results mean nothing")
+            self.note("the served model is untrained (random weights): its results mean nothing")
+
+
+def _line(
+    image: ImageFile, answers: Answers, files: Mapping[str, list[Path]], errors: Mapping[str, str]
+) -> str:
+    """Return as JSON what became of an image."""
+    results = {}
+    for task, paths in files.items():
+        facts: dict[str, object] = {"files": [str(path) for path in paths]}
+        if not isinstance(answer := answers[task], SapiensError):
+            facts |= {"request_id": answer.request_id, "url": answer.url, "total_s": answer.timing.total_s}
+        if isinstance(answer, DetectionResult | PoseResult):
+            facts["persons"] = len(answer)
+        results[task] = facts
+    return json.dumps({"image": str(image.path), "results": results, "errors": errors})

@@ -151,7 +151,7 @@ class Attempts:
         """
         pace = self._paces.setdefault((request.method, request.model), Pace())
         hopeless_at_s = time.monotonic() + self._patience_s
-        effort = Effort(request, deadline, hopeless_at_s, pace)
+        effort, started_s = Effort(request, deadline, hopeless_at_s, pace), time.monotonic()
         try:
             while True:
                 yield from self._tend(effort)
@@ -160,9 +160,11 @@ class Attempts:
                 outcome = yield from self._tried(effort)
                 if isinstance(outcome, Answer):
                     pace.answered(turn)
+                    _log_answer(request, outcome, time.monotonic() - started_s)
                     return outcome
                 effort.failures.append(outcome)
                 if not self._may_help(effort):
+                    _log_end(effort, time.monotonic() - started_s)
                     raise self._error(request, effort.failures, deadline) from outcome.error
                 if outcome.meaning.remedy in _AT_ONCE or self._replicas.has_other(effort.tried):
                     _log_retry(effort, 0.0)
@@ -300,6 +302,33 @@ class Attempts:
         error.attempts = len(failures)
         error.request_id = request.request_id
         return error
+
+
+def _log_answer(request: Request, answer: Answer, took_s: float) -> None:
+    _LOG.debug(
+        "%s %s answered by %s at try %d in %.3f s: %d bytes there, %d back",
+        request.method,
+        " ".join(filter(None, (request.model, request.request_id))),
+        answer.url,
+        answer.attempts,
+        took_s,
+        answer.request_bytes,
+        len(answer.reply),
+    )
+
+
+def _log_end(effort: Effort, took_s: float) -> None:
+    last, request = effort.failures[-1], effort.request
+    _LOG.debug(
+        "%s %s given up after try %d at %s in %.3f s: %s: %s",
+        request.method,
+        " ".join(filter(None, (request.model, request.request_id))),
+        len(effort.failures),
+        last.replica.address,
+        took_s,
+        last.error.code,
+        plain(last.error.text),
+    )
 
 
 def _log_retry(effort: Effort, wait_s: float) -> None:

@@ -1,0 +1,213 @@
+"""The commands that ask servers: what the SDK does, from a shell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from inspect import Signature, signature
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from sapiens_client.bulk.items import DEFAULT_CONCURRENCY
+from sapiens_client.cli.connection import Connection, connection_from_options, tls_from_options
+from sapiens_client.cli.files import ImageFiles
+from sapiens_client.cli.group import ABOUT, new_app, unwrapped
+from sapiens_client.cli.models import models_command
+from sapiens_client.cli.ready import ready_command
+from sapiens_client.cli.run import Job, Settings, run
+from sapiens_client.results.saving import Format
+from sapiens_client.tasks.table import AnalysisTask
+from sapiens_core.recipes.combined import HUMAN_TASKS
+
+R = TypeVar("R")
+
+_BOX_NUMBERS = 4
+
+app = new_app()
+
+Images = Annotated[
+    list[Path],
+    typer.Argument(metavar="IMAGES", help="Image files, or folders of images; - is standard input."),
+]
+Output = Annotated[Path, typer.Option("--output", "-o", file_okay=False, help="Folder for the results.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="Another of the server's ensembles for this, e.g. depth_2b; names the files.",
+        show_default="TASK",
+    ),
+]
+Timeout = Annotated[float, typer.Option("--timeout", help="Seconds that one image may take.")]
+Formats = Annotated[
+    list[Format],
+    typer.Option(
+        "--format",
+        default_factory=lambda: [Format.PICTURE],
+        show_default="picture",
+        help="What to write for every image, may be repeated. Which there are depends on the task: "
+        + "; ".join(f"{form.value}: {form.content} ({form.suffix})" for form in Format),
+    ),
+]
+Concurrency = Annotated[int, typer.Option(min=1, help="How many images to ask about at a time.")]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Leave out images whose results are there, as far as their names tell."),
+]
+Recursive = Annotated[bool, typer.Option("--recursive", help="Take the images in folders of folders, too.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Tell of nothing on standard error but what failed; no bar.")
+]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="Print a line of JSON per image, with its files, results and errors, instead of paths."
+    ),
+]
+
+_RULES = """
+
+Writes photo.jpg_TASK.png and the like, and prints the path of each file written. Results of several folders,
+or of files of one name, keep the path below the folder that all have in common. What a folder holds beside
+images, and results of earlier runs, is left out and counted. A bad image is reported; without a server
+everything stops. Files bear their names once they are complete: after an interruption the same command with
+--resume goes on. COCO calls images by numbers where all their names are different numbers, else by names.
+
+Exit status: 0 all done, 1 something failed, 2 wrong usage, 130 interrupted.
+"""
+
+
+def _settings(
+    *,
+    connection: Connection,
+    output: Output = Path("out"),
+    timeout_s: Timeout = 60.0,
+    formats: Formats,
+    concurrency: Concurrency = DEFAULT_CONCURRENCY,
+    resume: Resume = False,
+    recursive: Recursive = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> Settings:
+    return Settings(
+        connection=connection,
+        output=output,
+        timeout_s=timeout_s,
+        formats=formats,
+        concurrency=concurrency,
+        resume=resume,
+        recursive=recursive,
+        quiet=quiet,
+        as_json=as_json,
+    )
+
+
+def _with(name: str, make: Callable[..., object], command: Callable[..., R]) -> Callable[..., R]:
+    """Replace a function's parameter by the options that it is made of."""
+    own, shared = (dict(signature(each, eval_str=True).parameters) for each in (command, make))
+    del own[name]
+
+    @wraps(command)
+    def joined(**options: object) -> R:
+        made = make(**{shared_name: options.pop(shared_name) for shared_name in shared})
+        return command(**options, **{name: made})
+
+    parameters = [*own.values(), *shared.values()]
+    joined.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
+    joined.__annotations__ = {each.name: each.annotation for each in parameters}
+    return joined
+
+
+_connection = _with("tls", tls_from_options, connection_from_options)
+
+
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    return _with("connection", _connection, _with("settings", _settings, command))
+
+
+app.command("models", help=unwrapped(models_command.__doc__))(
+    _with("connection", _connection, models_command)
+)
+app.command("ready", help=unwrapped(ready_command.__doc__))(_with("connection", _connection, ready_command))
+
+
+def _add_task(task: AnalysisTask) -> None:
+    def command(images: Images, *, model: Model = None, settings: Settings) -> None:
+        run(
+            Job(task, [task], lambda client, path: {task: getattr(client, task)(path, model=model)}, model),
+            images,
+            settings,
+        )
+
+    app.command(task.value, help=unwrapped(ABOUT[task] + _RULES))(_with_settings(command))
+
+
+def _people(
+    images: Images,
+    *,
+    settings: Settings,
+) -> None:
+    task = AnalysisTask.PEOPLE
+    run(Job(task, [task], lambda client, path: {task: client.people(path)}), images, settings)
+
+
+def _bbox(text: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(map(float, text.split(",")))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != _BOX_NUMBERS:
+        raise typer.BadParameter(f"must be four numbers X1,Y1,X2,Y2 in pixels, got {text!r}")
+    return numbers
+
+
+def _pose(
+    images: Images,
+    *,
+    bboxes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--bbox",
+            metavar="X1,Y1,X2,Y2",
+            help="Box of a person, pixels; may be repeated, for a single image. Without: the whole image.",
+        ),
+    ] = None,
+    model: Model = None,
+    settings: Settings,
+) -> None:
+    boxes = [_bbox(text) for text in bboxes] if bboxes else None
+    if boxes and (number := sum(1 for _ in ImageFiles(images, recursive=settings.recursive))) > 1:
+        raise typer.BadParameter(f"--bbox is for a single image, got {number}; ask for one at a time")
+    task = AnalysisTask.POSE
+    run(
+        Job(task, [task], lambda client, path: {task: client.pose(path, boxes, model=model)}, model),
+        images,
+        settings,
+    )
+
+
+def _analyze(
+    images: Images,
+    *,
+    tasks: Annotated[
+        list[AnalysisTask],
+        typer.Option(
+            "--task",
+            default_factory=lambda: [AnalysisTask(task) for task in HUMAN_TASKS],
+            show_default=", ".join(HUMAN_TASKS),
+            help="What to ask about every image; may be repeated.",
+        ),
+    ],
+    settings: Settings,
+) -> None:
+    run(Job("analyze", tasks, lambda client, path: client.analyze(path, tasks).answers), images, settings)
+
+
+_COMMANDS = {AnalysisTask.POSE: _pose, AnalysisTask.PEOPLE: _people}
+for _task in AnalysisTask:
+    if _task in _COMMANDS:
+        app.command(_task.value, help=unwrapped(ABOUT[_task] + _RULES))(_with_settings(_COMMANDS[_task]))
+    else:
+        _add_task(_task)
+app.command("analyze", help=unwrapped(ABOUT["analyze"] + _RULES))(_with_settings(_analyze))

@@ -1,0 +1,88 @@
+"""What programs import from `sapiens_client`, which loads it when they do."""
+
+from sapiens_client.async_client import AsyncSapiensClient
+from sapiens_client.bulk.items import Item
+from sapiens_client.bulk.tasks import MapOptions
+from sapiens_client.client import SapiensClient
+from sapiens_client.connection.identity import TLS, Pem, Token
+from sapiens_client.connection.options import CallOptions, ChannelOrder, ClientOptions, Compression, Output
+from sapiens_client.errors import (
+    AuthenticationError,
+    ClientClosedError,
+    ImageNotFoundError,
+    ImageReadError,
+    InferenceError,
+    InvalidInputError,
+    ModelNotServedError,
+    RequestTimeoutError,
+    SapiensError,
+    ServerOverloadedError,
+    ServerUnavailableError,
+    TLSError,
+)
+from sapiens_client.results.base import Result, Timing
+from sapiens_client.results.coco import CocoDetection, CocoKeypoints, CocoSegmentation, Rle
+from sapiens_client.results.dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
+from sapiens_client.results.detections import Detection, DetectionResult
+from sapiens_client.results.models import ModelCard, StepLoad
+from sapiens_client.results.people import Keypoint, Person, PoseResult
+from sapiens_client.results.saving import ImageId
+from sapiens_client.tasks.analyze import Analysis
+from sapiens_client.tasks.boxes import Boxes
+from sapiens_client.tasks.images import ImageLike
+from sapiens_client.tasks.table import AnalysisTask, TaskName
+from sapiens_core.contract.model_info import ModelInfo
+from sapiens_core.labels import ClassSet, KeypointSet
+
+__all__ = [
+    "TLS",
+    "Analysis",
+    "AnalysisTask",
+    "AsyncSapiensClient",
+    "AuthenticationError",
+    "Boxes",
+    "CallOptions",
+    "ChannelOrder",
+    "ClassSet",
+    "ClientClosedError",
+    "ClientOptions",
+    "CocoDetection",
+    "CocoKeypoints",
+    "CocoSegmentation",
+    "Compression",
+    "DepthResult",
+    "Detection",
+    "DetectionResult",
+    "FeatureResult",
+    "ImageId",
+    "ImageLike",
+    "ImageNotFoundError",
+    "ImageReadError",
+    "InferenceError",
+    "InvalidInputError",
+    "Item",
+    "Keypoint",
+    "KeypointSet",
+    "MapOptions",
+    "ModelCard",
+    "ModelInfo",
+    "ModelNotServedError",
+    "NormalResult",
+    "Output",
+    "Pem",
+    "Person",
+    "PoseResult",
+    "RequestTimeoutError",
+    "Result",
+    "Rle",
+    "SapiensClient",
+    "SapiensError",
+    "SegmentationResult",
+    "ServerOverloadedError",
+    "ServerUnavailableError",
+    "StepLoad",
+    "TLSError",
+    "TaskName",
+    "Timing",
+    "Token",
+]
