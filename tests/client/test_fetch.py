@@ -121,3 +121,11 @@ def test_passwords_in_urls_are_refused_and_not_told():
     with pytest.raises(InvalidInputError, match="without a password") as caught:
         encoded_image("https://me:secret@127.0.0.1/a.jpg")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1/a.jpg", "http://127.0.0.1:port/a.jpg", "https:///a.jpg", "http://"]
+)
+def test_what_is_no_address_is_told(url):
+    with pytest.raises((InvalidInputError, ImageReadError), match=r"image must|must be answered"):
+        encoded_image(url)

@@ -61,7 +61,9 @@ def task_items(
     ask, bulk = _asker(client, task, options), _bulk_options(options)
     bboxes = options.get("bboxes")
     if isinstance(bboxes, AsyncIterable):
-        raise InvalidInputError("bboxes must not be asynchronous here; use an AsyncSapiensClient")
+        raise InvalidInputError(
+            f"bboxes must not be asynchronous here, got {type(bboxes).__name__}; use an AsyncSapiensClient"
+        )
     asked = images if bboxes is None else paired(images, bboxes)
     items = mapped(ask, asked, **bulk)
     return shown(items, _title(task), num_known(images)) if options.get("progress") else items

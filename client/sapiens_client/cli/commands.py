@@ -16,7 +16,7 @@ from sapiens_client.cli.files import ImageFiles
 from sapiens_client.cli.group import ABOUT, new_app, unwrapped
 from sapiens_client.cli.models import models_command
 from sapiens_client.cli.ready import ready_command
-from sapiens_client.cli.run import Job, Settings, run
+from sapiens_client.cli.run import Flags, Job, Settings, run
 from sapiens_client.results.saving import Format
 from sapiens_client.tasks.table import AnalysisTask
 from sapiens_core.recipes.combined import HUMAN_TASKS
@@ -85,10 +85,7 @@ def _settings(
     timeout_s: Timeout = 60.0,
     formats: Formats,
     concurrency: Concurrency = DEFAULT_CONCURRENCY,
-    resume: Resume = False,
-    recursive: Recursive = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    flags: Flags,
 ) -> Settings:
     return Settings(
         connection=connection,
@@ -96,11 +93,14 @@ def _settings(
         timeout_s=timeout_s,
         formats=formats,
         concurrency=concurrency,
-        resume=resume,
-        recursive=recursive,
-        quiet=quiet,
-        as_json=as_json,
+        **vars(flags),
     )
+
+
+def _flags(
+    *, resume: Resume = False, recursive: Recursive = False, quiet: Quiet = False, as_json: AsJson = False
+) -> Flags:
+    return Flags(resume=resume, recursive=recursive, quiet=quiet, as_json=as_json)
 
 
 def _with(name: str, make: Callable[..., object], command: Callable[..., R]) -> Callable[..., R]:
@@ -123,7 +123,7 @@ _connection = _with("tls", tls_from_options, connection_from_options)
 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    return _with("connection", _connection, _with("settings", _settings, command))
+    return _with("connection", _connection, _with("flags", _flags, _with("settings", _settings, command)))
 
 
 app.command("models", help=unwrapped(models_command.__doc__))(

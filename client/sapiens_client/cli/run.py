@@ -62,7 +62,24 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Flags:
+    """What a command does or does not.
+
+    Attributes:
+        resume: Leave out images whose results are there.
+        recursive: Take the images in folders of folders, too.
+        quiet: Tell of nothing but what failed.
+        as_json: Print what became of each image as a line of JSON.
+    """
+
+    resume: bool
+    recursive: bool
+    quiet: bool
+    as_json: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Flags):
     """How a command does it.
 
     Attributes:
@@ -71,10 +88,6 @@ class Settings:
         timeout_s: How long one image may take. [s]
         formats: What is written about every task.
         concurrency: How many images are asked about at a time.
-        resume: Leave out images whose results are there.
-        recursive: Take the images in folders of folders, too.
-        quiet: Tell of nothing but what failed.
-        as_json: Print what became of each image as a line of JSON.
     """
 
     connection: Connection
@@ -82,10 +95,6 @@ class Settings:
     timeout_s: float
     formats: Sequence[Format]
     concurrency: int
-    resume: bool
-    recursive: bool
-    quiet: bool = False
-    as_json: bool = False
 
 
 def run(job: Job, images: Sequence[Path], settings: Settings) -> None:

@@ -211,6 +211,9 @@ def _write_npz(result: Any, path: Path, _: ImageId) -> tuple[Path, ...]:
 def read_npz(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Return the arrays of a result by name, read-only, and what they are, as `save` wrote them.
 
+    Returns:
+        Arrays such as "depth" (H, W), which the attributes of the results describe, and their facts.
+
     Raises:
         InvalidInputError: The file is none that `save` of this release understands.
         OSError: It cannot be read.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import http.client
-import time
+import re
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
+from sapiens_client.deadline import Deadline
 from sapiens_client.errors import ImageReadError, InvalidInputError
 from sapiens_core.contract.limits import LIMITS
 
@@ -20,8 +21,7 @@ _CHUNK_BYTES = 2**16
 
 def without_secrets(url: str) -> str:
     """Return a URL, shortened, without what may be secret in it: a user and a password, and the query."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))[:200]
+    return re.sub("//[^/]*@", "//", re.split("[?#]", url, maxsplit=1)[0])[:200]
 
 
 def fetched(url: str, timeout_s: float) -> bytes:
@@ -44,28 +44,31 @@ def fetched(url: str, timeout_s: float) -> bytes:
             f"image must be a path, bytes, or an http or https URL without a password, got {shown!r}; "
             "fetch it and pass its bytes"
         )
-    ends_s = time.monotonic() + timeout_s
-    content = bytearray()
+    deadline = Deadline.after(timeout_s)
     try:
         with _opener().open(Request(url), timeout=timeout_s) as reply:
-            size = reply.length
-            while len(content) != size and (part := reply.read1(_CHUNK_BYTES)):
-                content += part
-                if len(content) > LIMITS.max_image_bytes:
-                    raise InvalidInputError(
-                        f"image must have at most {LIMITS.max_image_bytes} bytes, got more from {shown!r}"
-                    )
-                if time.monotonic() > ends_s:
-                    raise ImageReadError(f"image must be here within {timeout_s:g} s, got part of {shown!r}")
-            if size is not None and len(content) < size:
-                raise ImageReadError(
-                    f"image must be whole, got {len(content)} bytes of {shown!r} and no more"
-                )
+            return _read(reply, shown, deadline)
     except HTTPError as error:
         error.close()
         raise
     except http.client.HTTPException as error:
         raise ImageReadError(f"{shown!r} must be answered by a web server, got: {error!r}") from error
+
+
+def _read(reply: http.client.HTTPResponse, shown: str, deadline: Deadline) -> bytes:
+    content, size = bytearray(), reply.length
+    while len(content) != size and (part := reply.read1(_CHUNK_BYTES)):
+        content += part
+        if len(content) > LIMITS.max_image_bytes:
+            raise InvalidInputError(
+                f"image must have at most {LIMITS.max_image_bytes} bytes, got more from {shown!r}"
+            )
+        if deadline.left_s() <= 0:
+            raise ImageReadError(
+                f"image must be here within {deadline.timeout_s:g} s, got {len(content)} bytes of {shown!r}"
+            )
+    if size is not None and len(content) < size:
+        raise ImageReadError(f"image must be whole, got {len(content)} of {size} bytes of {shown!r}")
     return bytes(content)
 
 
