@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from packages_beside import installed
 
 from sapiens_core.labels import keypoint_set
 
 
-def imported(name):
-    return pytest.importorskip(name, reason=f"pip install '.[interop]' brings {name}")
+@pytest.fixture
+def libraries(monkeypatch):
+    """The libraries can be imported."""
+    monkeypatch.syspath_prepend(installed(Path(__file__).with_name("interop.txt"), "interop"))
 
 
-def test_boxes_are_rows_of_a_data_frame(detections):
-    imported("pandas")
+def test_boxes_are_rows_of_a_data_frame(libraries, detections):
     frame = detections.to_pandas()
     assert [*frame.columns] == ["x1", "y1", "x2", "y2", "score"]
     np.testing.assert_array_equal(frame.to_numpy(), np.c_[detections.bboxes, detections.scores])
 
 
-def test_keypoints_are_rows_of_a_data_frame(pose):
-    imported("pandas")
+def test_keypoints_are_rows_of_a_data_frame(libraries, pose):
     frame = pose.to_pandas()
     elbow = frame[(frame.person == 1) & (frame.keypoint == "left_elbow")].iloc[0]
     expected = pose[1]["left_elbow"]
@@ -33,8 +35,7 @@ def test_keypoints_are_rows_of_a_data_frame(pose):
 
 
 @pytest.mark.filterwarnings("ignore::Warning")  # of what supervision imports
-def test_supervision_takes_boxes(detections):
-    imported("supervision")
+def test_supervision_takes_boxes(libraries, detections):
     theirs = detections.to_supervision()
     np.testing.assert_array_equal(theirs.xyxy, detections.bboxes)
     np.testing.assert_array_equal(theirs.confidence, detections.scores)
@@ -44,8 +45,9 @@ def test_supervision_takes_boxes(detections):
 
 
 @pytest.mark.filterwarnings("ignore::Warning")
-def test_supervision_takes_keypoints(make_pose, pose):
-    supervision = imported("supervision")
+def test_supervision_takes_keypoints(libraries, make_pose, pose):
+    import supervision
+
     scored = make_pose(pose.keypoint_set, bbox_scores=np.float32([0.2, 0.7]))
     for each, expected in ((pose, None), (scored, scored.bbox_scores)):
         theirs = each.to_supervision()
@@ -59,15 +61,13 @@ def test_supervision_takes_keypoints(make_pose, pose):
 
 
 @pytest.mark.filterwarnings("ignore::Warning")
-def test_missing_keypoints_are_where_supervision_draws_none(make_pose):
-    imported("supervision")
+def test_missing_keypoints_are_where_supervision_draws_none(libraries, make_pose):
     theirs = make_pose(keypoint_set("coco")).to("coco_wholebody").to_supervision()
     assert not theirs.xy[:, 50:].any()
 
 
 @pytest.mark.filterwarnings("ignore::Warning")
-def test_supervision_takes_masks(make, seg_result):
-    imported("supervision")
+def test_supervision_takes_masks(libraries, make, seg_result):
     theirs = seg_result.to_supervision()
     assert 0 not in theirs.class_id
     for mask, class_id, name in zip(theirs.mask, theirs.class_id, theirs.data["class_name"], strict=True):

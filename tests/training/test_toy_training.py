@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from packages_beside import installed
 
 from training.evaluate import agreement, photograph_results
 
@@ -48,13 +48,7 @@ class Runner:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    wanted, packages = ROOT / "training" / "requirements.txt", ROOT / ".venv" / "training"
-    installed = packages / "installed.txt"
-    if not installed.exists() or installed.read_text() != wanted.read_text():
-        shutil.rmtree(packages, ignore_errors=True)
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "--no-deps", "--target", packages, "--requirement", wanted], check=True)
-        installed.write_text(wanted.read_text())
+    packages = installed(ROOT / "training" / "requirements.txt", "training")
     return Runner(tmp_path_factory.mktemp("training"), packages)
 
 
