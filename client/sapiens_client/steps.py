@@ -112,6 +112,20 @@ Step: TypeAlias = Send | Sleep | Wait | Work | Together | Spawn | HangUp
 Flow: TypeAlias = Generator[Step, Any, R]
 
 
+def spawned(flow: Flow[None], undo: Callable[[], None]) -> Flow[None]:
+    """Run a flow in the background, as `Spawn`.
+
+    Args:
+        flow: What to run.
+        undo: Called where no thread can be started for it: takes back that somebody is at it.
+    """
+    try:
+        yield Spawn(flow)
+    except RuntimeError:
+        undo()
+        raise
+
+
 CLOSED = "CLOSED"  # no status of gRPC: this client itself was closed
 CLOSED_SENTENCE = "the client must stay open until its calls are answered, got: {text}; use a new one"
 

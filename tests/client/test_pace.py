@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from sapiens_client.servers.failures import Failure
 from sapiens_client.servers.pace import AWAY_PAUSE_S, FULL_PAUSE_S, LEAST_S, Pace, Turn, pause_s, watch_s
 
 
@@ -191,3 +192,15 @@ def test_who_has_no_time_left_gets_no_turn_that_another_could_use():
 
 def test_who_has_little_time_gets_a_turn_at_once_where_there_is_room():
     assert Pace().line_up(in_s(LEAST_S / 2)).has_begun
+
+
+def test_a_refusal_is_forgotten_once_a_request_is_answered_that_began_after_it():
+    pace, refusal = Pace(), Failure(None, None, None)
+    before, refused = lined_up(pace, 2)
+    pace.refused(refused, refusal, 1)
+    pace.give_back(refused)
+    pace.awake(refused)
+    answer(pace, before)
+    assert pace.refusal is refusal
+    answer(pace, *lined_up(pace, 1))
+    assert pace.refusal is None

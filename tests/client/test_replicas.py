@@ -69,7 +69,7 @@ def test_a_replica_that_is_no_longer_listed_is_left_once_it_is_idle():
 def test_only_one_probes_a_replica(replicas):
     replica = replicas.take([])
     replicas.mark_unhealthy(replica)
-    assert (replicas.to_probe(), replicas.to_probe()) == ([replica], [])
+    assert (replicas.to_probe(), replicas.to_probe()) == (replica, None)
     assert replicas.is_wanted(replica)
     replicas.says_ready(replica)
     assert not replicas.is_wanted(replica)

@@ -21,6 +21,7 @@ from sapiens_client import (
     ClientClosedError,
     ClientOptions,
     DepthResult,
+    RequestTimeoutError,
     SapiensClient,
     ServerOverloadedError,
     ServerUnavailableError,
@@ -237,6 +238,20 @@ def test_a_request_that_never_had_its_turn_says_that_the_server_is_full(server, 
         server.room = None
         server.release()
         assert all(each.result() for each in patient)
+
+
+def test_a_request_that_never_had_its_turn_does_not_blame_a_refusal_of_long_ago(server, photo):
+    with SapiensClient(server.url) as client, ThreadPoolExecutor(6) as threads:
+        client.depth(photo)
+        server.fail(Fault.QUEUE_FULL)
+        client.depth(photo)
+        assert pace_of(client).limit < 6
+        server.hang("ModelInfer")
+        calls = [threads.submit(client.depth, photo, timeout_s=1) for _ in range(6)]
+        errors = [call.exception() for call in calls]
+        server.release()
+    assert [type(error) for error in errors] == [RequestTimeoutError] * 6
+    assert all(error.url == server.url and "must answer within 1 s" in str(error) for error in errors)
 
 
 def test_a_request_that_pauses_lets_others_have_its_turn(server, photo):

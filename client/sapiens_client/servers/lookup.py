@@ -7,10 +7,11 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sapiens_client.errors import ServerUnavailableError
-from sapiens_client.steps import Flow, Sleep, Spawn, Work
+from sapiens_client.steps import Flow, Sleep, Work, spawned
 
 if TYPE_CHECKING:
     from sapiens_client.connection.address import Target
@@ -83,7 +84,7 @@ class Lookup:
     def _look_up_what_is_old(self) -> Flow[None]:
         for target, name in self._names.items():
             if self._is_due(name):
-                yield Spawn(self._look_up(target, name))
+                yield from spawned(self._look_up(target, name), partial(setattr, name, "is_under_way", False))
 
     def _is_due(self, name: _NameState) -> bool:
         with self._lock:

@@ -51,10 +51,12 @@ class Turn:
     Attributes:
         begun: Done once it is the request's turn.
         round: Of the pace when that was; what is refused may have met a limit that was lowered since.
+        number: How many had begun by then, this one included.
     """
 
     begun: Future[None] = field(default_factory=Future)
     round: int = 0
+    number: int = 0
 
     @property
     def has_begun(self) -> bool:
@@ -76,7 +78,7 @@ class Pace:
     Those whose deadline is the next to pass come first.
 
     Attributes:
-        refusal: The last one; None: there was none.
+        refusal: The last one; None: there was none, or a request that began after it was answered.
         num_in_vain: How often the limit fell since the last answer.
     """
 
@@ -87,6 +89,8 @@ class Pace:
         self._limit = math.inf
         self._num_under_way = 0
         self._round = 0
+        self._num_begun = 0
+        self._num_begun_at_refusal = 0
         self._num_older = 0  # of those under way, sent before the limit fell
         self._num_taken = 0  # of those under way when the limit fell, not refused until now
         self._is_round_over = True
@@ -132,6 +136,8 @@ class Pace:
             self._limit += min(1.0, 2.0**self._num_rounds_answered / self._limit)
             self._num_rounds_answered += 1 / self._limit
             self.num_in_vain, self._sleeper = 0, None
+            if turn.number > self._num_begun_at_refusal:
+                self.refusal = None
             self._call()
 
     def refused(self, turn: Turn, refusal: Failure, num_servers: int) -> None:
@@ -145,7 +151,7 @@ class Pace:
             num_servers: How many there are, each of which may have one request all the same.
         """
         with self._lock:
-            self.refusal = refusal
+            self.refusal, self._num_begun_at_refusal = refusal, self._num_begun
             if turn.round == self._round and self._is_round_over:
                 self._limit = max(float(num_servers), _SLOWER * min(self._limit, self._num_under_way))
                 self._round += 1
@@ -173,8 +179,9 @@ class Pace:
     def _begin(self, turn: Turn) -> None:
         """Let a request begin, unless it has left the line; who holds the lock calls this."""
         if turn.begun.set_running_or_notify_cancel():
-            turn.round = self._round
             self._num_under_way += 1
+            self._num_begun += 1
+            turn.round, turn.number = self._round, self._num_begun
             turn.begun.set_result(None)
 
     def _call(self) -> None:

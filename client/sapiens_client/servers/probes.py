@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sapiens_client.errors import SapiensError
-from sapiens_client.steps import CLOSED, Flow, RpcFailure, Sleep, Spawn
+from sapiens_client.steps import CLOSED, Flow, RpcFailure, Sleep, spawned
 
 if TYPE_CHECKING:
     from sapiens_client.servers.known import Known
@@ -45,13 +46,13 @@ class Probes:
 
     def watch(self) -> Flow[None]:
         """Have all replicas asked that are unhealthy, until they are ready."""
-        for replica in self._replicas.to_probe():
-            yield Spawn(self._probe(replica))
+        while (replica := self._replicas.to_probe()) is not None:
+            yield from spawned(self._probe(replica), partial(setattr, replica, "is_probed", False))
 
     def look_after(self, replica: Replica) -> Flow[None]:
         """Have a replica asked that has kept somebody waiting."""
         if self._replicas.to_look_after(replica):
-            yield Spawn(self._look_after(replica))
+            yield from spawned(self._look_after(replica), partial(setattr, replica, "is_doubted", False))
 
     def _probe(self, replica: Replica) -> Flow[None]:
         """Ask a replica until it is ready, or nobody wants to know any more."""

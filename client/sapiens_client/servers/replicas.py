@@ -193,13 +193,14 @@ class Replicas:
                 returned.set_result(None)
         return returned
 
-    def to_probe(self) -> list[Replica]:
-        """Return the replicas marked unhealthy that nobody probes yet; whoever gets them must."""
+    def to_probe(self) -> Replica | None:
+        """Return a replica marked unhealthy that nobody probes yet; whoever gets it must."""
         with self._lock:
-            unwatched = [each for each in self._all.values() if each.is_unhealthy and not each.is_probed]
-            for replica in unwatched:
-                replica.is_probed = True
-            return unwatched
+            for replica in self._all.values():
+                if replica.is_unhealthy and not replica.is_probed:
+                    replica.is_probed = True
+                    return replica
+            return None
 
     def to_look_after(self, replica: Replica) -> bool:
         """Return whether nobody asks a replica already whether it is there; whoever is told so must."""

@@ -181,7 +181,10 @@ class Attempts:
         return min(left_s, effort.hopeless_at_s - time.monotonic())
 
     def _until_turn(self, effort: Effort) -> Flow[Turn]:
-        """Return the request's turn, after waiting while as many are under way as the servers take."""
+        """Return the request's turn, after waiting while as many are under way as the servers take.
+
+        It has not begun where the time is over and no server was full of late: the try then tells so.
+        """
         deadline = effort.deadline
         if effort.turn is None:
             effort.turn = effort.pace.line_up(deadline.ends_at_s)

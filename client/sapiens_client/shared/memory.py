@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from sapiens_client.connection.address import is_loopback
 from sapiens_client.errors import SapiensError
-from sapiens_client.steps import Flow, RpcFailure, Sleep, Spawn, Work
+from sapiens_client.steps import Flow, RpcFailure, Sleep, Work, spawned
 
 if TYPE_CHECKING:
     from sapiens_client.shared.regions import Region
@@ -221,7 +221,7 @@ class SharedMemory:
             is_first = endpoint not in self._swept
             self._swept.add(endpoint)
         if is_first:
-            yield Spawn(self._sweep(endpoint))
+            yield from spawned(self._sweep(endpoint), partial(self._swept.discard, endpoint))
         return True
 
     def _sweep(self, endpoint: Endpoint) -> Flow[None]:
@@ -241,7 +241,7 @@ class SharedMemory:
             is_due = bool(self._left) and not self._is_tidying
             self._is_tidying = self._is_tidying or is_due
         if is_due:
-            yield Spawn(self._tidy())
+            yield from spawned(self._tidy(), partial(setattr, self, "_is_tidying", False))
 
     def _tidy(self) -> Flow[None]:
         """Ask servers to unregister regions until they do; while they work on a request they do not."""
