@@ -75,6 +75,14 @@ def refusals(repository: Path, models: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def is_bundled_server() -> bool:
+    """Return whether the server at hand is the bundled one, which has Python's backend alone."""
+    try:
+        return find_tritonserver().wheel is not None
+    except ServerNotFoundError:
+        return False
+
+
 def _facts(folder: Path) -> Facts:
     """Return what an engine's manifest says; nothing for other models, and where it cannot be read."""
     try:

@@ -181,15 +181,48 @@ def test_folders_that_may_not_be_read_are_named_as_such(repository, monkeypatch)
     assert "it needs pose_engine, which this user may not read" in outcomes(result)["pose"]["problem"]
 
 
-def test_engines_that_the_server_at_hand_cannot_run_are_refused(exported):
-    """It is the bundled one."""
+def test_engines_for_another_server_than_the_bundled_one_pass_with_a_note(exported):
     result = verify(exported, "--json")
+    assert result.exit_code == 0, result.output
+    assert all(seen["is_passed"] for seen in outcomes(result).values())
+    assert (
+        "note: depth_onnx_engine, pose_engine cannot be served here, as the only tritonserver"
+        in result.stderr
+    )
+
+
+def test_engines_that_fail_for_another_server_fail(exported, tmp_path):
+    repository = shutil.copytree(exported, tmp_path / "models")
+    (repository / "pose_engine" / "parity.npz").write_bytes(b"damaged")
+    result = verify(repository, "--json")
+    assert result.exit_code == 1
+    assert [name for name, seen in outcomes(result).items() if not seen["is_passed"]] == ["pose_engine"]
+
+
+def test_engines_that_the_server_on_the_path_cannot_run_are_refused(repository, tmp_path, monkeypatch):
+    (tmp_path / "backends").mkdir()
+    monkeypatch.setattr("sapiens_server.engines._DEFAULT_DIRECTORY", tmp_path / "backends")
+    result = verify(repository, "--json")
     assert result.exit_code == 1
     refused = {name: seen for name, seen in outcomes(result).items() if not seen["is_passed"]}
     assert list(refused) == ["depth_onnx_engine", "pose_engine"]
     for name, backend in (("depth_onnx_engine", "onnxruntime"), ("pose_engine", "pytorch")):
         assert f"{name} is an engine for Triton's {backend} backend" in refused[name]["problem"]
         assert refused[name]["report"]["is_passed"]
+
+
+def test_models_without_their_code_fail(repository):
+    for model in ("dense_preprocess", "depth_engine"):
+        (repository / model / "1" / "model.py").write_text(
+            "from sapiens_core.no_such import TritonPythonModel\n"
+        )
+    result = verify(repository, "--json")
+    assert result.exit_code == 1
+    failed = {name: seen["problem"] for name, seen in outcomes(result).items() if not seen["is_passed"]}
+    assert sorted(failed) == ["dense_preprocess", "depth_engine"]
+    assert {*failed.values()} == {
+        "it needs sapiens_core.no_such, which this release does not have; export it again into a new folder"
+    }
 
 
 def test_a_folder_that_only_looks_like_a_model_fails(repository):

@@ -132,6 +132,32 @@ def test_a_step_that_is_missing_is_named_too(older):
         check_models(older, installed(Task.DEPTH))
 
 
+def test_no_engine_is_written_beside_models_whose_code_is_gone(tmp_path):
+    repository = tmp_path / "models"
+    write(repository, Task.NORMAL)
+    write(repository, Task.SEG)
+    gone = "from sapiens_core.triton_backend.preprocess import TritonPythonModel\n"
+    for model in ("dense_preprocess", "normal_postprocess", "seg_engine"):
+        (repository / model / "1" / "model.py").write_text(gone)
+    before = sorted(repository.rglob("*"))
+    sentence = (
+        r"models must have models of this release only, but normal_postprocess, seg_engine need code of "
+        r"another; export them again, and this one, into a new folder"
+    )
+    for refused in (check_models, lambda repository, new: write(repository, new.config.task)):
+        with pytest.raises(ValueError, match=sentence):
+            refused(repository, installed(Task.DEPTH))
+    assert sorted(repository.rglob("*")) == before
+
+
+def test_models_whose_code_is_gone_may_be_replaced(tmp_path):
+    write(tmp_path, Task.DEPTH)
+    code = tmp_path / "depth_postprocess" / "1" / "model.py"
+    code.write_text("from sapiens_core.no_such import TritonPythonModel\n")
+    write(tmp_path, Task.DEPTH)
+    assert "no_such" not in code.read_text()
+
+
 def test_engines_that_are_in_no_other_ensemble_are_written(older):
     write(older, Task.DEPTH, name="2b")
     shutil.rmtree(older / "seg")

@@ -5,11 +5,14 @@ Triton takes every folder for a model, and refuses the whole repository for one 
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 CONFIG_FILE = "config.pbtxt"
+_OWN_MODULE = re.compile(r"^from (sapiens_core[\w.]*) import", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,26 @@ def model_folders(repository: Path) -> ModelFolders:
         if is_folder:
             kinds[_kind(repository / name)].append(name)
     return ModelFolders(**{kind: tuple(names) for kind, names in kinds.items()})
+
+
+def missing_modules(model: Path) -> set[str]:
+    """Return what a Python model wants of this project and does not find: another release wrote it.
+
+    Args:
+        model: Its folder.
+
+    Raises:
+        OSError: Its code cannot be read.
+    """
+    texts = (file.read_text(encoding="utf-8", errors="replace") for file in model.glob("*/model.py"))
+    return {name for text in texts for name in _OWN_MODULE.findall(text) if not _exists(name)}
+
+
+def _exists(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package above it
+        return False
 
 
 def _kind(folder: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sapiens_core.contract.engines import ENGINE_FILES
-from sapiens_core.contract.folders import CONFIG_FILE, model_folders
+from sapiens_core.contract.folders import CONFIG_FILE, missing_modules, model_folders
 from sapiens_core.recipes.tolerances import limits
 from sapiens_export.engines.engine import device_name
 from sapiens_export.engines.load import default_device, engine_from_file
@@ -74,6 +74,21 @@ def broken_models(repository: Path) -> list[Verification]:
     """Return the folders that look like models and are none, which keep a server from starting."""
     problem = f"it has no {CONFIG_FILE}, so that no server starts; export it again, or remove it"
     return [Verification(name, problem=problem) for name in model_folders(repository).broken]
+
+
+def outdated_models(repository: Path) -> dict[str, str]:
+    """Return what is wrong with the models that this release has no code for, by their names.
+
+    Raises:
+        OSError: Their code cannot be read.
+    """
+    missing = {name: missing_modules(repository / name) for name in model_folders(repository).models}
+    return {
+        name: f"it needs {', '.join(sorted(modules))}, which this release does not have; "
+        "export it again into a new folder"
+        for name, modules in missing.items()
+        if modules
+    }
 
 
 def unfit_ensembles(repository: Path) -> list[Verification]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from sapiens_core.contract.folders import CONFIG_FILE
+from sapiens_core.contract.folders import CONFIG_FILE, missing_modules, model_folders
 from sapiens_core.contract.model_info import parity_parameters
 from sapiens_core.recipes.combined import PEOPLE_POSE
 from sapiens_export.repository.adapters import write_adapter
@@ -129,11 +129,23 @@ def check_models(repository: Path, new: InstalledEngine) -> None:
 
     Raises:
         ValueError: The name cannot be one, another engine in the repository shares the preprocessor and
-            needs it otherwise, or `human` would be made of models of different releases.
+            needs it otherwise, or models that would stay are of a release that no server could load with it.
+        OSError: What is in the repository cannot be read.
     """
     check_name(new.name)
+    _check_releases(repository, new)
     check_agreement(repository, new)
     check_human(repository, new)
+
+
+def _check_releases(repository: Path, new: InstalledEngine) -> None:
+    """Refuse an engine beside models that this release has no code for: no server could load both."""
+    staying = set(model_folders(repository).models) - planned_models(repository, new)
+    if outdated := sorted(name for name in staying if missing_modules(repository / name)):
+        raise ValueError(
+            f"{repository} must have models of this release only, but {', '.join(outdated)} need code of "
+            "another; export them again, and this one, into a new folder"
+        )
 
 
 def check_name(name: str | None) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from sapiens_core.contract.folders import CONFIG_FILE
+from sapiens_core.contract.folders import CONFIG_FILE, missing_modules
 from sapiens_core.contract.limits import LIMITS, MAX_PIXELS_VARIABLE, checked_max_pixels
 from sapiens_core.contract.model_info import CONTRACT, CONTRACT_PARAMETER
 from sapiens_server.addresses import free_address, is_loopback
@@ -42,9 +42,6 @@ _EXTRAS = {
     "heif": ("pillow_heif",),
 }
 _CONTRACT = re.compile(rf'key: "{CONTRACT_PARAMETER}"\s+value \{{\s+string_value: "(\w+)"')
-
-
-_OWN_MODULE = re.compile(r"^from (sapiens_core[\w.]*) import", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -236,7 +233,7 @@ def _fitness(folder: Path, models: Sequence[str]) -> Iterator[Finding]:
         words = f"{', '.join(others)} must follow contract {CONTRACT}, the one of this release"
         yield Finding("models", "error", words, "export them again")
     for name in models:
-        if missing := sorted(_missing_modules(folder / name)):
+        if missing := sorted(missing_modules(folder / name)):
             words = f"{name} needs {', '.join(missing)}, which this release does not have"
             yield Finding("models", "error", words, "export it again")
     refused = refusals(folder, models)
@@ -251,16 +248,3 @@ def _contract(model: Path) -> int:
     """Return the number of the contract that a model follows; this release's where it states none."""
     found = _CONTRACT.search((model / CONFIG_FILE).read_text(encoding="utf-8", errors="replace"))
     return int(found[1]) if found and found[1].isdecimal() else CONTRACT
-
-
-def _missing_modules(model: Path) -> set[str]:
-    """Return what a Python model wants of this project and does not find: another release wrote it."""
-    texts = (file.read_text(encoding="utf-8", errors="replace") for file in model.glob("*/model.py"))
-    return {name for text in texts for name in _OWN_MODULE.findall(text) if not _exists(name)}
-
-
-def _exists(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # of a package above it
-        return False
