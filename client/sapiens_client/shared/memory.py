@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +32,9 @@ MIN_BYTES = 2**20
 _TIMEOUT_S = 0.5
 _ASK_EVERY_S = 0.25
 _MAX_ASKED = 240  # times: a minute
+# A server holds the regions of a request for a moment after its answer.
+_ASK_AT_END_EVERY_S = 0.02
+_MAX_ASKED_AT_END = 10
 # Statuses of a server that has not unregistered a region: any other is gone with all that it knew.
 _HANGS, _WORKS = "DEADLINE_EXCEEDED", "INTERNAL"
 _MAX_UNKNOWN = 2  # times: whoever does not know more often is several servers behind one address
@@ -158,10 +161,24 @@ class SharedMemory:
             free, self._free = self._free, []
         for region in free:
             self.drop(region)
+        asked = list(self._left)
+        for _ in range(_MAX_ASKED_AT_END):
+            asked = yield from self._unregistered_at_end(asked)
+            if not asked:
+                return
+            yield Sleep(_ASK_AT_END_EVERY_S)
+
+    def _unregistered_at_end(self, asked: Sequence[_Left]) -> Flow[list[_Left]]:
+        """Ask to unregister each region once, and return those that servers still work with."""
         hanging: set[Endpoint] = set()
-        for left in list(self._left):
-            if left.endpoint not in hanging and (yield from self._unregistered(left)) == _HANGS:
+        working = []
+        for left in asked:
+            status = None if left.endpoint in hanging else (yield from self._unregistered(left))
+            if status == _HANGS:
                 hanging.add(left.endpoint)
+            elif status == _WORKS:
+                working.append(left)
+        return working
 
     def _take(self, taking: _Taking, num_bytes: int) -> None:
         region = self._taken(num_bytes)
