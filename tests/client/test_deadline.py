@@ -71,7 +71,7 @@ def test_the_time_for_the_token_is_part_of_the_calls(depth, server, photo):
 def test_an_image_that_cannot_be_read_in_time_ends_the_call_at_its_deadline(depth, monkeypatch):
     is_over = threading.Event()
     monkeypatch.setattr(
-        "sapiens_client.tasks.call.encoded_image", lambda _: is_over.wait()
+        "sapiens_client.tasks.call.encoded_image", lambda *_: is_over.wait()
     )  # a disk that hangs
     try:
         with pytest.raises(RequestTimeoutError, match=r"^the image must be there within 0\.5 s"):
