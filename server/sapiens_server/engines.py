@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from sapiens_core.contract.engines import ENGINE_FILES, MIN_ONNXRUNTIME
-from sapiens_server.errors import EngineError, GpuError, ServerNotFoundError
+from sapiens_server.errors import EngineError, GpuError, ServerNotFoundError, UntoldGpuError
 from sapiens_server.gpus import gpus
 from sapiens_server.installation import CONTAINER, Installation, find_tritonserver
 
@@ -29,7 +29,7 @@ Facts = Mapping[str, object]
 
 def check_engines(
     repository: Path, models: Sequence[str], installation: Installation, arguments: Sequence[str]
-) -> None:
+) -> tuple[str, ...]:
     """Refuse what tritonserver would refuse in words of its own, after it has loaded all before.
 
     Args:
@@ -38,9 +38,13 @@ def check_engines(
         installation: The server at hand.
         arguments: What else is on its command line.
 
+    Returns:
+        What could not be looked at, one warning for each engine.
+
     Raises:
         EngineError: An engine cannot run.
     """
+    unseen: list[str] = []
     backends = _backend_directory(installation, arguments)
     for name in models:
         facts = _facts(repository / name)
@@ -52,7 +56,11 @@ def check_engines(
             check = _CHECKS.get(runtime)
             if check:
                 check(name, facts, backend)
-        _check_gpus(name, facts)
+        try:
+            _check_gpus(name, facts)
+        except UntoldGpuError as error:
+            unseen.append(f"warning: whether {name} fits the GPU is not known: {error}")
+    return tuple(unseen)
 
 
 def refusals(repository: Path, models: Sequence[str]) -> dict[str, str]:
@@ -170,6 +178,8 @@ def _check_gpus(name: str, facts: Facts) -> None:
         return
     try:
         present = gpus()
+    except UntoldGpuError:
+        raise
     except GpuError as error:
         raise EngineError(f"{name} needs a GPU: {error}") from error
     if not present:

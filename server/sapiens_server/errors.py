@@ -21,6 +21,10 @@ class GpuError(ServerError):
     """The GPUs of this machine cannot be used."""
 
 
+class UntoldGpuError(GpuError):
+    """There are GPUs, about which nobody can tell."""
+
+
 class AddressError(ServerError):
     """The server cannot listen on this address, or must not."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from sapiens_core.contract.folders import CONFIG_FILE, ModelFolders, model_folders
+from sapiens_core.contract.folders import CONFIG_FILE, ModelFolders, model_folders, unfinished_moves
 from sapiens_server.errors import RepositoryError
 
 ModelControl = Literal["none", "explicit", "poll"]
@@ -37,9 +37,10 @@ def checked_folders(folder: Path, model_control: ModelControl) -> ModelFolders:
         )
     if not folders.models:
         seen = "has none" if folder.is_dir() else "is no folder"
+        moves = interrupted(folder)
         raise RepositoryError(
             f"a model repository must hold folders with a {CONFIG_FILE}, but {folder} {seen}; "
-            "write one with `sapiens export`"
+            f"write one with `sapiens export`{moves and f' ({moves})'}"
         )
     return folders
 
@@ -75,3 +76,16 @@ def left_out(location: str | Path, folders: ModelFolders) -> str:
     """Say what of a repository is not served; empty: nothing."""
     names = folders.left_out()
     return f"warning: left out of {location}: {names}" if names else ""
+
+
+def interrupted(folder: Path) -> str:
+    """Say where models may be that an export had begun to move; empty: nowhere.
+
+    Args:
+        folder: The repository.
+    """
+    names = ", ".join(map(str, unfinished_moves(folder)))
+    return names and (
+        f"warning: an export into {folder} was interrupted, or is under way, and models may be missing that "
+        f"are in {names}; unless one is under way, run `sapiens export` into it again, which puts them back"
+    )

@@ -24,7 +24,7 @@ from sapiens_server.installation import CONTAINER, find_tritonserver
 from sapiens_server.launch import launch, shell_safe
 from sapiens_server.leftovers import Claim, claimed_name, remove_when_dead, sweep
 from sapiens_server.loading import Loading
-from sapiens_server.repository import ModelControl, checked_folders, left_out, models_alone
+from sapiens_server.repository import ModelControl, checked_folders, interrupted, left_out, models_alone
 from sapiens_server.server_log import ServerLog, failure_reasons
 from sapiens_server.shared_memory import need_of, shortage
 from sapiens_server.stubs import StubWatch
@@ -266,8 +266,9 @@ def serve(
             f"the bundled tritonserver must listen on loopback, got host {host!r}: one request can crash it; "
             f"{CONTAINER} to serve other machines, or insist with --expose-bundled"
         )
+    unseen: tuple[str, ...] = ()
     if isinstance(location, Path) and options.model_control != "explicit":
-        check_engines(location, folders.models, installation, options.arguments)
+        unseen = check_engines(location, folders.models, installation, options.arguments)
     addresses = free_addresses(host, grpc_port, http_port, metrics_port)
     sweep()
     with claimed_name() as claim:
@@ -286,7 +287,7 @@ def serve(
     loaded = () if options.model_control == "explicit" else folders.models
     server = RunningServer(process, claim, addresses, loaded, on_log)
     try:
-        for warning in filter(None, _warnings(location, folders, max_pixels)):
+        for warning in filter(None, (*unseen, *_warnings(location, folders, max_pixels))):
             server._log.add(warning)
         server._wait_until_ready(addresses, options)
     except BaseException:
@@ -304,6 +305,7 @@ def _max_pixels(options: ServerOptions) -> int:
 def _warnings(location: str | Path, folders: ModelFolders, max_pixels: int) -> Iterator[str]:
     yield left_out(location, folders)
     if isinstance(location, Path):
+        yield interrupted(location)
         yield shortage(need_of(location, folders.models), max_pixels)
     if max_pixels < LIMITS.max_image_pixels:
         yield f"note: images of more than {max_pixels} pixels are refused"

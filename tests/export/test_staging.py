@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from small_exports import write_depth
 
-from sapiens_export.repository.staging import _JOURNAL, staging_folder, sweep
+from sapiens_core.contract.folders import MOVES_FILE
+from sapiens_export.repository.staging import staging_folder, sweep
 
 # An export that stops for ever where it would rename the n-th folder of a model.
 STUCK = """
@@ -136,7 +137,7 @@ def test_a_cleaning_up_that_is_interrupted_costs_no_model(tmp_path, monkeypatch)
     (staging / "depth.old").mkdir(parents=True)
     (staging / "depth.old" / "served").touch()
     (staging / "depth").mkdir()
-    (staging / _JOURNAL).write_text(json.dumps(["depth"]))
+    (staging / MOVES_FILE).write_text(json.dumps(["depth"]))
     with monkeypatch.context() as patched:
         patched.setattr(
             "shutil.rmtree", lambda folder, **_: (folder / "depth").rmdir()
@@ -151,7 +152,7 @@ def test_a_list_of_moves_that_cannot_be_read_leaves_its_folder_alone_and_exports
     repository, staging = tmp_path / "models", tmp_path / ".models-export-abcdefgh"
     (repository).mkdir()
     (staging / "depth.old").mkdir(parents=True)
-    (staging / _JOURNAL).touch()
+    (staging / MOVES_FILE).touch()
     (note,) = write_depth(repository).notes
     assert (staging / "depth.old").is_dir()
     assert note.startswith(f"{staging} is left by an export that was interrupted, and may hold the only copy")
@@ -202,12 +203,12 @@ def test_what_a_step_relies_on_is_on_the_disk_before(tmp_path, monkeypatch):
     )
     write_depth(models, max_batch_size=7)
 
-    staging = next(path.parent for event, path in events if path.name == _JOURNAL)
-    begun = events.index(("move", staging / f"{_JOURNAL}-unfinished"))
+    staging = next(path.parent for event, path in events if path.name == MOVES_FILE)
+    begun = events.index(("move", staging / f"{MOVES_FILE}-unfinished"))
     moved = [index for index, (event, path) in enumerate(events) if event == "move" and models == path.parent]
-    forgotten, removed = events.index(("unlink", staging / _JOURNAL)), events.index(("remove", staging))
+    forgotten, removed = events.index(("unlink", staging / MOVES_FILE)), events.index(("remove", staging))
     new = {staging / path.relative_to(models) for path in models.rglob("*")}
-    assert new | {staging / f"{_JOURNAL}-unfinished"} <= {path for _, path in events[:begun]}
+    assert new | {staging / f"{MOVES_FILE}-unfinished"} <= {path for _, path in events[:begun]}
     assert ("sync", staging) in events[begun : moved[0]]
     assert {("sync", models), ("sync", staging)} <= set(events[moved[-1] : forgotten])
     assert ("sync", staging) in events[forgotten:removed]

@@ -52,6 +52,7 @@ backend: "python" max_batch_size: 0 instance_group [ { kind: KIND_CPU count: 2 }
 input [ { name: "image" data_type: TYPE_UINT8 dims: [ -1 ] } ]
 output [ { name: "y" data_type: TYPE_UINT8 dims: [ -1 ] } ]
 """
+OWN = 'parameters { key: "contract" value { string_value: "1" } }'  # as `sapiens export` writes it
 COMMAND = """
 import sys
 import typer
@@ -124,10 +125,10 @@ def becomes_true(condition: Callable[[], object]) -> bool:
     return bool(condition())
 
 
-def new_repository(folder: Path) -> Path:
+def new_repository(folder: Path, *, is_own: bool = True) -> Path:
     version = folder / "picture" / "1"
     version.mkdir(parents=True)
-    (version.parent / "config.pbtxt").write_text(f'name: "picture" {CONFIG}')
+    (version.parent / "config.pbtxt").write_text(f'name: "picture" {CONFIG} {OWN if is_own else ""}')
     (version / "model.py").write_text(MODEL)
     return folder
 

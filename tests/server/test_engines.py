@@ -167,6 +167,20 @@ def test_a_driver_that_cannot_tell_is_named(nvidia_smi, engine, container):
         check_engines(repository, ["depth_engine"], *container("tensorrt"))
 
 
+@pytest.mark.parametrize("status", [None, 12])
+def test_gpus_about_which_nobody_can_tell_are_taken_with_a_warning(
+    status, engine, container, nvidia_smi, monkeypatch, tmp_path
+):
+    if status:
+        nvidia_smi("NVIDIA-SMI could not find libnvidia-ml.so", status)
+    else:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    repository = engine("tensorrt", plan={"gpu": "NVIDIA L4", "compute_capability": "8.9"})
+    monkeypatch.setattr("sapiens_server.gpus._DEVICES", ("null",))
+    (warning,) = check_engines(repository, ["depth_engine"], *container("tensorrt"))
+    assert warning.startswith("warning: whether depth_engine fits the GPU is not known: nvidia-smi must tell")
+
+
 @pytest.mark.parametrize(
     ("told", "facts", "refusal"),
     [

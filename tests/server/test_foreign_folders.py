@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 
 import pytest
 from real_servers import running
@@ -49,6 +50,20 @@ def test_a_folder_that_cannot_be_followed_is_refused_with_what_is_in_the_way(rep
 def test_what_looks_like_a_model_is_missed(repository):
     (repository / "old" / "1").mkdir(parents=True)
     with pytest.raises(RepositoryError, match=r"must have a config\.pbtxt, in .*models old have none"):
+        serve(repository, grpc_port=0)
+
+
+def test_models_that_an_interrupted_export_has_are_told(repository):
+    staging = repository.parent / ".models-export-abcdefgh"
+    staging.mkdir()
+    (staging / ".moving").write_text('["three"]')
+    lines = []
+    with running(repository, grpc_port=0, on_log=lines.append):
+        pass
+    (warning,) = [line for line in lines if "was interrupted" in line]
+    assert str(staging) in warning
+    shutil.rmtree(repository)
+    with pytest.raises(RepositoryError, match=r"is no folder; .*was interrupted, .*\.models-export-abcdefgh"):
         serve(repository, grpc_port=0)
 
 

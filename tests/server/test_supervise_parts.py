@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from sapiens_server import AddressError, PortInUseError
 from sapiens_server.addresses import Addresses
 from sapiens_server.installation import Installation, release_of
 from sapiens_server.supervise.access import Access, TLSFiles, check_access, private_arguments
-from sapiens_server.supervise.api import Reply, _counts
-from sapiens_server.supervise.canary import Outcome, canary_models, canary_request, outcome_of
+from sapiens_server.supervise.api import Counts, Reply, ServerApi, _counts
+from sapiens_server.supervise.canary import Outcome, canary_models, canary_request, outcome_of, own_models
 from sapiens_server.supervise.endpoint import HealthEndpoint
 from sapiens_server.supervise.health import Health
+from sapiens_server.supervise.monitor import Monitor, _Model
 
 METRICS = """\
 # TYPE nv_inference_request_success counter
@@ -49,6 +51,50 @@ def test_models_that_take_images_and_are_no_steps_are_asked() -> None:
     assert canary_models(configs) == ("pose",)
 
 
+def ensemble(*steps: str, is_own: bool = False) -> dict[str, object]:
+    parameters = {"contract": {"string_value": "1"}} if is_own else {}
+    scheduling = {"step": [{"model_name": step} for step in steps]}
+    return {"input": [IMAGE], "ensemble_scheduling": scheduling, "parameters": parameters}
+
+
+def test_only_what_an_export_wrote_may_restart_the_server() -> None:
+    configs = {
+        "depth": ensemble("prepare", "engine", is_own=True),
+        "seg": ensemble("prepare", "other_engine", is_own=True),
+        "human": ensemble("prepare", "engine", "other_engine"),
+        "foreign": ensemble("prepare", "foreign_engine"),
+        "classify": {"input": [IMAGE]},
+    }
+    assert own_models(configs) == {"depth", "seg", "human"}
+
+
+def test_refusal_of_the_image_is_life_of_a_foreign_model() -> None:
+    assert outcome_of(Reply(400, b""), is_own=False) is Outcome.ANSWERED
+    assert outcome_of(Reply(400, b""), is_own=True) is Outcome.FAILED
+    assert outcome_of(Reply(500, b""), is_own=False) is Outcome.FAILED
+
+
+def monitor_of(**models: _Model) -> Monitor:
+    return Monitor(ServerApi("127.0.0.1:1", "127.0.0.1:1", "key"), 0, Health(), _models=models)
+
+
+def test_work_of_all_steps_for_others_stands_for_a_canary() -> None:
+    lean = _Model(("prepare", "engine"), is_own=True, is_answered=True)
+    monitor = monitor_of(depth_raw=lean)
+    assert monitor._is_due(lean)
+    monitor._counts = Counts({"prepare": 1}, 1, 0, 0)
+    assert monitor._is_due(lean)
+    monitor._counts = Counts({"prepare": 1, "engine": 1}, 1, 0, 0)
+    assert not monitor._is_due(lean)
+
+
+def test_slow_models_are_asked_more_rarely() -> None:
+    an_hour_ago = time.monotonic() - 3600
+    slow, quick = (_Model(("m",), True, is_answered=True, asked_s=an_hour_ago, took_s=t) for t in (100, 1))
+    assert not monitor_of(slow=slow)._is_due(slow)
+    assert monitor_of(quick=quick)._is_due(quick)
+
+
 def test_canary_is_an_image() -> None:
     (tensor,) = json.loads(canary_request())["inputs"]
     image = decode_bgr(np.array(tensor["data"], np.uint8))
@@ -60,7 +106,7 @@ def test_canary_is_an_image() -> None:
     ("status", "outcome"), [(200, Outcome.ANSWERED), (503, Outcome.REFUSED), (500, Outcome.FAILED)]
 )
 def test_full_queues_tell_nothing_about_a_model(status: int, outcome: Outcome) -> None:
-    assert outcome_of(Reply(status, b"")) is outcome
+    assert outcome_of(Reply(status, b""), is_own=True) is outcome
 
 
 @pytest.mark.parametrize(

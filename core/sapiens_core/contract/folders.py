@@ -8,11 +8,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 CONFIG_FILE = "config.pbtxt"
 _OWN_MODULE = re.compile(r"^from (sapiens_core[\w.]*) import", re.MULTILINE)
+MOVES_FILE = ".moving"  # in a staging folder while models are moved: names of those that are
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,35 @@ def _exists(module: str) -> bool:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # of a package above it
         return False
+
+
+def staging_folders(repository: Path) -> list[Path]:
+    """Return the folders in which exports prepare models, beside the repository and in it.
+
+    Args:
+        repository: Folder of models, which need not exist.
+    """
+    repository = Path(os.path.realpath(repository))
+    named = re.compile(rf"\.{re.escape(repository.name)}-export-[a-z0-9_]{{8}}")
+    found: list[Path] = []
+    for place in (repository.parent, repository):
+        with suppress(OSError):  # a parent that may not be listed has none of ours
+            found += [path for path in place.iterdir() if named.fullmatch(path.name)]
+    return found
+
+
+def unfinished_moves(repository: Path) -> list[Path]:
+    """Return the staging folders with a journal, which may hold the only copy of a model.
+
+    Args:
+        repository: Folder of models, which need not exist.
+    """
+    with_journal = []
+    for folder in staging_folders(repository):
+        with suppress(OSError):  # one of another user
+            if (folder / MOVES_FILE).exists():
+                with_journal.append(folder)
+    return with_journal
 
 
 def _kind(folder: Path) -> str:

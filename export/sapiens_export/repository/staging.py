@@ -12,19 +12,19 @@ import errno
 import fcntl
 import json
 import os
-import re
 import shutil
 import tempfile
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sapiens_core.contract.folders import MOVES_FILE, staging_folders
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LOCK_FILE = ".sapiens-export.lock"
 _STAGING_LOCK_FILE = ".lock"
-_JOURNAL = ".moving"  # there while models are moved: names of those that are
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def _prepared(repository: Path, held: ExitStack) -> Path:
 
 def _leave(folder: Path, repository: Path) -> None:
     with locked(repository):  # lest a sweep take what is still there for a dead process's
-        if not (folder / _JOURNAL).exists():
+        if not (folder / MOVES_FILE).exists():
             shutil.rmtree(folder)
 
 
@@ -87,7 +87,7 @@ def sweep(repository: Path) -> None:
     Args:
         repository: Folder of models that is `locked`, so that no folder is without its lock for being new.
     """
-    for folder in _staging_folders(repository):
+    for folder in staging_folders(repository):
         # A journal that cannot be read leaves its folder alone: `unfinished_moves` names it.
         with suppress(OSError, ValueError), (folder / _STAGING_LOCK_FILE).open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -95,28 +95,9 @@ def sweep(repository: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def unfinished_moves(repository: Path) -> list[Path]:
-    """Return the staging folders that may hold the only copy of a model, because `sweep` cannot put it back.
-
-    Args:
-        repository: Folder of models, which need not exist.
-    """
-    return [folder for folder in _staging_folders(repository) if (folder / _JOURNAL).exists()]
-
-
-def _staging_folders(repository: Path) -> list[Path]:
-    repository = Path(os.path.realpath(repository))
-    named = re.compile(rf"\.{re.escape(repository.name)}-export-[a-z0-9_]{{8}}")
-    found: list[Path] = []
-    for place in (repository.parent, repository):
-        with suppress(OSError):  # a parent that may not be listed has none of ours
-            found += [path for path in place.iterdir() if named.fullmatch(path.name)]
-    return found
-
-
 def _recover(staging: Path, repository: Path) -> None:
-    if (staging / _JOURNAL).is_file():
-        for name in json.loads((staging / _JOURNAL).read_text()):
+    if (staging / MOVES_FILE).is_file():
+        for name in json.loads((staging / MOVES_FILE).read_text()):
             _put_back(name, staging, repository)
         _end_moves(staging, repository)
 
@@ -125,7 +106,7 @@ def _end_moves(staging: Path, repository: Path) -> None:
     """Forget what was to be moved, before the folders go: without them it would mean a finished move."""
     _sync(staging)
     _sync(repository)
-    (staging / _JOURNAL).unlink()
+    (staging / MOVES_FILE).unlink()
     _sync(staging)
 
 
@@ -190,8 +171,8 @@ def move_in(names: list[str], staging: Path, repository: Path) -> None:
     """
     for name in names:
         _sync_all(staging / name)
-    journal = staging / _JOURNAL
-    unfinished = staging / f"{_JOURNAL}-unfinished"
+    journal = staging / MOVES_FILE
+    unfinished = staging / f"{MOVES_FILE}-unfinished"
     unfinished.write_text(json.dumps(names))
     _sync(unfinished)
     unfinished.rename(journal)

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from sapiens_core.contract.folders import CONFIG_FILE, missing_modules, model_folders
+from sapiens_core.contract.folders import CONFIG_FILE, missing_modules, model_folders, unfinished_moves
 from sapiens_core.contract.model_info import parity_parameters
 from sapiens_core.recipes.combined import PEOPLE_POSE
 from sapiens_export.repository.adapters import write_adapter
@@ -19,7 +19,7 @@ from sapiens_export.repository.combined import check_human, combined_configs, no
 from sapiens_export.repository.configs import model_configs
 from sapiens_export.repository.manifest import MANIFEST_FILE, InstalledEngine, manifest
 from sapiens_export.repository.shared_steps import changes, check_agreement, shared_preprocess
-from sapiens_export.repository.staging import locked, move_in, staging_folder, unfinished_moves
+from sapiens_export.repository.staging import locked, move_in, staging_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,12 +7,13 @@ import struct
 from collections.abc import Iterable, Mapping
 from enum import Enum
 
+from sapiens_core.contract.model_info import CONTRACT_PARAMETER
 from sapiens_server.supervise.api import Reply
 
 _SIDE = 8  # pixels
 _HEADER_BYTES, _BITMAP_HEADER_BYTES = 54, 40
 _GREY = 128
-_UNAVAILABLE = 503
+_INVALID, _UNAVAILABLE = 400, 503
 
 
 class Outcome(Enum):
@@ -33,6 +34,24 @@ def canary_models(configs: Mapping[str, Mapping[str, object]]) -> tuple[str, ...
     return tuple(name for name, config in configs.items() if name not in steps and _takes_image(config))
 
 
+def steps_of(name: str, config: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the models that work on a request: the steps of an ensemble, or the model itself."""
+    return tuple(_steps(config)) or (name,)
+
+
+def own_models(configs: Mapping[str, Mapping[str, object]]) -> frozenset[str]:
+    """Return the models of `sapiens export`, and ensembles of their steps; others may refuse a canary.
+
+    Args:
+        configs: As for `canary_models`.
+    """
+    own = {name for name, config in configs.items() if _has_contract(config)}
+    steps = {step for name in own for step in steps_of(name, configs[name])}
+    return frozenset(
+        name for name in configs if name in own or steps.issuperset(steps_of(name, configs[name]))
+    )
+
+
 def canary_request() -> bytes:
     """Return the body of an inference request for all outputs about a grey image of a few pixels."""
     pixels = bytes([_GREY] * (_SIDE * _SIDE * 3))
@@ -45,9 +64,9 @@ def canary_request() -> bytes:
     return json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
 
 
-def outcome_of(reply: Reply) -> Outcome:
-    """Tell what a reply says about the model."""
-    if reply.is_ok:
+def outcome_of(reply: Reply, *, is_own: bool) -> Outcome:
+    """Tell what a reply says about the model; another's model that refuses the image is alive."""
+    if reply.is_ok or (reply.status == _INVALID and not is_own):
         return Outcome.ANSWERED
     return Outcome.REFUSED if reply.status == _UNAVAILABLE else Outcome.FAILED
 
@@ -57,6 +76,11 @@ def _takes_image(config: Mapping[str, object]) -> bool:
     image = inputs.pop("image", {})
     is_image = image.get("data_type") == "TYPE_UINT8" and image.get("dims") == [-1]
     return is_image and all(tensor.get("optional") for tensor in inputs.values())
+
+
+def _has_contract(config: Mapping[str, object]) -> bool:
+    parameters = config.get("parameters")
+    return isinstance(parameters, Mapping) and CONTRACT_PARAMETER in parameters
 
 
 def _steps(config: Mapping[str, object]) -> Iterable[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,13 +12,21 @@ from dataclasses import dataclass, field
 from sapiens_server.loading import Loading
 from sapiens_server.shared_memory import FOLDER
 from sapiens_server.supervise.api import UNANSWERED, Counts, Reply, ServerApi
-from sapiens_server.supervise.canary import Outcome, canary_models, canary_request, outcome_of
+from sapiens_server.supervise.canary import (
+    Outcome,
+    canary_models,
+    canary_request,
+    outcome_of,
+    own_models,
+    steps_of,
+)
 from sapiens_server.supervise.exhaustion import Exhaustion
 from sapiens_server.supervise.health import Cause, Health
 
 _LOOK_EVERY_S = 1.0
 _LIST_EVERY_S = 5.0
 _CANARY_EVERY_S = 30.0  # for models that nobody asks; others show by their answers that they work
+_QUIET_PER_CANARY = 50  # times its duration, so that canaries take 2 % of an idle server at most
 _SUSPICIOUS_EVERY_S = 2.0
 _CANARY_TIMEOUT_S = 1800.0  # a large network takes minutes on a processor
 _PATIENCE_S = 60.0
@@ -27,14 +36,36 @@ _MAX_FAILURES = 2
 
 @dataclass
 class _Model:
-    """What is known about one model that canaries ask."""
+    """What is known about one model that canaries ask.
 
+    Attributes:
+        steps: The models that work on its requests; where all of them have worked for others, it works.
+        is_own: Whether its failures may lead to a restart.
+    """
+
+    steps: tuple[str, ...]
+    is_own: bool
     is_answered: bool = False
     num_failures: int = 0  # in a row
-    num_succeeded: float = 0.0
     asked_s: float = 0.0
-    worked_s: float = 0.0
+    took_s: float = 0.0
     num_backend_failures: float = 0.0  # of all models, when it was asked
+
+    def turn(self) -> tuple[bool, int]:
+        """Return its place among others: those with many steps come first, as they stand for others."""
+        return not self.is_own, -len(self.steps)
+
+
+@dataclass
+class _Step:
+    """When a model was last seen to have answered more requests than before."""
+
+    num_succeeded: float = 0.0
+    worked_s: float = 0.0
+
+    def note(self, num_succeeded: float) -> None:
+        if num_succeeded > self.num_succeeded:
+            self.num_succeeded, self.worked_s = num_succeeded, time.monotonic()
 
 
 @dataclass
@@ -43,6 +74,7 @@ class _Canary:
 
     model: str
     work: Loading
+    is_own: bool
     asked_s: float = field(default_factory=time.monotonic)
     is_late: bool = False
 
@@ -73,6 +105,7 @@ class Monitor:
     served: tuple[str, ...] = ()
     verdict: Verdict | None = None
     _models: dict[str, _Model] = field(default_factory=dict)
+    _steps: defaultdict[str, _Step] = field(default_factory=lambda: defaultdict(_Step))
     _configs: dict[str, Mapping[str, object]] = field(default_factory=dict)
     _num_canaries: int = 0
     _canary: _Canary | None = None
@@ -131,7 +164,7 @@ class Monitor:
         canary = self._canary
         if canary is None or self._stopped.is_set():
             return
-        if canary.work.has_stalled(0):
+        if canary.is_own and canary.work.has_stalled(0):
             self.verdict = Verdict(
                 "canary",
                 f"{canary.model} has not answered a canary, and nothing has worked for {_PATIENCE_S:g} s",
@@ -145,7 +178,7 @@ class Monitor:
         names = self.api.ready_models()
         self._configs = {name: self._configs.get(name) or self.api.config(name) for name in names}
         wanted = canary_models(self._configs)
-        self._models = {name: self._models.get(name) or _Model() for name in wanted}
+        self._models = {name: self._models.get(name) or self._new(name) for name in wanted}
         unready = tuple(name for name in names if not self.api.is_ready(name))
         self.served = tuple(names)
         if not self._stopped.is_set():
@@ -155,36 +188,47 @@ class Monitor:
         if self._num_unready >= _MAX_FAILURES:
             self.verdict = Verdict("model_process", f"{', '.join(unready)} cannot work, says tritonserver")
 
+    def _new(self, name: str) -> _Model:
+        return _Model(steps_of(name, self._configs[name]), name in own_models(self._configs))
+
     def _send_canaries(self) -> None:
         request = canary_request()
         while not self._stopped.wait(_LOOK_EVERY_S / 2):
-            for name, model in dict(self._models).items():
-                if not self._stopped.is_set() and self._is_due(name, model):
+            for name, model in sorted(self._models.items(), key=lambda item: item[1].turn()):
+                if not self._stopped.is_set() and self._is_due(model):
                     self._ask(name, model, request)
+                    self._note_counts()
 
-    def _is_due(self, name: str, model: _Model) -> bool:
-        now, succeeded = time.monotonic(), self._counts.succeeded.get(name, 0.0)
-        if succeeded > model.num_succeeded:
-            model.num_succeeded, model.worked_s = succeeded, now
+    def _note_counts(self) -> None:
+        with suppress(*UNANSWERED):
+            self._counts = self.api.counts()
+
+    def _is_due(self, model: _Model) -> bool:
+        now, counts = time.monotonic(), self._counts
+        for name in model.steps:
+            self._steps[name].note(counts.succeeded.get(name, 0.0))
         if not model.is_answered:
             return now - model.asked_s > _LOOK_EVERY_S
         is_suspicious = self._counts.num_backend_failures > model.num_backend_failures
-        quiet_s = now - max(model.asked_s, model.worked_s)
-        return quiet_s > _CANARY_EVERY_S or (is_suspicious and now - model.asked_s > _SUSPICIOUS_EVERY_S)
+        worked_s = min(self._steps[name].worked_s for name in model.steps)
+        is_quiet = now - max(model.asked_s, worked_s) > max(_CANARY_EVERY_S, _QUIET_PER_CANARY * model.took_s)
+        return is_quiet or (is_suspicious and now - model.asked_s > _SUSPICIOUS_EVERY_S)
 
     def _ask(self, name: str, model: _Model, request: bytes) -> None:
         model.num_backend_failures = self._counts.num_backend_failures
         succeeded = self._counts.succeeded.get(name, 0.0)
-        self._canary = _Canary(name, Loading(self.group, _PATIENCE_S))
+        asked_s = time.monotonic()
+        self._canary = _Canary(name, Loading(self.group, _PATIENCE_S), model.is_own)
         try:
             reply = self.api.infer(name, request, _CANARY_TIMEOUT_S)
-            outcome = outcome_of(reply)
+            outcome = outcome_of(reply, is_own=model.is_own)
         except UNANSWERED as error:
             reply = Reply(0, (str(error) or type(error).__name__).encode())
             is_alive = self._counts.succeeded.get(name, 0.0) > succeeded  # it has only too much to do
             outcome = Outcome.REFUSED if is_alive else Outcome.FAILED
         self._canary = None
         model.asked_s = time.monotonic()
+        model.took_s = model.asked_s - asked_s
         if self._stopped.is_set() or outcome is Outcome.REFUSED:
             return
         model.is_answered = outcome is Outcome.ANSWERED
@@ -194,5 +238,5 @@ class Monitor:
             self.health.answered(name)
             return
         self.health.failed(name, reply.error)
-        if model.num_failures >= _MAX_FAILURES:
+        if model.is_own and model.num_failures >= _MAX_FAILURES:
             self.verdict = Verdict("canary", f"{name} failed canaries: {reply.error}")
