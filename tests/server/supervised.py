@@ -44,6 +44,7 @@ class TritonPythonModel:
             raise RuntimeError("it is broken")
         image = pb_utils.get_input_tensor_by_name(request, "image").as_numpy()
         if image[0] < 50:
+            (FOLDER / "waiting").touch()
             time.sleep(image[0] / 10)
         return pb_utils.InferenceResponse([pb_utils.Tensor("y", image)])
 """

@@ -88,6 +88,22 @@ def test_work_of_all_steps_for_others_stands_for_a_canary() -> None:
     assert not monitor._is_due(lean)
 
 
+class Refusing(ServerApi):
+    """A server whose models refuse every image."""
+
+    def infer(self, model: str, body: bytes, timeout_s: float) -> Reply:
+        return Reply(400, b"")
+
+
+def test_refused_canaries_are_not_taken_for_answers_that_the_server_counts() -> None:
+    foreign = _Model(("classify",), is_own=False)
+    api = Refusing("127.0.0.1:1", "127.0.0.1:1", "key")
+    monitor = Monitor(api, 0, Health(), _models={"classify": foreign})
+    monitor._ask("classify", foreign, b"")
+    assert foreign.is_answered
+    assert monitor._num_canaries == 0
+
+
 def test_slow_models_are_asked_more_rarely() -> None:
     an_hour_ago = time.monotonic() - 3600
     slow, quick = (_Model(("m",), True, is_answered=True, asked_s=an_hour_ago, took_s=t) for t in (100, 1))

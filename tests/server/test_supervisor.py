@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +26,8 @@ from supervised import (
     started,
 )
 from tritonclient.utils import InferenceServerException
+
+from sapiens_server.supervise.signals import _SAME_SIGNAL_S
 
 Start = Callable[..., Supervised]
 FIRST_PROCESS = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
@@ -132,6 +133,15 @@ def test_model_that_does_nothing_is_told_from_one_that_takes_long(start: Start, 
     assert "nothing has worked for 3 s" in one.errors.read_text()
 
 
+def test_foreign_model_that_fails_is_not_ready_and_restarts_nothing(start: Start, tmp_path: Path) -> None:
+    repository = new_repository(tmp_path / "models", is_own=False)
+    (repository / "picture" / "1" / "broken").touch()
+    one = announced(start(repository, tmp_path / "errors", max_restarts=0))
+    assert becomes_true(lambda: one.figure('canary_failures_total{model="picture"}') >= 3)
+    assert not one.is_ready()
+    assert one.figure('restarts_total{cause="canary"}') == 0
+
+
 def test_routes_that_change_the_server_want_a_key_that_nobody_has(ready: Supervised) -> None:
     with triton.InferenceServerClient(ready.grpc_url) as client:
         for refused in (
@@ -188,13 +198,14 @@ def test_drained_server_serves_until_it_is_quiet(start: Start, repository: Path,
 def test_a_limit_ends_a_drain_and_work_under_way_is_finished(
     start: Start, repository: Path, tmp_path: Path
 ) -> None:
+    (repository / "picture" / "1" / "waiting").unlink(missing_ok=True)
     one = announced(start(repository, tmp_path / "errors", "--drain-seconds", "1"))
     with triton.InferenceServerClient(one.grpc_url) as client:
         image = np.array([30, 1, 2], np.uint8)  # three seconds
         tensor = triton.InferInput("image", [3], "UINT8").set_data_from_numpy(image)
         answers: list[object] = []
         client.async_infer("picture", [tensor], lambda result, error: answers.append(error or result))
-        time.sleep(0.5)
+        assert becomes_true(lambda: (repository / "picture" / "1" / "waiting").exists())
         one.process.send_signal(signal.SIGTERM)
         one.process.communicate(timeout=PATIENCE_S)
         assert becomes_true(lambda: answers)
@@ -210,7 +221,7 @@ def test_second_signal_ends_a_drain_at_once(start: Start, repository: Path, tmp_
         for _ in range(100):  # more than it can finish
             client.async_infer("picture", [tensor], lambda result, error: None)
         one.process.send_signal(signal.SIGTERM)
-        time.sleep(1.2)  # less would count as the same signal
+        assert becomes_true(lambda: one.figure('phase_seconds{phase="draining"}') > _SAME_SIGNAL_S)
         assert one.process.poll() is None
         one.process.send_signal(signal.SIGTERM)
         one.process.communicate(timeout=PATIENCE_S)

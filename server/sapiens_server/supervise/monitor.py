@@ -233,7 +233,7 @@ class Monitor:
             return
         model.is_answered = outcome is Outcome.ANSWERED
         model.num_failures = 0 if model.is_answered else model.num_failures + 1
-        self._num_canaries += model.is_answered
+        self._num_canaries += reply.is_ok
         if model.is_answered:
             self.health.answered(name)
             return
