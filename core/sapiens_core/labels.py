@@ -143,7 +143,7 @@ def counterparts(source: KeypointSet, target: KeypointSet) -> tuple[int | None, 
 
 @cache
 def class_set(name: str) -> ClassSet:
-    """Return a set of classes: "goliath" (28), "cihp" (20), "lip" (20) or "seg_face" (19).
+    """Return a set of classes: "goliath" (28), "sapiens2" (29), "cihp" (20), "lip" (20) or "seg_face" (19).
 
     Raises:
         ValueError: There is no such set.

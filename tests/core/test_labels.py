@@ -6,7 +6,7 @@ import pytest
 from sapiens_core.labels import class_set, counterparts, keypoint_set, keypoint_set_of_size
 
 KEYPOINT_SETS = {"coco": 17, "coco_wholebody": 133, "goliath": 308}
-CLASS_SETS = {"goliath": 28, "cihp": 20, "lip": 20, "seg_face": 19}
+CLASS_SETS = {"goliath": 28, "sapiens2": 29, "cihp": 20, "lip": 20, "seg_face": 19}
 
 
 def is_color(color):
@@ -73,6 +73,13 @@ def test_every_class_has_a_name_and_a_colour(name, size):
     assert len(set(classes.names)) == len(classes.palette) == size
     assert classes.names[classes.background] == "Background"
     assert all(map(is_color, classes.palette))
+
+
+def test_the_second_family_tells_eyeglasses_apart_and_keeps_all_else():
+    first, second = class_set("goliath"), class_set("sapiens2")
+    assert second.names[2] == "Eyeglass"
+    assert second.names[:2] + second.names[3:] == first.names
+    assert second.palette[:2] + second.palette[3:] == first.palette
 
 
 def test_unknown_names_and_sizes_are_refused():

@@ -9,7 +9,6 @@ from tritonclient.grpc import model_config_pb2
 
 from sapiens_core.contract.model_info import ModelInfo
 from sapiens_core.recipes.lookup import first_recipes
-from sapiens_core.recipes.recipe import Task
 from sapiens_export.exporter import EngineOptions, export_engine
 from sapiens_export.repository.manifest import InstalledEngine
 from sapiens_export.repository.serving import Serving
@@ -199,4 +198,4 @@ def test_object_storage_would_keep_every_folder(two_depths):
 
 
 def test_every_released_task_takes_a_name():
-    assert {spec.named("x").name for spec in first_recipes().values()} == {f"{task}_x" for task in Task}
+    assert all(spec.named("x").name == f"{task}_x" for task, spec in first_recipes().items())

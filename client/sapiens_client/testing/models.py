@@ -19,7 +19,7 @@ from sapiens_core.recipes.detectors import (
     NANODET_SIZE,
     NUM_NANODET_CANDIDATES,
 )
-from sapiens_core.recipes.lookup import FAMILIES, first_recipe
+from sapiens_core.recipes.lookup import FAMILIES, first_recipe, first_recipes
 from sapiens_core.recipes.recipe import Recipe, Task
 from sapiens_core.recipes.tolerances import limits
 
@@ -137,7 +137,7 @@ class FakeModel:
 
 def default_names() -> tuple[str, ...]:
     """Return the names of one network for each task."""
-    return tuple(task.value for task in Task)
+    return tuple(first_recipes())
 
 
 def fake_models(names: Iterable[str], networks: Networks) -> Mapping[str, FakeModel]:
@@ -163,10 +163,10 @@ def fake_models(names: Iterable[str], networks: Networks) -> Mapping[str, FakeMo
 
 def _spec(name: str) -> Recipe:
     task, _, suffix = name.partition("_")
-    if task not in set(Task) or (not suffix and task != name):
+    if task not in first_recipes() or (not suffix and task != name):
         raise ValueError(
-            f"models must be named after their tasks, {', '.join(Task)}, or such as depth_2b, got {name!r}; "
-            "`human`, `people_pose` and the steps come with what they consist of"
+            f"models must be named after their tasks, {', '.join(first_recipes())}, or such as depth_2b, "
+            f"got {name!r}; `human`, `people_pose` and the steps come with what they consist of"
         )
     spec = first_recipe(task)
     return spec.named(suffix) if suffix else spec

@@ -30,6 +30,9 @@ class Task(StrEnum):
     SEG = "seg"
     POSE = "pose"
     FEATURES = "features"
+    POINTMAP = "pointmap"
+    MATTING = "matting"
+    ALBEDO = "albedo"
     DETECT = "detect"
 
 
