@@ -23,6 +23,7 @@ ALLOWED = {
     "core/sapiens_core/recipes": {"sapiens_core"},
     "core/sapiens_core/triton/module.py": {"torch"},
     "core/sapiens_core/triton/engine.py": {"sapiens_core", "triton_python_backend_utils", "torch"},
+    "core/sapiens_core/triton/figures.py": {"sapiens_core", "triton_python_backend_utils"},
     "core/sapiens_core/triton/respond.py": {"sapiens_core", "triton_python_backend_utils", *ARRAYS},
     "client/sapiens_client": {"sapiens_client", "sapiens_core", "numpy", "PIL"},
     "client/sapiens_client/bulk/progress.py": {"rich"},

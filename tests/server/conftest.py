@@ -59,7 +59,7 @@ def tasks_repository(export_golden, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tasks_server(tasks_repository) -> Iterator[RunningServer]:
     """A real tritonserver that serves them."""
-    with running(tasks_repository, grpc_port=0) as server:
+    with running(tasks_repository, grpc_port=0, metrics_port=0) as server:
         yield server
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sapiens_core.contract.metrics import RefusedError
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -65,12 +67,13 @@ def check_size(width: int, height: int) -> None:
     """Refuse an image that is too large.
 
     Raises:
-        ValueError: It is, or it has no pixels.
+        RefusedError: It is, or it has no pixels.
     """
     if min(width, height) < 1:
-        raise ValueError(f"image must have at least 1 x 1 pixels, got {width} x {height}")
+        raise RefusedError(f"image must have at least 1 x 1 pixels, got {width} x {height}", "damaged")
     if width * height > max_image_pixels() or max(width, height) > LIMITS.max_image_side:
-        raise ValueError(
+        raise RefusedError(
             f"image must have at most {max_image_pixels()} pixels and sides of at most "
-            f"{LIMITS.max_image_side}, got {width} x {height}; scale it down"
+            f"{LIMITS.max_image_side}, got {width} x {height}; scale it down",
+            "too_large",
         )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sapiens_core.contract.metrics import RefusedError
 from sapiens_core.images.bmp import decode_masked
 from sapiens_core.images.header import checked_header
 from sapiens_core.images.opencv import decoded_bgr, swapped_colours
@@ -29,8 +30,17 @@ def decode_bgr(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
         (H, W, 3) uint8, BGR.
 
     Raises:
-        ValueError: `encoded` is empty, too large, of another format, has too many pixels, or is damaged.
+        RefusedError: `encoded` is empty, too large, of another format, has too many pixels, or is damaged.
     """
+    try:
+        return _decoded_bgr(encoded)
+    except RefusedError:
+        raise
+    except ValueError as error:
+        raise RefusedError(str(error), "damaged") from error
+
+
+def _decoded_bgr(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if encoded.ndim != 1 or encoded.dtype != np.uint8 or not encoded.flags.c_contiguous:
         raise ValueError(
             f"encoded image must be (B,) uint8 in one piece, got {encoded.shape} {encoded.dtype}; "

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, UnidentifiedImageError
 
 from sapiens_core.contract.limits import IMAGE_FORMATS, LIMITS, check_size, max_image_pixels
+from sapiens_core.contract.metrics import RefusedError
 from sapiens_core.images.bmp import BmpHeader, bmp_header
 from sapiens_core.images.orientation import UPRIGHT, jpeg_orientation, known_orientation, png_orientation
 from sapiens_core.images.tiff import TiffHeader, tiff_header
@@ -72,11 +73,12 @@ def checked_header(encoded: NDArray[np.uint8]) -> ImageHeader:
         ValueError: The file is empty, too large, of another format, has too many pixels, or is damaged.
     """
     if encoded.size == 0:
-        raise ValueError("image is empty (0 bytes); send the bytes of an image file")
+        raise RefusedError("image is empty (0 bytes); send the bytes of an image file", "incomplete")
     if encoded.size > LIMITS.max_image_bytes:
-        raise ValueError(
+        raise RefusedError(
             f"image must have at most {LIMITS.max_image_bytes} bytes, got {encoded.size}; "
-            "send it as JPEG or smaller"
+            "send it as JPEG or smaller",
+            "too_large",
         )
     header = _header(encoded)
     check_size(header.width, header.height)
@@ -97,12 +99,15 @@ def _header(encoded: NDArray[np.uint8]) -> ImageHeader:
     except UnidentifiedImageError as error:
         if start.startswith(_JPEG_SIGNATURE):
             _check_jpeg_bits(encoded)
-        raise ValueError(
+        raise RefusedError(
             f"image must be a {', '.join(IMAGE_FORMATS)} file, got {encoded.size} bytes starting with "
-            f"{start!r}; send a complete file of one of these formats"
+            f"{start!r}; send a complete file of one of these formats",
+            "format",
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # where that is an error
-        raise ValueError(f"image must have at most {max_image_pixels()} pixels: {error}") from error
+        raise RefusedError(
+            f"image must have at most {max_image_pixels()} pixels: {error}", "too_large"
+        ) from error
     except (OSError, SyntaxError, TypeError) as error:
         raise ValueError(f"image header is damaged: {error}; send the complete file") from error
 

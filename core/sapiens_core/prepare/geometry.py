@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sapiens_core.contract.limits import LIMITS
+from sapiens_core.contract.metrics import RefusedError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,11 +69,14 @@ def checked_bboxes(
             finite, far away, smaller than a pixel, or left of or above every image.
     """
     if bboxes.ndim != 2 or bboxes.shape[1] != 4:
-        raise ValueError(f"bboxes must be (N, 4), got shape {bboxes.shape}; pass x1, y1, x2, y2 per person")
+        raise RefusedError(
+            f"bboxes must be (N, 4), got shape {bboxes.shape}; pass x1, y1, x2, y2 per person", "boxes"
+        )
     if not 1 <= len(bboxes) <= max_bboxes:
-        raise ValueError(
+        raise RefusedError(
             f"bboxes must be 1 to {max_bboxes} per request, got {len(bboxes)}; split them over several "
-            "requests, or leave bboxes out to use the whole image"
+            "requests, or leave bboxes out to use the whole image",
+            "boxes",
         )
     _refuse(
         bboxes,
@@ -162,4 +166,4 @@ def _steps(grid_hw: tuple[int, int]) -> NDArray[np.float64]:
 def _refuse(bboxes: NDArray[np.float32], is_bad: NDArray[np.bool_], rule: str, advice: str) -> None:
     if is_bad.any():
         index = int(is_bad.argmax())
-        raise ValueError(f"{rule}, got {bboxes[index].tolist()} at index {index}; {advice}")
+        raise RefusedError(f"{rule}, got {bboxes[index].tolist()} at index {index}; {advice}", "boxes")

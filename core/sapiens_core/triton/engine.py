@@ -10,7 +10,9 @@ import torch
 import triton_python_backend_utils as pb_utils
 
 from sapiens_core.contract.engines import ENGINE_FILES
+from sapiens_core.contract.metrics import STEP_SECONDS
 from sapiens_core.contract.settings import warmup_sizes
+from sapiens_core.triton.figures import Figures
 from sapiens_core.triton.module import loaded_module, run_module
 from sapiens_core.triton.respond import Step, answered, caller_left, failure
 
@@ -36,6 +38,7 @@ class TritonPythonModel:
         is_gpu = args["model_instance_kind"] == "GPU"
         self._device = torch.device(f"cuda:{args['model_instance_device_id']}" if is_gpu else "cpu")
         self._step = Step.from_args(args)
+        self._figures = Figures(args["model_name"], STEP_SECONDS)
         self._module = loaded_module(path, self._device)
         (pixels,) = json.loads(args["model_config"])["input"]
         shape = [int(dim) for dim in pixels["dims"]]
@@ -46,8 +49,12 @@ class TritonPythonModel:
         """Answer the requests of one `execute` call with one pass of the network over all that still wait."""
         is_waiting = [not request.is_cancelled() for request in requests]
         waiting = [request for request, waits in zip(requests, is_waiting, strict=True) if waits]
-        answers = iter(answered(waiting, self._answers) if waiting else ())
+        answers = iter(answered(waiting, self._answers, self._figures) if waiting else ())
         return [next(answers) if waits else failure(caller_left()) for waits in is_waiting]
+
+    def finalize(self) -> None:
+        """End."""
+        self._figures.close()
 
     def _answers(self, requests: Sequence[Any]) -> list[Any]:
         batches = [self._pixels(request) for request in requests]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sapiens_core.contract.metrics import REFUSED, STEP_SECONDS
 from sapiens_core.contract.settings import StepSettings
 from sapiens_core.images.codec import decode_bgr
 from sapiens_core.prepare.image import image_inputs
+from sapiens_core.triton.figures import Figures
 from sapiens_core.triton.respond import Step, respond
 
 if TYPE_CHECKING:
@@ -22,11 +24,16 @@ class TritonPythonModel:
     def initialize(self, args: Mapping[str, str]) -> None:
         """Read the model's config."""
         self._step = Step.from_args(args)
+        self._figures = Figures(args["model_name"], STEP_SECONDS, REFUSED)
         self._settings = StepSettings.from_args(args)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer requests."""
-        return respond(requests, self._step.inputs, self._prepared)
+        return respond(requests, self._step.inputs, self._prepared, figures=self._figures)
+
+    def finalize(self) -> None:
+        """End."""
+        self._figures.close()
 
     def _prepared(self, encoded: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         inputs = vars(image_inputs(decode_bgr(encoded), self._settings))

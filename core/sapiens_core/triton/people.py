@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sapiens_core.contract.metrics import PERSONS, REFUSED, STEP_SECONDS
 from sapiens_core.contract.settings import PeopleSettings
 from sapiens_core.images.codec import decode_bgr
 from sapiens_core.people import people_pose
 from sapiens_core.recipes.combined import PEOPLE_ENGINES
+from sapiens_core.triton.figures import Figures
 from sapiens_core.triton.respond import Step, respond
 
 if TYPE_CHECKING:
@@ -28,11 +30,18 @@ class TritonPythonModel:
     def initialize(self, args: Mapping[str, str]) -> None:
         """Read the model's config."""
         self._step = Step.from_args(args)
+        self._figures = Figures(args["model_name"], STEP_SECONDS, REFUSED, PERSONS)
         self._settings = PeopleSettings.from_args(args)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer requests."""
-        return respond(requests, self._step.inputs, self._people, engines=PEOPLE_ENGINES)
+        return respond(
+            requests, self._step.inputs, self._people, engines=PEOPLE_ENGINES, figures=self._figures
+        )
+
+    def finalize(self) -> None:
+        """End."""
+        self._figures.close()
 
     def _people(
         self,
@@ -43,4 +52,6 @@ class TritonPythonModel:
     ) -> dict[str, NDArray[Any]]:
         use_whole_image = whole_image_if_nobody is not None and bool(whole_image_if_nobody[0])
         image = decode_bgr(encoded)
-        return vars(people_pose(image, detect, pose, self._settings, whole_image_if_nobody=use_whole_image))
+        found = people_pose(image, detect, pose, self._settings, whole_image_if_nobody=use_whole_image)
+        self._figures.persons(len(found.person_bboxes))
+        return vars(found)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sapiens_core.contract.metrics import PERSONS, REFUSED, STEP_SECONDS
 from sapiens_core.contract.settings import StepSettings
 from sapiens_core.images.codec import decode_bgr
 from sapiens_core.prepare.persons import person_inputs
+from sapiens_core.triton.figures import Figures
 from sapiens_core.triton.respond import Step, respond
 
 if TYPE_CHECKING:
@@ -22,13 +24,20 @@ class TritonPythonModel:
     def initialize(self, args: Mapping[str, str]) -> None:
         """Read the model's config."""
         self._step = Step.from_args(args)
+        self._figures = Figures(args["model_name"], STEP_SECONDS, REFUSED, PERSONS)
         self._settings = StepSettings.from_args(args)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer requests."""
-        return respond(requests, self._step.inputs, self._prepared)
+        return respond(requests, self._step.inputs, self._prepared, figures=self._figures)
+
+    def finalize(self) -> None:
+        """End."""
+        self._figures.close()
 
     def _prepared(
         self, encoded: NDArray[np.uint8], bboxes: NDArray[np.float32] | None
     ) -> dict[str, NDArray[Any]]:
-        return vars(person_inputs(decode_bgr(encoded), bboxes, self._settings))
+        inputs = person_inputs(decode_bgr(encoded), bboxes, self._settings)
+        self._figures.persons(len(inputs.person_bboxes))
+        return vars(inputs)

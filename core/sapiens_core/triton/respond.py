@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import traceback
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from sapiens_core.contract.limits import MAX_PIXELS_VARIABLE, allow_pixels, checked_max_pixels
+from sapiens_core.contract.metrics import RefusedError
 from sapiens_core.contract.region_names import without_region_names
 from sapiens_core.contract.tensors import BBOXES, WHOLE_IMAGE_IF_NOBODY
 from sapiens_core.triton.heap import Heap
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sapiens_core.contract.steps import StepSpec
+    from sapiens_core.triton.figures import Figures
 
     Compute = Callable[..., Mapping[str, NDArray[Any]]]
 
@@ -79,7 +82,12 @@ class EngineError(Exception):
 
 
 def respond(
-    requests: Sequence[Any], inputs: Sequence[str], compute: Compute, *, engines: Sequence[StepSpec] = ()
+    requests: Sequence[Any],
+    inputs: Sequence[str],
+    compute: Compute,
+    *,
+    engines: Sequence[StepSpec] = (),
+    figures: Figures | None = None,
 ) -> list[Any]:
     """Answer each request by one call of a pure function; no request can spoil another one.
 
@@ -92,6 +100,7 @@ def respond(
         engines: Models that `compute` calls: it gets them as functions on arrays, before its own arrays. What
             such a model answers instead of a result (that its queue is full, say) becomes the caller's
             answer, with its status.
+        figures: Told what became of the requests.
 
     Returns:
         One response per request. For a client that has left, nothing is computed and no engine called.
@@ -101,17 +110,25 @@ def respond(
         return [_answer(request, inputs, compute, engines) for request in some]
 
     _HEAP.look()
-    responses = [response for request in requests for response in answered([request], answers)]
+    responses = [response for request in requests for response in answered([request], answers, figures)]
     _HEAP.look()
     return responses
 
 
-def answered(requests: Sequence[Any], answers: Callable[[Sequence[Any]], list[Any]]) -> list[Any]:
+def answered(
+    requests: Sequence[Any], answers: Callable[[Sequence[Any]], list[Any]], figures: Figures | None
+) -> list[Any]:
     """Answer requests whatever happens: what `answers` raises becomes the answer to each, see `failure`."""
+    started_s = time.perf_counter()
     try:
         return answers(requests)
     except Exception as error:  # noqa: BLE001 - a request without an answer would never end
+        if figures:
+            figures.failed(error)
         return [failure(error) for _ in requests]
+    finally:
+        if figures:
+            figures.took(time.perf_counter() - started_s)
 
 
 def _answer(request: Any, inputs: Sequence[str], compute: Compute, engines: Sequence[StepSpec]) -> Any:
@@ -127,8 +144,9 @@ def _check_needed(tensors: Mapping[str, Any]) -> None:
     """Triton only counts the inputs that come, and takes an optional one for another."""
     if missing := [name for name, tensor in tensors.items() if tensor is None and name not in _OPTIONAL]:
         sent = ", ".join(name for name, tensor in tensors.items() if tensor is not None)
-        raise ValueError(
-            f"{' and '.join(missing)} must be sent, got {f'only {sent}' if sent else 'nothing'}; add it"
+        raise RefusedError(
+            f"{' and '.join(missing)} must be sent, got {f'only {sent}' if sent else 'nothing'}; add it",
+            "incomplete",
         )
 
 
