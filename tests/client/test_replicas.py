@@ -4,7 +4,9 @@ import pytest
 
 from sapiens_client import ClientOptions, InvalidInputError
 from sapiens_client.connection.address import checked_targets
+from sapiens_client.servers.probes import Probes
 from sapiens_client.servers.replicas import Replicas
+from sapiens_client.steps import CLOSED, RpcFailure
 
 
 @pytest.fixture
@@ -69,10 +71,20 @@ def test_a_replica_that_is_no_longer_listed_is_left_once_it_is_idle():
 def test_only_one_probes_a_replica(replicas):
     replica = replicas.take([])
     replicas.mark_unhealthy(replica)
-    assert (replicas.to_probe(), replicas.to_probe()) == (replica, None)
+    assert (replicas.to_probe(replica), replicas.to_probe(replica)) == (True, False)
     assert replicas.is_wanted(replica)
     replicas.says_ready(replica)
     assert not replicas.is_wanted(replica)
+
+
+def test_a_probe_that_ends_at_once_is_started_once(replicas):
+    replicas.mark_unhealthy(replicas.take([]))
+    watch = Probes(replicas, sender=None, known=None).watch()
+    probe = next(watch).flow
+    next(probe)
+    with pytest.raises(RpcFailure):
+        probe.throw(RpcFailure(CLOSED, "as of a client that was closed"))
+    assert next(watch, None) is None
 
 
 def test_whoever_waits_is_told_when_one_is_back(replicas):

@@ -46,8 +46,9 @@ class Probes:
 
     def watch(self) -> Flow[None]:
         """Have all replicas asked that are unhealthy, until they are ready."""
-        while (replica := self._replicas.to_probe()) is not None:
-            yield from spawned(self._probe(replica), partial(setattr, replica, "is_probed", False))
+        for replica in self._replicas.listed():  # once each: where the client is closed, probes end at once
+            if self._replicas.to_probe(replica):
+                yield from spawned(self._probe(replica), partial(setattr, replica, "is_probed", False))
 
     def look_after(self, replica: Replica) -> Flow[None]:
         """Have a replica asked that has kept somebody waiting."""

@@ -193,14 +193,12 @@ class Replicas:
                 returned.set_result(None)
         return returned
 
-    def to_probe(self) -> Replica | None:
-        """Return a replica marked unhealthy that nobody probes yet; whoever gets it must."""
+    def to_probe(self, replica: Replica) -> bool:
+        """Return whether a replica is marked unhealthy and nobody probes it yet; whoever is told so must."""
         with self._lock:
-            for replica in self._all.values():
-                if replica.is_unhealthy and not replica.is_probed:
-                    replica.is_probed = True
-                    return replica
-            return None
+            is_new = replica.is_unhealthy and not replica.is_probed
+            replica.is_probed = replica.is_probed or is_new
+            return is_new
 
     def to_look_after(self, replica: Replica) -> bool:
         """Return whether nobody asks a replica already whether it is there; whoever is told so must."""
