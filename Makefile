@@ -12,11 +12,13 @@ BIN := .venv/bin
 PHOTO := assets/eileen_collins.jpg
 MODELS := models
 OUT := out
+DEPLOY_PROGRAMS := prometheus promtool
+DEPLOY_PACKAGES := prometheus
 
-.PHONY: help demo test lint configs clean
+.PHONY: help demo test test-deploy lint configs dashboard clean
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 demo: .venv/installed ## export small networks, serve them, send them a photograph, leave pictures in out/
 	for task in depth normal seg pose features; do
@@ -28,6 +30,18 @@ demo: .venv/installed ## export small networks, serve them, send them a photogra
 test: .venv/installed ## run all tests
 	$(BIN)/python -m pytest
 
+test-deploy: .venv/installed ## run the tests of what surrounds a server; they need programs of the distribution
+	@missing=
+	for program in $(DEPLOY_PROGRAMS); do command -v "$$program" >/dev/null || missing="$$missing $$program"; done
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends $(DEPLOY_PACKAGES)
+	elif [ -n "$$missing" ]; then
+		echo "make: not on PATH:$$missing; install Debian's packages $(DEPLOY_PACKAGES)" >&2; exit 1
+	fi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[opencv,server,export,dev,deploy]'
+	$(BIN)/python -m pytest tests/deploy
+
 lint: .venv/installed ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -36,6 +50,9 @@ lint: .venv/installed ## check style and types
 
 configs: .venv/installed ## write the committed models from the recipes
 	$(BIN)/python -c 'from pathlib import Path; from sapiens_export.repository.released import write_released_configs as w; w(Path("model_repository"))'
+
+dashboard: .venv/installed ## write docker/observability/grafana/dashboards/sapiens.json (extra: deploy)
+	$(BIN)/python -m scripts.write_dashboard
 
 clean: ## remove everything that the other commands made
 	rm -rf .venv models out

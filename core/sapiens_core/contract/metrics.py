@@ -47,6 +47,7 @@ REFUSED = Metric(
     label="reason",
     values=REASONS,
 )
+FAILED = Metric("sapiens_failures_total", "Requests that failed although nothing is wrong with them.")
 STEP_SECONDS = Metric(
     "sapiens_step_seconds",
     "Duration of a step for one request; of an engine, for one batch. Waiting is not part of it.",

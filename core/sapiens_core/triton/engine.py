@@ -10,7 +10,7 @@ import torch
 import triton_python_backend_utils as pb_utils
 
 from sapiens_core.contract.engines import ENGINE_FILES
-from sapiens_core.contract.metrics import STEP_SECONDS
+from sapiens_core.contract.metrics import FAILED, STEP_SECONDS
 from sapiens_core.contract.settings import warmup_sizes
 from sapiens_core.triton.figures import Figures
 from sapiens_core.triton.module import loaded_module, run_module
@@ -38,7 +38,7 @@ class TritonPythonModel:
         is_gpu = args["model_instance_kind"] == "GPU"
         self._device = torch.device(f"cuda:{args['model_instance_device_id']}" if is_gpu else "cpu")
         self._step = Step.from_args(args)
-        self._figures = Figures(args["model_name"], STEP_SECONDS)
+        self._figures = Figures(args["model_name"], STEP_SECONDS, FAILED)
         self._module = loaded_module(path, self._device)
         (pixels,) = json.loads(args["model_config"])["input"]
         shape = [int(dim) for dim in pixels["dims"]]

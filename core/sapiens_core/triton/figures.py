@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import triton_python_backend_utils as pb_utils
 
-from sapiens_core.contract.metrics import PERSONS, REFUSED, STEP_SECONDS, Metric, RefusedError
+from sapiens_core.contract.metrics import FAILED, PERSONS, REFUSED, STEP_SECONDS, Metric, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,9 +53,11 @@ class Figures:
         self._note(PERSONS, float(num))
 
     def failed(self, error: Exception) -> None:
-        """Note that a request failed, if that is its own fault."""
+        """Note that a request failed, and whether that is its own fault."""
         if isinstance(error, ValueError):
             self._note(REFUSED, 1.0, error.reason if isinstance(error, RefusedError) else "other")
+        else:
+            self._note(FAILED, 1.0)
 
     def close(self) -> None:
         """Hand over the rest and let go of the metrics; when the process ends it is too late (8662)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from sapiens_core.contract.metrics import REFUSED, STEP_SECONDS
+from sapiens_core.contract.metrics import FAILED, REFUSED, STEP_SECONDS
 from sapiens_core.contract.settings import StepSettings, finish_function
 from sapiens_core.triton.figures import Figures
 from sapiens_core.triton.respond import Step, respond
@@ -22,7 +22,7 @@ class TritonPythonModel:
     def initialize(self, args: Mapping[str, str]) -> None:
         """Read the model's config."""
         self._step = Step.from_args(args)
-        self._figures = Figures(args["model_name"], STEP_SECONDS, REFUSED)
+        self._figures = Figures(args["model_name"], STEP_SECONDS, FAILED, REFUSED)
         self._settings = StepSettings.from_args(args)
         self._finish = resolve_name(finish_function(args))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sapiens_core.contract.metrics import PERSONS, REFUSED, STEP_SECONDS
+from sapiens_core.contract.metrics import FAILED, PERSONS, REFUSED, STEP_SECONDS
 from sapiens_core.contract.settings import PeopleSettings
 from sapiens_core.images.codec import decode_bgr
 from sapiens_core.people import people_pose
@@ -30,7 +30,7 @@ class TritonPythonModel:
     def initialize(self, args: Mapping[str, str]) -> None:
         """Read the model's config."""
         self._step = Step.from_args(args)
-        self._figures = Figures(args["model_name"], STEP_SECONDS, REFUSED, PERSONS)
+        self._figures = Figures(args["model_name"], STEP_SECONDS, FAILED, REFUSED, PERSONS)
         self._settings = PeopleSettings.from_args(args)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sapiens_core.contract.metrics import PERSONS, REFUSED, STEP_SECONDS
+from sapiens_core.contract.metrics import FAILED, PERSONS, REFUSED, STEP_SECONDS
 from sapiens_core.contract.settings import StepSettings
 from sapiens_core.images.codec import decode_bgr
 from sapiens_core.prepare.persons import person_inputs
@@ -24,7 +24,7 @@ class TritonPythonModel:
     def initialize(self, args: Mapping[str, str]) -> None:
         """Read the model's config."""
         self._step = Step.from_args(args)
-        self._figures = Figures(args["model_name"], STEP_SECONDS, REFUSED, PERSONS)
+        self._figures = Figures(args["model_name"], STEP_SECONDS, FAILED, REFUSED, PERSONS)
         self._settings = StepSettings.from_args(args)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:

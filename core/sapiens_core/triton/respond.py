@@ -123,7 +123,7 @@ def answered(
     try:
         return answers(requests)
     except Exception as error:  # noqa: BLE001 - a request without an answer would never end
-        if figures:
+        if figures and not isinstance(error, EngineError):  # another model counts that itself
             figures.failed(error)
         return [failure(error) for _ in requests]
     finally:
