@@ -10,6 +10,7 @@ from rich.console import Console
 
 from sapiens_core.option_groups import with_option_groups
 from sapiens_server.errors import ServerDiedError, ServerError
+from sapiens_server.json_log import json_line
 from sapiens_server.options import Admission, Endpoints, Health, Run
 from sapiens_server.server import RunningServer
 from sapiens_server.server_log import is_noteworthy
@@ -44,9 +45,14 @@ def serve_command(
     access = admission.access()
     console = Console(stderr=True)
 
+    is_json = run.log_format == "json"
+
+    def write(line: str) -> None:
+        console.out(json_line(line) if is_json else line, highlight=False)
+
     def show(line: str) -> None:
         if run.verbose or is_noteworthy(line):
-            console.out(line, highlight=False)
+            write(line)
 
     supervisor = Supervisor(
         Wanted(repository, **vars(endpoints), options=run.options()), access, run.drain_seconds, show
@@ -61,19 +67,28 @@ def serve_command(
 
             def announce(server: RunningServer) -> None:
                 status.stop()
-                typer.echo(_announcement(server, repository, address))
+                typer.echo((_json_announcement if is_json else _announcement)(server, repository, address))
 
             supervisor.run(announce)
     except ServerError as error:
-        console.out(f"error: {error}", highlight=False)
+        write(f"error: {error}")
         raise typer.Exit(_SERVER_LOST if isinstance(error, ServerDiedError) else _START_REFUSED) from error
     except KeyboardInterrupt as error:
         numbers = supervisor.signals.numbers
         raise typer.Exit(0 if len(numbers) == 1 else _SIGNAL + numbers[-1]) from error
 
 
+def _json_announcement(server: RunningServer, repository: str, health: str | None) -> str:
+    models = server.models or [_unlisted(repository)]
+    return json_line("note: serving", grpc=server.grpc_url, **_others(server, health), models=models)
+
+
+def _others(server: RunningServer, health: str | None) -> dict[str, str | None]:
+    return {"http": server.http_url, "metrics": server.metrics_url, "health": health}
+
+
 def _announcement(server: RunningServer, repository: str, health: str | None) -> str:
-    others = {"http": server.http_url, "metrics": server.metrics_url, "health": health}
+    others = _others(server, health)
     also = "".join(f", {name} {url}" for name, url in others.items() if url)
     return f"serving at {server.grpc_url}{also}: {', '.join(server.models) or _unlisted(repository)}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -68,6 +68,9 @@ class Run:
         _access("--expose-bundled", help="Let other hosts reach the bundled server, which they can crash."),
     ] = False
     verbose: Annotated[bool, typer.Option("--verbose", help="Show all that the server writes.")] = False
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option(help="Write the log for people, or a JSON object per line.")
+    ] = "text"
 
     def options(self) -> ServerOptions:
         """Return what the server is started with."""

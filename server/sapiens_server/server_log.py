@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import IO
 
 _KEPT_LINES = 2000
-_SERVER_LINE = re.compile(r'([IWEF])\d{4} \S+ \d+ [\w.]+:\d+\] +"?(.*?)"?$')
+# Level, file and line, message.
+SERVER_LINE = re.compile(r'([IWEF])\d{4} \S+ \d+ ([\w.]+:\d+)\] +"?(.*?)"?$')
 _TABLE_LINE = re.compile(r"\s*$|\||\+-")
 _NO_GPU = re.compile(
     r"CudaDriverHelper has not been initialized|CUDA driver version is insufficient|no pinned memory pool"
@@ -71,7 +72,7 @@ class ServerLog:
 
 def is_noteworthy(line: str) -> bool:
     """Tell warnings, errors and what Python models print from the server's routine messages and tables."""
-    server_line = _SERVER_LINE.match(line)
+    server_line = SERVER_LINE.match(line)
     if server_line is None:
         return _TABLE_LINE.match(line) is None
     return server_line[1] != "I" and _NO_GPU.search(line) is None
@@ -86,8 +87,8 @@ def failure_reasons(lines: Iterable[str]) -> list[str]:
 
 
 def _reason(line: str) -> str | None:
-    server_line = _SERVER_LINE.match(line)
-    message = server_line[2] if server_line else line
+    server_line = SERVER_LINE.match(line)
+    message = server_line[3] if server_line else line
     if announced := _REASON.match(message):
         return _readable(message[announced.end() :])
     is_error = server_line is not None and server_line[1] in "EF" and is_noteworthy(line)

@@ -125,7 +125,8 @@ def answered(
     except Exception as error:  # noqa: BLE001 - a request without an answer would never end
         if figures and not isinstance(error, EngineError):  # another model counts that itself
             figures.failed(error)
-        return [failure(error) for _ in requests]
+        ids = ", ".join(filter(None, (request.request_id() for request in requests)))
+        return [failure(error, ids) for _ in requests]
     finally:
         if figures:
             figures.took(time.perf_counter() - started_s)
@@ -150,14 +151,15 @@ def _check_needed(tensors: Mapping[str, Any]) -> None:
         )
 
 
-def failure(error: Exception) -> Any:
+def failure(error: Exception, request_ids: str = "") -> Any:
     """Turn an error into an answer: one line for the caller, and the stack for the log if it is our fault."""
     if isinstance(error, EngineError):
         code = error.code
     elif isinstance(error, ValueError):
         code = pb_utils.TritonError.INVALID_ARG
     else:
-        pb_utils.Logger.log_error("".join(traceback.format_exception(error)))
+        about = f"[request id: {request_ids}] " if request_ids else ""
+        pb_utils.Logger.log_error(about + "".join(traceback.format_exception(error)))
         code, error = pb_utils.TritonError.INTERNAL, EngineError(f"{type(error).__name__}: {error}", None)
     return pb_utils.InferenceResponse(
         error=pb_utils.TritonError(without_region_names(str(error))[:_MAX_LETTERS], code)
