@@ -110,7 +110,7 @@ def contenders(network: SapiensNetwork, options: argparse.Namespace) -> dict[str
 
 def served_network(network: SapiensNetwork, precision: Precision = "float32") -> nn.Module:
     """Return a network as it is served."""
-    return ServedNetwork(network, NORMALIZATIONS["full"], network.config.task, precision=precision).eval()
+    return ServedNetwork(network, NORMALIZATIONS["full"], network.config.recipe, precision=precision).eval()
 
 
 def compiled_module(module: nn.Module, compiler: str) -> Callable[[Tensor], Tensor | Outputs]:

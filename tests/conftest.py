@@ -7,17 +7,25 @@ import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import load_file
 
 from sapiens_core.recipes.recipe import Task
+from sapiens_core.recipes.sapiens2 import SAPIENS2
 from sapiens_export.networks.config import NetworkConfig
+from sapiens_export.networks.sapiens2_config import HeadConfig, Sapiens2NetworkConfig
+
+if TYPE_CHECKING:
+    from sapiens_export.networks.sapiens2 import Sapiens2Network
 
 GOLDEN = Path(__file__).parent / "golden" / "sapiens1"
+GOLDEN2 = GOLDEN.with_name("sapiens2")
 PORTRAIT = Path(__file__).parents[1] / "assets" / "eileen_collins.jpg"
 
 
@@ -33,8 +41,24 @@ def golden() -> Callable[[str], Mapping[str, NDArray]]:
 
 
 @pytest.fixture(scope="session")
+def golden2() -> Callable[[str], Mapping[str, NDArray]]:
+    """The same of the second family: golden/sapiens2/README.md."""
+
+    def load(name: str) -> Mapping[str, NDArray]:
+        with np.load(GOLDEN2 / f"{name}.npz") as arrays:
+            return dict(arrays)
+
+    return load
+
+
+@pytest.fixture(scope="session")
 def golden_folder() -> Path:
     return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def golden2_folder() -> Path:
+    return GOLDEN2
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +73,42 @@ def golden_networks() -> dict[str, NetworkConfig]:
         "pose308": NetworkConfig(family, Task.POSE, 32, 2, 4, 2, input_hw, 8, 308, "goliath"),
         "pretrain": NetworkConfig(family, Task.FEATURES, 32, 2, 2, 0, (64, 64), 0, 32),
     }
+
+
+@pytest.fixture(scope="session")
+def sapiens2_config() -> Callable[[str], Sapiens2NetworkConfig]:
+    """A function (task) -> the architecture of the reference's tiny network of the second family."""
+    deconv, shuffle = ((32, 24, 16, 12), (12, 12)), ((16, 12, 8, 8), (8, 6, 4), True)
+    heads = {
+        Task.POSE: HeadConfig((32, 24), (24, 16, 16)),
+        Task.SEG: HeadConfig(*deconv),
+        Task.POINTMAP: HeadConfig(*shuffle, (24, 16, 8), (12, 8)),
+        Task.FEATURES: None,
+    }
+
+    def config(task: str) -> Sapiens2NetworkConfig:
+        input_hw = (192, 144) if task == Task.POINTMAP else (64, 48)
+        variant = SAPIENS2.recipes[task].variants[0]
+        head = heads[Task(task)] if task in heads else HeadConfig(*shuffle)
+        sizes = (48, 18, 4, 2, 64, variant.num_outputs)
+        return Sapiens2NetworkConfig("sapiens2", task, input_hw, *sizes, head, variant.labels)
+
+    return config
+
+
+@pytest.fixture(scope="session")
+def sapiens2_networks(sapiens2_config) -> Mapping[str, Sapiens2Network]:
+    """The reference's tiny networks of the second family, by task."""
+    from sapiens_export.weights.sapiens2 import sapiens2_from_weights  # here, because it loads transformers
+
+    backbone = load_file(GOLDEN2 / "net_backbone.safetensors")
+    weights = {name: each.float() for name, each in backbone.items()}
+
+    def network(task: str) -> Sapiens2Network:
+        head = {} if task == Task.FEATURES else load_file(GOLDEN2 / f"net_head_{task}.safetensors")
+        return sapiens2_from_weights(sapiens2_config(task), weights | head, task).requires_grad_(False)
+
+    return {task: network(task) for task in SAPIENS2.recipes}
 
 
 @pytest.fixture(scope="session")

@@ -47,6 +47,7 @@ ALLOWED = {
     "export/sapiens_export/engines/onnx.py": {*EXPORT, "torch", "onnxruntime", *ARRAYS},
     "export/sapiens_export/engines/tensorrt.py": {*EXPORT, "torch", "onnx", "tensorrt", *ARRAYS},
     "export/sapiens_export/networks/detectors.py": {*EXPORT, "torch", "transformers"},
+    "export/sapiens_export/networks/sapiens2.py": {*EXPORT, "torch", "transformers"},
     "export/sapiens_export/repository": {*EXPORT, "tritonclient", "google", "yaml"},
     "export/sapiens_export/weights": {*EXPORT, "torch", "safetensors", "huggingface_hub"},
     "export/sapiens_export/weights/detectors.py": {*EXPORT, "torch", "transformers"},

@@ -186,7 +186,7 @@ def _source(task: Task, folder: Path) -> Source:
 
 
 def _engine(source: Source) -> Engine:
-    served = ServedNetwork(source.network, NORMALIZATIONS["full"], source.config.task, precision="float32")
+    served = ServedNetwork(source.network, NORMALIZATIONS["full"], source.config.recipe, precision="float32")
     return engine_from_network(served.eval(), "cpu")
 
 

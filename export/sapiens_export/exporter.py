@@ -21,7 +21,7 @@ from sapiens_export.engines.engine import device_name, engine_from_network
 from sapiens_export.engines.load import default_device, engine_from_file
 from sapiens_export.engines.reduced import ServedNetwork
 from sapiens_export.networks.config import NANODET
-from sapiens_export.networks.nanodet import NanoDet
+from sapiens_export.networks.network import Network
 from sapiens_export.networks.padding import padded_heads
 from sapiens_export.networks.sapiens import SapiensNetwork
 from sapiens_export.parity.compare import parity
@@ -125,9 +125,9 @@ def export_engine(
     flip_indices = _flip_indices(config) if options.flip_test else None
 
     def served(network: nn.Module, precision: Precision) -> nn.Module:
-        normalization = config.recipe.preparations[options.preprocess].normalization
+        normalization = config.recipe.preparation(options.preprocess).normalization
         return ServedNetwork(
-            network, normalization, config.task, precision=precision, flip_indices=flip_indices
+            network, normalization, config.recipe, precision=precision, flip_indices=flip_indices
         ).eval()
 
     candidate = _Candidate(
@@ -152,7 +152,7 @@ def check_options(options: EngineOptions) -> None:
 def _optimized(source: Source, info: ModelInfo) -> nn.Module:
     if isinstance(source.network, SapiensNetwork):
         return padded_heads(source.network)
-    if isinstance(source.network, NanoDet):
+    if isinstance(source.network, Network):
         return source.network
     if info.precision != "float32" or info.runtime not in _TRACED_RUNTIMES:
         raise ValueError(
@@ -258,7 +258,7 @@ def _reference(candidate: _Candidate) -> Reference:
     """Ask the float32 network on the device at hand, and leave that to the engine."""
     config, device = candidate.new.config, default_device("python")
     network = engine_from_network(candidate.float32, device)
-    expected = reference(config.task, network, config.input_hw, config.output_hw)
+    expected = reference(config.recipe, network, config.input_hw, config.output_hw)
     if device == "cuda":
         candidate.float32.cpu()
         torch.cuda.empty_cache()

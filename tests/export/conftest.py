@@ -97,7 +97,7 @@ def served() -> Callable[..., ServedNetwork]:
         return ServedNetwork(
             network,
             NORMALIZATIONS["full"],
-            network.config.task,
+            network.config.recipe,
             precision=precision,
             flip_indices=flip_indices,
         ).eval()

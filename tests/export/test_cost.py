@@ -114,7 +114,7 @@ def one_thread():
 @pytest.mark.parametrize(("name", "most_workspace"), [("features", 0), ("pose", 0.7), ("depth", 0.7)])
 def test_the_peak_is_close_to_what_the_allocator_gives_out(name, most_workspace):
     config = SMALL[name]
-    served = ServedNetwork(SapiensNetwork(config), NORMALIZATIONS["full"], config.task).eval()
+    served = ServedNetwork(SapiensNetwork(config), NORMALIZATIONS["full"], config.recipe).eval()
     pixels = torch.zeros(2, *config.input_hw, 3, dtype=torch.uint8)
     counted, measured = network_cost(config, batch_size=2).activation_bytes, measured_bytes(served, pixels)
     assert counted <= measured <= (1 + most_workspace) * counted

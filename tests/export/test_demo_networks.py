@@ -10,6 +10,7 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from sapiens_core.recipes.recipe import Task
+from sapiens_core.recipes.sapiens1 import SAPIENS
 from sapiens_export.commands.export import export_command
 from sapiens_export.commands.zoo import zoo_command
 from sapiens_export.exporter import EngineOptions, export_engine
@@ -19,7 +20,7 @@ from sapiens_export.weights.licences import DEMO_LICENCE
 from sapiens_export.weights.sources import source_from_checkpoint
 from training.network import demo_config
 
-NETWORKS = [task for task in Task if task is not Task.DETECT]
+NETWORKS = [Task(task) for task in SAPIENS.recipes]
 MOST_BYTES = 28e6
 # ONNX files take longest to make; float16 is farther off.
 SLOW_AND_EXACT = ("onnx", "float32")

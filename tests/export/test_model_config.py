@@ -7,10 +7,10 @@ from tritonclient.grpc import model_config_pb2
 
 from sapiens_core.contract.engines import Runtime
 from sapiens_core.contract.settings import warmup_sizes
-from sapiens_core.recipes.lookup import first_recipe, first_recipes
+from sapiens_core.recipes.lookup import FAMILIES, recipe
 from sapiens_core.recipes.recipe import Task
 from sapiens_export.exporter import EngineOptions, model_info
-from sapiens_export.networks.config import NANODET, released_network
+from sapiens_export.networks.config import NANODET, released_config, released_network
 from sapiens_export.repository.combined import people_config
 from sapiens_export.repository.configs import model_configs
 from sapiens_export.repository.manifest import InstalledEngine
@@ -20,6 +20,9 @@ from sapiens_export.repository.write import write_models
 
 COMMITTED = Path(__file__).parents[2] / "model_repository"
 MEGABYTE = 1e6
+ALL = [(family, task) for family, facts in FAMILIES.items() for task in facts.recipes] + [
+    ("sapiens", "detect")
+]
 ITEM_BYTES = {"TYPE_UINT8": 1, "TYPE_INT32": 4, "TYPE_FP16": 2, "TYPE_FP32": 4}
 
 
@@ -32,8 +35,9 @@ def texts_in(repository):
     return {path.relative_to(repository): path.read_text() for path in paths}
 
 
-def configs(task, serving=None, runtime="python", **options):
-    network = NANODET if task is Task.DETECT else released_network(task, "0.3b")
+def configs(task, serving=None, runtime="python", family="sapiens", **options):
+    sizes = {"sapiens": "0.3b", "sapiens2": "1b"}
+    network = NANODET if task == Task.DETECT else released_config(task, sizes[family], family)
     parameters = {"untrained": "true"}
     texts = model_configs(network, serving or Serving(), runtime=runtime, parameters=parameters, **options)
     return {name: parsed(text) for name, text in texts.items()}
@@ -46,9 +50,9 @@ def test_committed_configs_are_the_generated_ones(tmp_path):
     assert {path.name for path in written} == {"config.pbtxt", "model.py"}
 
 
-@pytest.mark.parametrize("task", first_recipes())
-def test_no_tensor_between_two_steps_is_large(task):
-    for config in configs(task).values():
+@pytest.mark.parametrize(("family", "task"), ALL)
+def test_no_tensor_between_two_steps_is_large(family, task):
+    for config in configs(task, family=family).values():
         for tensor in [*config.input, *config.output]:
             num_items = 1
             for dim in tensor.dims:
@@ -57,10 +61,10 @@ def test_no_tensor_between_two_steps_is_large(task):
             assert num_items * ITEM_BYTES[name] <= 25 * MEGABYTE, tensor.name
 
 
-@pytest.mark.parametrize("task", first_recipes())
-def test_every_tensor_of_an_ensemble_has_a_producer(task):
-    spec, models = first_recipe(task), configs(task)
-    for name in (spec.task.value, spec.raw_name) if spec.raw_outputs else (spec.task.value,):
+@pytest.mark.parametrize(("family", "task"), ALL)
+def test_every_tensor_of_an_ensemble_has_a_producer(family, task):
+    spec, models = recipe(family, task), configs(task, family=family)
+    for name in (spec.name, spec.raw_name) if spec.raw_outputs else (spec.name,):
         ensemble = models[name]
         known = {tensor.name for tensor in ensemble.input}
         for step in ensemble.ensemble_scheduling.step:
@@ -69,9 +73,9 @@ def test_every_tensor_of_an_ensemble_has_a_producer(task):
         assert {tensor.name for tensor in ensemble.output} <= known
 
 
-@pytest.mark.parametrize("task", first_recipes())
-def test_no_ensemble_output_is_the_only_output_of_a_step_that_another_one_needs(task):
-    for config in configs(task).values():
+@pytest.mark.parametrize(("family", "task"), ALL)
+def test_no_ensemble_output_is_the_only_output_of_a_step_that_another_one_needs(family, task):
+    for config in configs(task, family=family).values():
         steps = config.ensemble_scheduling.step
         needed = {tensor for step in steps for tensor in step.input_map.values()}
         outputs = {tensor.name for tensor in config.output}

@@ -50,7 +50,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def served(network):
-    return ServedNetwork(network, NORMALIZATIONS["full"], Task.DETECT).eval()
+    return ServedNetwork(network, NORMALIZATIONS["full"], NANODET.recipe).eval()
 
 
 @pytest.fixture(scope="module")
@@ -185,10 +185,10 @@ def test_every_engine_is_as_close_as_promised_and_takes_any_batch(
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
 def test_an_engine_of_other_weights_is_not_installed(precision, engine, served):
-    expected = reference(Task.DETECT, engine, NANODET.input_hw, NANODET.output_hw)
+    expected = reference(NANODET.recipe, engine, NANODET.input_hw, NANODET.output_hw)
     other = built_in_detector().network.requires_grad_(False)
     other.heads[2].conv.conv.weight *= 1.1
-    changed = engine_from_network(ServedNetwork(other, NORMALIZATIONS["full"], Task.DETECT).eval())
+    changed = engine_from_network(ServedNetwork(other, NORMALIZATIONS["full"], NANODET.recipe).eval())
     allowed = limits(Task.DETECT, precision, untrained=False)
     assert parity(engine, expected, allowed, max_batch_size=4).is_passed
     assert not parity(changed, expected, allowed, max_batch_size=4).is_passed
@@ -196,7 +196,7 @@ def test_an_engine_of_other_weights_is_not_installed(precision, engine, served):
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 def test_the_last_layers_compute_in_float32_whatever_the_precision(precision, network):
-    reduced = ServedNetwork(network, NORMALIZATIONS["full"], Task.DETECT, precision=precision).eval()
+    reduced = ServedNetwork(network, NORMALIZATIONS["full"], NANODET.recipe, precision=precision).eval()
     seen = []
     for layer in reduced.network.last_layers:
         layer.register_forward_hook(lambda _module, inputs, output: seen.extend([inputs[0], output]))

@@ -5,7 +5,7 @@ from safetensors.torch import load_file
 
 from sapiens_core.recipes.lookup import first_recipe, first_recipes
 from sapiens_core.recipes.recipe import Task
-from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
+from sapiens_core.recipes.sapiens1 import NORMALIZATIONS, SAPIENS
 from sapiens_export.engines.reduced import ServedNetwork
 from sapiens_export.networks.config import NetworkConfig, released_network
 from sapiens_export.networks.sapiens import SapiensNetwork, resized_positions
@@ -101,11 +101,11 @@ def test_patches_are_padded_as_the_task_wants(task, labels, padding):
 def test_the_first_layer_normalises_like_the_reference(case, preprocess, golden):
     vectors = golden("dense_preprocess")
     pixels = torch.from_numpy(vectors[f"c{case}_resized_rgb_chw"].transpose(1, 2, 0).copy())[None]
-    tensor = ServedNetwork(torch.nn.Identity(), NORMALIZATIONS[preprocess], Task.DEPTH)(pixels)
+    tensor = ServedNetwork(torch.nn.Identity(), NORMALIZATIONS[preprocess], first_recipe(Task.DEPTH))(pixels)
     np.testing.assert_allclose(tensor[0], vectors[f"c{case}_{preprocess}_tensor"], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("task", Task)
+@pytest.mark.parametrize("task", SAPIENS.recipes)
 def test_released_networks_are_recognised_as_such(task):
     for variant in first_recipe(task).variants:
         assert released_network(task, "1b", variant=variant).size == "1b"

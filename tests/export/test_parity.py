@@ -9,8 +9,9 @@ import pytest
 import torch
 from small_exports import limits
 
-from sapiens_core.recipes.lookup import first_recipes
+from sapiens_core.recipes.lookup import first_recipe, first_recipes
 from sapiens_core.recipes.recipe import Task
+from sapiens_core.recipes.sapiens1 import SAPIENS
 from sapiens_core.recipes.tolerances import MEASURES
 from sapiens_export.engines.engine import engine_from_network
 from sapiens_export.parity.compare import parity
@@ -18,7 +19,7 @@ from sapiens_export.parity.images import parity_pixels
 from sapiens_export.parity.reference import Reference, reference
 from sapiens_export.parity.report import Measure, ParityReport
 
-NETWORKS = [task for task in Task if task is not Task.DETECT]
+NETWORKS = [Task(task) for task in SAPIENS.recipes]
 ANYTHING = {}
 
 
@@ -28,7 +29,9 @@ def reference_of(served):
 
     def answers(network):
         config = network.config
-        return reference(config.task, engine_from_network(served(network)), config.input_hw, config.output_hw)
+        return reference(
+            config.recipe, engine_from_network(served(network)), config.input_hw, config.output_hw
+        )
 
     return answers
 
@@ -50,7 +53,7 @@ def values_of(expected, *outputs):
 
 def dense(task, output):
     pixels = parity_pixels((4, 3)) if output.shape[2:] != (8, 6) else parity_pixels((8, 6))
-    return Reference(task, pixels, [output], output.shape[2:])
+    return Reference(first_recipe(task), pixels, [output], output.shape[2:])
 
 
 def test_the_fixed_images_are_two_and_always_the_same():
@@ -217,7 +220,7 @@ def pose_outputs(columns, scores):
 
 
 def pose_reference(columns, scores):
-    return Reference(Task.POSE, parity_pixels((32, 24)), pose_outputs(columns, scores), (8, 6))
+    return Reference(first_recipe(Task.POSE), parity_pixels((32, 24)), pose_outputs(columns, scores), (8, 6))
 
 
 def test_distances_are_in_pixels_of_the_input():
@@ -251,7 +254,7 @@ def test_where_the_network_is_sure_of_none_all_are_compared():
 def test_a_reference_survives_its_file(tiny_weights, reference_of, tmp_path):
     expected = reference_of(tiny_weights(Task.POSE))
     expected.save(tmp_path / "parity.npz")
-    loaded = Reference.load(tmp_path / "parity.npz", Task.POSE, expected.output_hw)
+    loaded = Reference.load(tmp_path / "parity.npz", first_recipe(Task.POSE), expected.output_hw)
     assert (loaded.pixels == expected.pixels).all()
     for output, wanted in zip(loaded.outputs, expected.outputs, strict=True):
         np.testing.assert_array_equal(output, wanted)
@@ -279,7 +282,7 @@ def test_a_reference_that_cannot_be_read_is_named(content, tmp_path):
     if content is not None:
         (tmp_path / "parity.npz").write_bytes(content)
     with pytest.raises(ValueError, match=r"parity\.npz must hold .*export the engine again"):
-        Reference.load(tmp_path / "parity.npz", Task.DEPTH, (4, 3))
+        Reference.load(tmp_path / "parity.npz", first_recipe(Task.DEPTH), (4, 3))
 
 
 def test_a_report_is_plain_data_and_a_sentence():
@@ -322,7 +325,7 @@ def boxes_found():
     bboxes = rng.uniform(0, 400, (2, 50, 4)).astype(np.float32)
     scores = np.full((2, 50), 0.2, np.float32)
     scores[0, :3] = 0.9, 0.8, 0.7
-    return Reference(Task.DETECT, parity_pixels((416, 416)), [bboxes, scores], (416, 416))
+    return Reference(first_recipe(Task.DETECT), parity_pixels((416, 416)), [bboxes, scores], (416, 416))
 
 
 @pytest.mark.parametrize(

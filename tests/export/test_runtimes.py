@@ -17,6 +17,7 @@ from sapiens_core.contract.engines import ENGINE_FILES, ONNX_OPSET
 from sapiens_core.labels import keypoint_set
 from sapiens_core.recipes.lookup import first_recipe
 from sapiens_core.recipes.recipe import Task
+from sapiens_core.recipes.sapiens1 import SAPIENS
 from sapiens_export.engines.build import build_engine, check_buildable
 from sapiens_export.engines.engine import EngineUnavailableError, engine_from_network
 from sapiens_export.engines.load import engine_from_file
@@ -26,7 +27,7 @@ from sapiens_export.exporter import EngineOptions, model_info
 from sapiens_export.parity.compare import parity
 from sapiens_export.parity.reference import reference
 
-NETWORKS = [task for task in Task if task is not Task.DETECT]
+NETWORKS = [Task(task) for task in SAPIENS.recipes]
 BUILDS = [
     ("python", "float32"),
     ("python", "float16"),
@@ -64,7 +65,9 @@ def test_an_engine_is_as_close_as_promised_alone_and_in_a_batch(
 ):
     network = tiny_weights(task) if task is Task.FEATURES else trained(task)
     config = network.config
-    expected = reference(task, engine_from_network(served(network)), config.input_hw, config.output_hw)
+    expected = reference(
+        config.recipe, engine_from_network(served(network)), config.input_hw, config.output_hw
+    )
     file, _ = build(network, runtime, precision)
     engine = engine_from_file(runtime, file, "cpu")
     report = parity(engine, expected, limits(task, precision, untrained=False), max_batch_size=4)
@@ -76,7 +79,7 @@ def test_an_engine_with_the_flip_test_is_as_close_as_promised(runtime, precision
     network = trained(Task.POSE)
     config, flip_indices = network.config, keypoint_set("coco").flip_indices
     asked = engine_from_network(served(network, flip_indices=flip_indices))
-    expected = reference(Task.POSE, asked, config.input_hw, config.output_hw)
+    expected = reference(config.recipe, asked, config.input_hw, config.output_hw)
     file, _ = build(network, runtime, precision, flip_indices)
     engine = engine_from_file(runtime, file, "cpu")
     # Its training knew no mirrored images: there, and so in the mean, peaks are ties as of random weights.
@@ -286,7 +289,9 @@ def test_a_file_that_is_no_engine_is_an_error_of_its_library(tmp_path):
 def test_a_tensorrt_engine_is_as_close_as_promised(task, precision, build, trained, tiny_weights, served):
     network = tiny_weights(task) if task is Task.FEATURES else trained(task)
     config = network.config
-    expected = reference(task, engine_from_network(served(network)), config.input_hw, config.output_hw)
+    expected = reference(
+        config.recipe, engine_from_network(served(network)), config.input_hw, config.output_hw
+    )
     file, facts = build(network, "tensorrt", precision)
     engine = engine_from_file("tensorrt", file, "cuda")
     report = parity(engine, expected, limits(task, precision, untrained=False), max_batch_size=4)

@@ -62,7 +62,10 @@ def test_the_flip_test_averages_with_the_mirrored_answer(golden):
 def test_logits_leave_as_float16_and_depth_as_float32():
     pixels = torch.zeros(1, 4, 4, 3, dtype=torch.uint8)
     for task, dtype in ((Task.SEG, torch.float16), (Task.DEPTH, torch.float32)):
-        assert ServedNetwork(torch.nn.Identity(), NORMALIZATIONS["full"], task)(pixels).dtype == dtype
+        assert (
+            ServedNetwork(torch.nn.Identity(), NORMALIZATIONS["full"], first_recipe(task))(pixels).dtype
+            == dtype
+        )
 
 
 class Watching(torch.nn.Module):
@@ -78,7 +81,7 @@ class Watching(torch.nn.Module):
 def test_pixels_are_normalised_in_float32_before_they_lose_digits(preprocess, precision):
     pixels = torch.arange(256, dtype=torch.uint8).repeat(3, 1).T.reshape(1, 16, 16, 3)
     normalization = NORMALIZATIONS[preprocess]
-    served = ServedNetwork(Watching(), normalization, Task.DEPTH, precision=precision)
+    served = ServedNetwork(Watching(), normalization, first_recipe(Task.DEPTH), precision=precision)
     served(pixels)
     exact = (pixels.double() - torch.tensor(normalization.mean)) / torch.tensor(normalization.std)
     seen = served.network.seen.permute(0, 2, 3, 1)
@@ -91,12 +94,12 @@ def test_pixels_are_normalised_in_float32_before_they_lose_digits(preprocess, pr
 @pytest.mark.parametrize("task", [task for task in Task if first_recipe(task).head])
 def test_the_last_layer_computes_in_float32_whatever_the_precision(task, precision, tiny_weights):
     network, seen = tiny_weights(task), []
-    served = ServedNetwork(network, NORMALIZATIONS["full"], task, precision=precision).eval()
-    layer = served.network.last_layer
+    served = ServedNetwork(network, NORMALIZATIONS["full"], first_recipe(task), precision=precision).eval()
+    layer = served.network.last_layers[0]
     layer.register_forward_hook(lambda _module, inputs, output: seen.extend([inputs[0], output]))
     served(torch.zeros(1, *network.config.input_hw, 3, dtype=torch.uint8))
     assert [tensor.dtype for tensor in seen] == [torch.float32] * 2
-    assert torch.equal(layer.weight, network.last_layer.weight)
+    assert torch.equal(layer.weight, network.last_layers[0].weight)
     others = {id(weight) for weight in layer.parameters()}
     types = {weight.dtype for weight in served.network.parameters() if id(weight) not in others}
     assert types == {DTYPES[precision]}
@@ -106,7 +109,11 @@ def test_the_last_layer_computes_in_float32_whatever_the_precision(task, precisi
 def test_the_flip_test_averages_in_float32(precision, tiny_weights):
     network, flip_indices = tiny_weights(Task.POSE), keypoint_set("coco").flip_indices
     served = ServedNetwork(
-        network, NORMALIZATIONS["full"], Task.POSE, precision=precision, flip_indices=flip_indices
+        network,
+        NORMALIZATIONS["full"],
+        first_recipe(Task.POSE),
+        precision=precision,
+        flip_indices=flip_indices,
     ).eval()
     images = torch.linspace(-2, 2, 3 * 64 * 48).reshape(1, 3, 64, 48).to(DTYPES[precision])
     direct, mirrored = served.network.network(torch.cat([images, images.flip(3)]))

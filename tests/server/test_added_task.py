@@ -92,5 +92,5 @@ def test_a_family_finishes_a_task_in_its_own_way(export, odd_images, monkeypatch
             np.testing.assert_allclose(client.depth(image).depth, expected, atol=1e-5)
         with client_with(server, "network") as client, pytest.raises(ModelNotServedError) as caught:
             client.depth(image)
-    assert "family must be one of ['sapiens'], got 'rainbow'" in str(caught.value)
+    assert "family must be one of ['sapiens', 'sapiens2'], got 'rainbow'" in str(caught.value)
     assert "output='image'" in str(caught.value)

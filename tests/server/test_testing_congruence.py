@@ -22,11 +22,13 @@ from sapiens_client.testing.faults import filled
 from sapiens_client.wire.messages import encoded_request
 from sapiens_core.contract.tensors import BBOXES
 from sapiens_core.recipes.combined import HUMAN, PEOPLE_POSE
-from sapiens_core.recipes.lookup import first_recipes
+from sapiens_core.recipes.detectors import DETECT
+from sapiens_core.recipes.sapiens1 import SAPIENS
 from sapiens_server.launch import launch
 
-RAW = [spec.raw_name for spec in first_recipes().values() if spec.raw_outputs]
-MODELS = [*(spec.name for spec in first_recipes().values()), *RAW, HUMAN, PEOPLE_POSE.name]
+SPECS = {**SAPIENS.recipes, DETECT.task: DETECT}  # of the real server that most tests share
+RAW = [spec.raw_name for spec in SPECS.values() if spec.raw_outputs]
+MODELS = [*SPECS, *RAW, HUMAN, PEOPLE_POSE.name]
 SIDES = ("real", "fake")
 
 
@@ -61,7 +63,7 @@ def request(model: str, outputs: tuple[str, ...] = (), **inputs: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def ask(tasks_server) -> Iterator[dict[str, Asker]]:
-    with FakeServer() as fake:
+    with FakeServer(models=SPECS) as fake:
         askers = dict(zip(SIDES, (Asker(tasks_server.grpc_url), Asker(fake.url)), strict=True))
         yield askers
         for asker in askers.values():
@@ -118,7 +120,7 @@ def test_every_model_has_the_same_tensors(both, ask):
         assert fake.backend == ("" if real.platform else "python")
 
 
-@pytest.mark.parametrize("model", [*MODELS, *(spec.preprocess.name for spec in first_recipes().values())])
+@pytest.mark.parametrize("model", [*MODELS, *(spec.preprocess.name for spec in SPECS.values())])
 def test_configs_carry_the_same_facts_and_steps(model, both):
     real, fake = both(lambda ask: ask.about(model).config)
     assert fake.parameters.keys() == real.parameters.keys()

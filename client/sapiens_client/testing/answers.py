@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, NDArray[Any]]
     Image = NDArray[np.uint8]  # (H, W, 3), BGR
+    Maps = tuple[NDArray[Any], ...]  # an engine's outputs, without a batch axis
 
 # Where a person who faces the camera has the keypoints of "coco", in widths and heights of the box.
 _STANDING = (
@@ -47,6 +48,7 @@ _STANDING = (
 )
 _PLASTIC = 1.32471795724474602596  # its powers spread points evenly over a square
 _LIKELY_LOGIT = 8.0
+_SCALE = 0.8  # a lens a little longer than the canonical one
 
 
 def answer(model: FakeModel, inputs: Arrays, wanted: Collection[str], networks: Networks) -> Arrays:
@@ -79,12 +81,14 @@ def answer(model: FakeModel, inputs: Arrays, wanted: Collection[str], networks: 
 
 def _dense(task: str, image: Image, wanted: Collection[str], networks: Networks) -> Arrays:
     spec, settings = first_recipe(task), networks.settings(task)
-    lean, result = spec.engine.outputs[0].name, spec.outputs[0].name
+    lean = [tensor.name for tensor in spec.engine.outputs]
     prepared = image_inputs(image, settings)
     maps = _MAPS[task](_brightness(prepared.pixels, networks.sizes(task)), networks)
-    found: Arrays = {lean: maps[None]}
-    if result != lean and result in wanted:
-        (found[result],) = spec.finished(found[lean], prepared.finish_hw, settings)
+    found: Arrays = {name: array[None] for name, array in zip(lean, maps, strict=True)}
+    results = [tensor.name for tensor in spec.postprocess.outputs] if spec.postprocess else []
+    if set(results).intersection(wanted).difference(lean):
+        finished = spec.finished(*found.values(), prepared.finish_hw, settings)
+        found |= dict(zip(results, finished, strict=True))
     return found
 
 
@@ -96,23 +100,22 @@ def _brightness(pixels: NDArray[np.uint8], sizes: Mapping[str, int]) -> NDArray[
     return brightness
 
 
-def _depth_map(brightness: NDArray[np.float32], _: Networks) -> NDArray[np.float32]:
+def _depth_map(brightness: NDArray[np.float32], _: Networks) -> Maps:
     """Return (1, h, w) float32: floor that comes nearer from top to bottom, dark things behind it."""
     rows = np.linspace(2, 1, len(brightness), dtype=np.float32)[:, None]
     depth: NDArray[np.float32] = rows - np.float32(0.25) * brightness
-    return depth[None]
+    return (depth[None],)
 
 
-def _normal_map(brightness: NDArray[np.float32], _: Networks) -> NDArray[np.float32]:
+def _normal_map(brightness: NDArray[np.float32], _: Networks) -> Maps:
     """Return (3, h, w) float32: a dome towards the camera, embossed with the image."""
     height, width = brightness.shape
     y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
     slope_y, slope_x = np.gradient(brightness) if min(height, width) > 1 else (0 * y, 0 * x)
-    normals: NDArray[np.float32] = np.stack([x - slope_x, y - slope_y, 0 * x - 1]).astype(np.float32)
-    return normals
+    return (np.stack([x - slope_x, y - slope_y, 0 * x - 1]).astype(np.float32),)
 
 
-def _logits(brightness: NDArray[np.float32], networks: Networks) -> NDArray[np.float16]:
+def _logits(brightness: NDArray[np.float32], networks: Networks) -> Maps:
     """Return (C, h, w) float16: a person in the middle, with all classes from top to bottom."""
     height, width = brightness.shape
     y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
@@ -120,22 +123,46 @@ def _logits(brightness: NDArray[np.float32], networks: Networks) -> NDArray[np.f
     bands = np.arange(height)[:, None] * num_classes // height
     classes = np.where((x / 0.6) ** 2 + (y / 0.9) ** 2 < 1, bands, background)
     is_class = classes == np.arange(num_classes)[:, None, None]
-    return np.where(is_class, np.float16(_LIKELY_LOGIT), np.float16(0))
+    return (np.where(is_class, np.float16(_LIKELY_LOGIT), np.float16(0)),)
 
 
-def _features(brightness: NDArray[np.float32], networks: Networks) -> NDArray[np.float32]:
+def _point_map(brightness: NDArray[np.float32], networks: Networks) -> Maps:
+    """Return (3, h, w) float32 and (1,): what the depth map shows, seen by a camera of the canonical lens."""
+    ((depth,),) = _depth_map(brightness, networks)
+    height, width = brightness.shape
+    y, x = np.meshgrid(np.arange(height) - height / 2, np.arange(width) - width / 2, indexing="ij")
+    points = np.stack([x / width * depth, y / width * depth, depth]).astype(np.float32)
+    return points, np.array([_SCALE], dtype=np.float32)
+
+
+def _matte(brightness: NDArray[np.float32], _: Networks) -> Maps:
+    """Return (4, h, w) float32: something in the middle that fades, grey as the image."""
+    height, width = brightness.shape
+    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    alpha = np.clip(2 - 2 * ((x / 0.6) ** 2 + (y / 0.9) ** 2), 0, 1)
+    return (np.stack([*[alpha * brightness] * 3, alpha]).astype(np.float32),)
+
+
+def _albedo_map(brightness: NDArray[np.float32], _: Networks) -> Maps:
+    """Return (3, h, w) float32: the image's brightness, halved towards the middle of the scale."""
+    return (np.stack([0.25 + 0.5 * brightness] * 3).astype(np.float32),)
+
+
+def _features(brightness: NDArray[np.float32], networks: Networks) -> Maps:
     """Return (C, h, w) float32, -1..1: waves over the patches, one frequency a channel."""
     phase = np.arange(brightness.size, dtype=np.float32).reshape(brightness.shape) + brightness
     channels = np.arange(1, networks.num_outputs(Task.FEATURES) + 1, dtype=np.float32)
-    waves: NDArray[np.float32] = np.sin(channels[:, None, None] * phase)
-    return waves
+    return (np.sin(channels[:, None, None] * phase),)
 
 
-_MAPS: Mapping[str, Callable[[NDArray[np.float32], Networks], NDArray[Any]]] = {
+_MAPS: Mapping[str, Callable[[NDArray[np.float32], Networks], Maps]] = {
     Task.DEPTH: _depth_map,
     Task.NORMAL: _normal_map,
     Task.SEG: _logits,
     Task.FEATURES: _features,
+    Task.POINTMAP: _point_map,
+    Task.MATTING: _matte,
+    Task.ALBEDO: _albedo_map,
 }
 
 

@@ -23,7 +23,7 @@ from sapiens_core.recipes.lookup import FAMILIES, first_recipe, first_recipes
 from sapiens_core.recipes.recipe import Recipe, Task
 from sapiens_core.recipes.tolerances import limits
 
-_FAMILY, _SIZE = "sapiens", "0.3b"
+_SIZES = {"sapiens": "0.3b", "sapiens2": "0.4b"}
 _INPUT_HW = (128, 96)  # small and of the released networks' shape, so that answers take milliseconds
 _FEATURES_INPUT_HW = (64, 64)
 
@@ -66,7 +66,7 @@ class Networks:
         sizes: dict[str, int] = {
             Task.SEG: len(self.classes.names),
             Task.POSE: len(self.keypoints.names),
-            Task.FEATURES: FAMILIES[_FAMILY].sizes[_SIZE].embed_dim,
+            Task.FEATURES: FAMILIES["sapiens"].sizes[_SIZES["sapiens"]].embed_dim,
             Task.DETECT: NUM_NANODET_CANDIDATES,
         }
         return sizes[task] if task in sizes else first_recipe(task).variants[0].num_outputs
@@ -85,11 +85,11 @@ class Networks:
     def info(self, spec: Recipe) -> ModelInfo:
         """Return the origin of a task's network: nobody trained it."""
         labels: dict[str, str] = {Task.SEG: self.classes.name, Task.POSE: self.keypoints.name}
-        family, size, licence = _FAMILY, _SIZE, FAMILIES[_FAMILY].licence
-        if spec.suffix in FAMILIES[_FAMILY].sizes:
-            size = spec.suffix
         if spec.task == Task.DETECT:
             family, size, licence = NANODET_FAMILY, NANODET_SIZE, NANODET_LICENCE
+        else:
+            family, licence = spec.family, FAMILIES[spec.family].licence
+            size = spec.suffix if spec.suffix in FAMILIES[family].sizes else _SIZES[family]
         return ModelInfo(
             task=spec.task,
             family=family,

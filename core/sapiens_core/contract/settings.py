@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 Preprocess = Literal["full", "lite"]
-Fit = Literal["stretch", "letterbox"]
-Interpolation = Literal["bilinear", "antialiased_bilinear", "antialiased_bicubic"]
+Fit = Literal["stretch", "letterbox", "centered_letterbox"]
+# The last two are chosen by size: the first word where an image shrinks, the last where it does not.
+Interpolation = Literal[
+    "bilinear", "antialiased_bilinear", "antialiased_bicubic", "area_or_bilinear", "area_or_bicubic"
+]
 
 # What counts as a person, unless a detector is known to need another score. Source: both pose demos of the
 # reference.

@@ -9,6 +9,7 @@ import numpy as np
 from sapiens_core.contract.limits import check_size
 from sapiens_core.finish.bilinear import axis_sizes, interpolated, strips
 from sapiens_core.finish.depth import LENGTH_EPSILON
+from sapiens_core.finish.letterbox import content_of, image_of
 from sapiens_core.images.opencv import magnitude, merged
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 64
 COLUMN_WIDTH = 32
+_LEAST_LENGTH = np.float32(1e-8)  # by which the second family divides a shorter vector
 
 
 def unit_normals(
@@ -64,3 +66,37 @@ def finish(
     """Do what the ensemble's last step does: (1, 3, h, w) and the image's size to (H, W, 3) unit normals."""
     height, width = finish_hw.tolist()
     return (unit_normals(normal_map[0], settings.between_hw, (height, width)),)
+
+
+def letterboxed_normals(
+    normal_map: NDArray[np.float32], network_hw: tuple[int, int], image_hw: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Scale the second family's normals to unit length and resize them to the size of the image.
+
+    Args:
+        normal_map: (3, h, w) float32, the network's output: x, y, z of any length.
+        network_hw: Height and width of the network's input.
+        image_hw: Height and width of the image.
+
+    Returns:
+        (H, W, 3) float32, x, y, z in the frame of the camera. They are as long as the interpolation leaves
+        them: 1 on flat surfaces, less at edges.
+
+    Raises:
+        ValueError: `normal_map` has another shape or type, or there are no images of that size.
+
+    Source: Sapiens2 normal demo: n / max(|n|, 1e-8), padding cut off, bilinear, half-pixel centres, no
+    antialiasing, not scaled again.
+    """
+    inside = content_of(normal_map, network_hw, image_hw)
+    x, y, z = (np.ascontiguousarray(plane) for plane in inside)
+    length = np.maximum(magnitude(magnitude(x, y), z), _LEAST_LENGTH)
+    return image_of(np.stack([x / length, y / length, z / length]), image_hw)
+
+
+def finish_letterboxed(
+    normal_map: NDArray[np.float32], finish_hw: NDArray[np.int32], settings: StepSettings
+) -> tuple[NDArray[np.float32]]:
+    """Do that for the second family: (1, 3, h, w) and the image's size to (H, W, 3) normals."""
+    height, width = finish_hw.tolist()
+    return (letterboxed_normals(normal_map[0], settings.network_hw, (height, width)),)

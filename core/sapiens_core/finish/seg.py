@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,16 +48,40 @@ def class_map(
     """
     _check_logits(logits)
     check_size(image_hw[1], image_hw[0])
-    heights, widths = axis_sizes(logits.shape[1:], network_hw, image_hw)
+    axes = axis_sizes(logits.shape[1:], network_hw, image_hw)
+    return tiled_classes(
+        leaders(map(float32_planes, logits)),
+        axes,
+        lambda row, tiles: leaders(interpolated(logits, row, tiles)),
+    )
+
+
+def tiled_classes(
+    leading: NDArray[np.uint8],
+    axes: tuple[Sequence[int], Sequence[int]],
+    winners: Callable[[Strip, Sequence[Strip]], NDArray[np.uint8]],
+) -> NDArray[np.uint8]:
+    """Find the class of every pixel, with interpolation only where several classes lead near by.
+
+    Args:
+        leading: (h, w) uint8, the class of the largest logit at every source.
+        axes: The heights and the widths on the way from source to target, see `axis_sizes`.
+        winners: Takes a row and some tiles of it, side by side, and returns the class of each of their
+            pixels by interpolation, (pixels of the row, pixels of the tiles).
+
+    Returns:
+        (H, W) uint8 class ids.
+    """
+    heights, widths = axes
     rows, columns = strips(heights, TILE), strips(widths, TILE)
-    lowest, highest = _extreme_classes(_leaders(map(float32_planes, logits)), rows, columns)
-    classes = np.empty(image_hw, dtype=np.uint8)
+    lowest, highest = _extreme_classes(leading, rows, columns)
+    classes = np.empty((heights[-1], widths[-1]), dtype=np.uint8)
     for row, low, high in zip(rows, lowest, highest, strict=True):
-        classes[row.target] = np.repeat(low, TILE)[: image_hw[1]]
+        classes[row.target] = np.repeat(low, TILE)[: widths[-1]]
         mixed = np.flatnonzero(low != high)
         for start in range(0, len(mixed), TILES_AT_ONCE):
             tiles = [columns[index] for index in mixed[start : start + TILES_AT_ONCE]]
-            found = _leaders(interpolated(logits, row, tiles))
+            found = winners(row, tiles)
             for offset, tile in enumerate(tiles):
                 classes[row.target, tile.target] = found[:, offset * TILE : (offset + 1) * TILE]
     return classes
@@ -83,30 +107,30 @@ def _check_logits(logits: Planes) -> None:
 
 
 def _extreme_classes(
-    leaders: NDArray[np.uint8], rows: Sequence[Strip], columns: Sequence[Strip]
+    leading: NDArray[np.uint8], rows: Sequence[Strip], columns: Sequence[Strip]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return the lowest and the highest class that leads at a source of every tile, each (rows, columns)."""
-    low = np.stack([leaders[row.source].min(axis=0) for row in rows])
-    high = np.stack([leaders[row.source].max(axis=0) for row in rows])
+    low = np.stack([leading[row.source].min(axis=0) for row in rows])
+    high = np.stack([leading[row.source].max(axis=0) for row in rows])
     return (
         np.stack([low[:, column.source].min(axis=1) for column in columns], axis=1),
         np.stack([high[:, column.source].max(axis=1) for column in columns], axis=1),
     )
 
 
-def _leaders(planes: Iterable[NDArray[np.float32]]) -> NDArray[np.uint8]:
-    """Return the index of the plane with the largest value, the first of equals.
+def leaders(planes: Iterable[NDArray[np.float32]]) -> NDArray[np.uint8]:
+    """Return (h, w) uint8, the index of the plane (h, w) with the largest value, the first of equals.
 
     A running maximum over whole planes, several times as fast as `argmax` over the first axis.
     """
     remaining = iter(planes)
     best = next(remaining).copy()
-    leaders = np.zeros(best.shape, dtype=np.uint8)
+    found = np.zeros(best.shape, dtype=np.uint8)
     is_better = np.empty(best.shape, dtype=bool)
     candidate = is_better.view(np.uint8)
     for index, plane in enumerate(remaining, start=1):
         np.greater(plane, best, out=is_better)
         np.maximum(plane, best, out=best)
         np.multiply(candidate, np.uint8(index), out=candidate)
-        np.maximum(leaders, candidate, out=leaders)
-    return leaders
+        np.maximum(found, candidate, out=found)
+    return found

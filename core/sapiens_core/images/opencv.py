@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 T = TypeVar("T", bound=np.generic)
+_INTERPOLATIONS = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
 
 
 def decoded_bgr(encoded: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
@@ -43,9 +44,25 @@ def flipped(image: NDArray[np.uint8], code: int) -> NDArray[np.uint8]:
     return cast("NDArray[np.uint8]", cv2.flip(image, code))
 
 
-def resized(image: NDArray[T], hw: tuple[int, int]) -> NDArray[T]:
-    """Resize (h, w) or (h, w, C) to (H, W, ...): bilinear, half-pixel centres, no antialiasing."""
-    return cast("NDArray[T]", cv2.resize(cast("NDArray[np.uint8]", image), hw[::-1]))
+def resized(image: NDArray[T], hw: tuple[int, int], interpolation: str = "bilinear") -> NDArray[T]:
+    """Resize (h, w) or (h, w, C) to (H, W, ...), with half-pixel centres.
+
+    Args:
+        image: What to resize.
+        hw: H and W.
+        interpolation: "bilinear" or "bicubic", both without antialiasing, or "area", which averages.
+    """
+    flag = _INTERPOLATIONS[interpolation]
+    return cast("NDArray[T]", cv2.resize(cast("NDArray[np.uint8]", image), hw[::-1], interpolation=flag))
+
+
+def padded(image: NDArray[np.uint8], hw: tuple[int, int], top: int, left: int) -> NDArray[np.uint8]:
+    """Put (h, w, 3) into a black (H, W, 3), `top` rows and `left` columns from its corner."""
+    below, beside = hw[0] - image.shape[0] - top, hw[1] - image.shape[1] - left
+    return cast(
+        "NDArray[np.uint8]",
+        cv2.copyMakeBorder(image, top, below, left, beside, borderType=cv2.BORDER_CONSTANT, value=(0, 0, 0)),
+    )
 
 
 def extended(image: NDArray[np.uint8], hw: tuple[int, int]) -> NDArray[np.uint8]:
@@ -56,9 +73,27 @@ def extended(image: NDArray[np.uint8], hw: tuple[int, int]) -> NDArray[np.uint8]
     )
 
 
-def warp(image: NDArray[np.uint8], matrix: NDArray[np.float32], out: NDArray[np.uint8]) -> None:
-    """Fill (h, w, 3) with an image that a (2, 3) matrix maps to it: bilinear, black outside the image."""
-    cv2.warpAffine(image, matrix, out.shape[1::-1], dst=out, flags=cv2.INTER_LINEAR)
+def warp(
+    image: NDArray[np.uint8],
+    matrix: NDArray[np.float32],
+    out: NDArray[np.uint8],
+    interpolation: str = "bilinear",
+) -> None:
+    """Fill (h, w, 3) with an image that a (2, 3) matrix maps to it, black outside the image.
+
+    Args:
+        image: (H, W, 3).
+        matrix: Times (x, y, 1) in the image, it is the place in `out`.
+        out: What to fill.
+        interpolation: "bilinear" or "bicubic".
+    """
+    cv2.warpAffine(image, matrix, out.shape[1::-1], dst=out, flags=_INTERPOLATIONS[interpolation])
+
+
+def smoothed(image: NDArray[np.float32], size: int, sigma: float) -> NDArray[np.float32]:
+    """Blur (H, W, C) with a Gaussian of `size` x `size` taps; at the border the image is mirrored."""
+    blurred = cv2.GaussianBlur(image, (size, size), sigma, borderType=cv2.BORDER_REFLECT_101)
+    return cast("NDArray[np.float32]", blurred)
 
 
 def merged(

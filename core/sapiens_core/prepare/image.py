@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sapiens_core.images.opencv import swapped_colours
-from sapiens_core.prepare.letterbox import letterboxed
+from sapiens_core.prepare.letterbox import centered, letterboxed
 from sapiens_core.prepare.stretch import stretched
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from sapiens_core.contract.settings import Fit, Interpolation, StepSettings
 
-    from sapiens_core.contract.settings import StepSettings
+_FITTED: Mapping[Fit, Callable[[NDArray[np.uint8], tuple[int, int], Interpolation], NDArray[np.uint8]]] = {
+    "stretch": stretched,
+    "letterbox": letterboxed,
+    "centered_letterbox": centered,
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,8 @@ def image_inputs(image_bgr: NDArray[np.uint8], settings: StepSettings) -> ImageI
         image_bgr: (H, W, 3) uint8, BGR.
         settings: Size of the network's input, how the image is fitted into it, and the interpolation.
     """
-    fitted = letterboxed if settings.fit == "letterbox" else stretched
-    pixels = swapped_colours(fitted(image_bgr, settings.network_hw, settings.interpolation))[None]
+    pixels = swapped_colours(_FITTED[settings.fit](image_bgr, settings.network_hw, settings.interpolation))[
+        None
+    ]
     image_hw = np.array(image_bgr.shape[:2], dtype=np.int32)
     return ImageInputs(pixels, image_hw, image_hw)

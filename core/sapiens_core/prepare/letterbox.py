@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sapiens_core.images.opencv import extended
+from sapiens_core.images.opencv import extended, padded
 from sapiens_core.prepare.stretch import stretched
 
 if TYPE_CHECKING:
@@ -12,6 +13,62 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sapiens_core.contract.settings import Fit, Interpolation
+
+
+@dataclass(frozen=True)
+class Content:
+    """Where an image lies in a network's input, the rest of which is padding.
+
+    Attributes:
+        rows: Its rows.
+        columns: Its columns.
+        zoom: Pixels of the input per pixel of the image, before the sides are made whole.
+    """
+
+    rows: slice
+    columns: slice
+    zoom: float
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """Its height and width there."""
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
+
+def centered_content(image_hw: tuple[int, int], network_hw: tuple[int, int]) -> Content:
+    """Return where `centered` puts an image.
+
+    Args:
+        image_hw: Height and width of the image.
+        network_hw: Height and width of the network's input.
+
+    Source: Sapiens2 `ResizePadImage`: sides are cut to whole pixels, which loses one for some sizes that
+    would fit exactly, and the odd pixel of padding is on the right or below. No side is less than a pixel
+    here.
+    """
+    zoom = min(network_hw[0] / image_hw[0], network_hw[1] / image_hw[1])
+    height, width = (max(1, int(side * zoom)) for side in image_hw)
+    top, left = (network_hw[0] - height) // 2, (network_hw[1] - width) // 2
+    return Content(slice(top, top + height), slice(left, left + width), zoom)
+
+
+def centered(
+    image: NDArray[np.uint8], hw: tuple[int, int], interpolation: Interpolation
+) -> NDArray[np.uint8]:
+    """Fit an image into the middle of another size, and leave the rest black.
+
+    Args:
+        image: (H, W, 3) uint8, in any order of colours.
+        hw: Height and width of the result.
+        interpolation: See `stretched`.
+
+    Returns:
+        (height, width, 3) uint8.
+
+    Source: Sapiens2 `ResizePadImage`, whose padding is black before the normalisation.
+    """
+    content = centered_content((image.shape[0], image.shape[1]), hw)
+    return padded(stretched(image, content.hw, interpolation), hw, content.rows.start, content.columns.start)
 
 
 def fitted_hw(image_hw: tuple[int, int], network_hw: tuple[int, int], fit: Fit) -> tuple[int, int]:

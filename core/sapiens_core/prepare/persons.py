@@ -13,7 +13,7 @@ from sapiens_core.prepare.geometry import person_bboxes, person_crops, udp_matri
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sapiens_core.contract.settings import Preprocess, StepSettings
+    from sapiens_core.contract.settings import Interpolation, Preprocess, StepSettings
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,13 @@ def person_inputs(
     height, width, _ = image_bgr.shape
     checked = person_bboxes(bboxes, (height, width), max_bboxes=settings.max_batch_size)
     crops = person_crops(checked, (height, width) if settings.preprocess == "lite" else settings.network_hw)
-    pixels = person_pixels(image_bgr, crops, settings.network_hw, preprocess=settings.preprocess)
+    pixels = person_pixels(
+        image_bgr,
+        crops,
+        settings.network_hw,
+        preprocess=settings.preprocess,
+        interpolation=settings.interpolation,
+    )
     return PersonInputs(pixels, crops, checked, np.array([height, width], dtype=np.int32))
 
 
@@ -59,6 +65,7 @@ def person_pixels(
     network_hw: tuple[int, int],
     *,
     preprocess: Preprocess = "full",
+    interpolation: Interpolation = "bilinear",
 ) -> NDArray[np.uint8]:
     """Cut persons out of an image, each stretched to the network's input size.
 
@@ -68,17 +75,24 @@ def person_pixels(
         network_hw: Height and width of the network's input.
         preprocess: "lite" warps each crop to the size of the image and then resizes it; its crops should have
             the image's aspect ratio. For comparison with the lite demo's results only.
+        interpolation: "bilinear", or "area_or_bicubic": bilinear too where a person shrinks along a side, for
+            no warp averages areas, else bicubic.
 
     Returns:
         (N, network height, network width, 3) uint8, RGB.
 
-    Source: Sapiens `TopdownAffine` (UDP) and, for "lite", `preprocess_pose`.
+    Source: Sapiens and Sapiens2 `TopdownAffine` (UDP) and, for "lite", `preprocess_pose`.
     """
     height, width = network_hw
     warped_hw = (image_bgr.shape[0], image_bgr.shape[1]) if preprocess == "lite" else network_hw
     pixels = np.empty((len(crops), height, width, 3), dtype=np.uint8)
     warped = np.empty((*warped_hw, 3), dtype=np.uint8)
     for matrix, person in zip(udp_matrices(crops, warped_hw), pixels, strict=True):
-        warp(image_bgr, matrix, out=warped)
+        warp(image_bgr, matrix, warped, _interpolation(matrix, interpolation))
         swapped_colours(resized(warped, network_hw) if preprocess == "lite" else warped, out=person)
     return pixels
+
+
+def _interpolation(matrix: NDArray[np.float32], interpolation: Interpolation) -> str:
+    is_shrinking = min(matrix[0, 0], matrix[1, 1]) < 1
+    return "bicubic" if interpolation == "area_or_bicubic" and not is_shrinking else "bilinear"

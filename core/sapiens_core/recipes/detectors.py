@@ -49,6 +49,7 @@ DETECT = Recipe(
     finish="sapiens_core.finish.detect:finish",
     outputs=(DETECTED_BBOXES, DETECTED_SCORES, IMAGE_HW),
     network_hw=(416, 416),
+    output_stride=1,
     head=None,
     variants=(),
     tolerances=Tolerances(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from sapiens_core.recipes.detectors import DETECT
 from sapiens_core.recipes.recipe import FamilySpec, Recipe
 from sapiens_core.recipes.sapiens1 import SAPIENS
+from sapiens_core.recipes.sapiens2 import SAPIENS2
 
-FAMILIES: dict[str, FamilySpec] = {"sapiens": SAPIENS}
+FAMILIES: dict[str, FamilySpec] = {"sapiens": SAPIENS, "sapiens2": SAPIENS2}
 
 
 def recipe(family: str, task: str) -> Recipe:

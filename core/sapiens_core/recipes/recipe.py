@@ -17,8 +17,8 @@ from sapiens_core.contract.tensors import TensorSpec
 
 PATCH_SIZE = 16  # pixels of a network's input that become one token, along each side
 # What an engine makes of its network's output: that itself, the peaks of heatmaps and what is around them,
-# or a detector's candidates.
-Reduction = Literal["map", "peaks", "candidates"]
+# a detector's candidates, or of each cell's classes those that lead there or beside it.
+Reduction = Literal["map", "peaks", "candidates", "leading_classes"]
 Labels = Literal["", "keypoints", "classes"]
 
 
@@ -55,7 +55,7 @@ class Preparation:
 
     Attributes:
         normalization: Of pixels, by the engine's first layer.
-        interpolation: By which a whole image is resized; crops of persons are warped bilinearly.
+        interpolation: By which a whole image is resized, and crops of persons are warped.
         fit: How a whole image is fitted into the network's input, unless a network needs it otherwise.
     """
 
@@ -129,7 +129,9 @@ class Recipe:
             and with the batch axis, and the `StepSettings`, and returns its outputs. Empty: there is none.
         outputs: What the ensemble returns: the result and the size of the image.
         network_hw: Input height and width of the released networks; of detectors, of the built-in one.
-        head: Layout of the decode head; None: the backbone's features are the output.
+        output_stride: Pixels of the network's input per pixel of its output, along each side.
+        head: Layout of the decode head where all sizes have the same; None: they differ, or the backbone's
+            features are the output.
         variants: The released sets of outputs, the default one first; detectors are nobody's release.
         labels: What the outputs have names for; empty: nothing.
         tolerances: How exact an engine must be.
@@ -150,6 +152,7 @@ class Recipe:
     finish: str
     outputs: tuple[TensorSpec, ...]
     network_hw: tuple[int, int]
+    output_stride: int
     head: HeadSpec | None
     variants: tuple[VariantSpec, ...]
     tolerances: Tolerances
@@ -161,11 +164,6 @@ class Recipe:
     def name(self) -> str:
         """Name of the ensemble that clients call."""
         return f"{self.task}_{self.suffix}" if self.suffix else self.task
-
-    @property
-    def output_stride(self) -> int:
-        """Network input pixels per output pixel."""
-        return PATCH_SIZE >> (self.head.num_deconvs if self.head else 0)
 
     @property
     def raw_name(self) -> str:
@@ -183,6 +181,19 @@ class Recipe:
         function: Callable[..., tuple[Any, ...]] = resolve_name(self.finish)
         return function
 
+    def preparation(self, preprocess: Preprocess) -> Preparation:
+        """Return how images are prepared.
+
+        Raises:
+            ValueError: There is no such way.
+        """
+        if preprocess not in self.preparations:
+            raise ValueError(
+                f"preprocess of {self.task} of {self.family} must be one of {list(self.preparations)}, got "
+                f"{preprocess!r}; leave it out"
+            )
+        return self.preparations[preprocess]
+
     def settings(
         self, network_hw: tuple[int, int], max_batch_size: int, preprocess: Preprocess = "full"
     ) -> StepSettings:
@@ -193,7 +204,7 @@ class Recipe:
             max_batch_size: Largest batch of the engine.
             preprocess: How pixels are prepared.
         """
-        how = self.preparations[preprocess]
+        how = self.preparation(preprocess)
         return StepSettings(network_hw, max_batch_size, preprocess, how.fit, how.interpolation)
 
     def named(self, suffix: str) -> Self:

@@ -22,6 +22,7 @@ from sapiens_core.contract.tensors import (
     DEPTH_MAP,
     FEATURE_MAP,
     FINISH_HW,
+    HEATMAP_STRIDE,
     IMAGE,
     IMAGE_HW,
     KEYPOINTS,
@@ -36,6 +37,7 @@ from sapiens_core.contract.tensors import (
     TensorSpec,
 )
 from sapiens_core.recipes.recipe import (
+    PATCH_SIZE,
     FamilySpec,
     HeadSpec,
     Labels,
@@ -117,6 +119,7 @@ def dense_recipe(
         finish=finishing.function,
         outputs=(finishing.returns, IMAGE_HW),
         network_hw=(1024, 768),
+        output_stride=PATCH_SIZE >> head.num_deconvs,
         head=head,
         variants=variants,
         tolerances=tolerances,
@@ -174,6 +177,7 @@ _POSE = Recipe(
     finish="sapiens_core.finish.pose:finish",
     outputs=(KEYPOINTS, SCORES, PERSON_BBOXES, IMAGE_HW),
     network_hw=(1024, 768),
+    output_stride=HEATMAP_STRIDE,
     head=HeadSpec("head", "final_layer", channels=768, num_deconvs=2, num_convs=2),
     variants=(
         VariantSpec(308, patch_padding=2, labels="goliath"),
@@ -201,6 +205,7 @@ _FEATURES = Recipe(
     finish="",
     outputs=(FEATURE_MAP, IMAGE_HW),
     network_hw=(1024, 1024),
+    output_stride=PATCH_SIZE,
     head=None,
     variants=(VariantSpec(0, patch_padding=0),),
     tolerances=Tolerances(float32=_MAX_ERROR, reduced={"mean_error": 0.005}),

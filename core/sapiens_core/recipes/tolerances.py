@@ -12,7 +12,8 @@ from sapiens_core.recipes.recipe import Recipe
 MEASURES: Mapping[str, str] = MappingProxyType(
     {
         # Largest and mean difference of the engine's worst output, as a share of its range; of pose's outputs
-        # the scores and the blurred maxima, since what else it returns is at peaks that may be elsewhere.
+        # the scores and the blurred maxima, since what else it returns is at peaks that may be elsewhere; of
+        # leading classes their margins.
         "max_error": "of range",
         "mean_error": "of range",
         # How many fewer different numbers there are in the engine's depth of an image than in the network's:
@@ -21,6 +22,7 @@ MEASURES: Mapping[str, str] = MappingProxyType(
         "mean_angle": "deg",  # between unit normals
         "p99_angle": "deg",
         "unequal_classes": "of pixels",
+        "scale_error": "of the scale",  # of pointmaps, by which all points are divided
         # Between keypoints, or sides of boxes, in pixels of the network's input.
         "median_distance": "px",
         "p99_distance": "px",
@@ -34,7 +36,7 @@ MIN_KEYPOINT_SCORE = 0.3  # keypoints below it are not compared; the reference's
 # last layer in float32 does whatever its weights.
 UNTRAINED_FACTOR = 10
 LOST_LEVELS = "lost_levels"
-_TAILS = ("p99_angle", "p99_distance")
+_TAILS = ("p99_angle", "p99_distance", "scale_error")  # a random scale may be nearly nothing
 
 
 def limits(recipe: Recipe, precision: Precision, *, untrained: bool) -> Mapping[str, float]:

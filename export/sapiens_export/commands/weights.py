@@ -20,7 +20,7 @@ from sapiens_export.weights.licences import DEMO_LICENCE
 from sapiens_export.weights.zoo import ZooEntry, zoo_entry
 
 if TYPE_CHECKING:
-    from sapiens_export.networks.config import EngineConfig, NetworkConfig
+    from sapiens_export.networks.config import EngineConfig, WeightsConfig
     from sapiens_export.weights.official import OfficialCheckpoint
     from sapiens_export.weights.sources import Source
 
@@ -138,7 +138,7 @@ class WeightOptions:
     def _demo_file(self) -> Path:
         return DEMO_NETWORKS / f"{self.task.value}.safetensors"
 
-    def config(self) -> NetworkConfig | None:
+    def config(self) -> WeightsConfig | None:
         """Return the architecture, if it is said.
 
         Raises:

@@ -18,9 +18,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from sapiens_core.contract.tensors import DTYPE_BYTES
 from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
 from sapiens_export.engines.reduced import ServedNetwork
-from sapiens_export.networks.config import NetworkConfig
+from sapiens_export.networks.config import DetectorConfig
+from sapiens_export.networks.families import empty_network
 from sapiens_export.networks.nanodet import NanoDet
-from sapiens_export.networks.sapiens import SapiensNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -72,10 +72,10 @@ def network_cost(
     if batch_size < 1:
         raise ValueError(f"batch_size must be positive, got {batch_size}")
     with torch.device("meta"):
-        network = (SapiensNetwork(config) if isinstance(config, NetworkConfig) else NanoDet()).eval()
+        network = (NanoDet() if isinstance(config, DetectorConfig) else empty_network(config)).eval()
         pixels = torch.empty(batch_size, *config.input_hw, 3, dtype=torch.uint8)
     normalization = NORMALIZATIONS["full"]
-    served = ServedNetwork(network, normalization, config.task, precision=precision).eval().to("meta")
+    served = ServedNetwork(network, normalization, config.recipe, precision=precision).eval().to("meta")
     num_parameters = sum(parameter.numel() for parameter in network.parameters())
     return NetworkCost(
         num_parameters=num_parameters,
@@ -179,7 +179,12 @@ class _FusedAttention(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _fused_attention(query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = None) -> Tensor:
+def _fused_attention(
+    query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = None, **_about: object
+) -> Tensor:
+    """Attend without a mask, as all networks here do; of fewer heads of keys, each serves several others."""
     fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    groups = query.shape[1] // key.shape[1]
+    key, value = (heads.repeat_interleave(groups, 1) if groups > 1 else heads for heads in (key, value))
     attended: Tensor = fused(query, key, value, scale=scale)[0]
     return attended

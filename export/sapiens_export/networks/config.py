@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import ClassVar
+from types import MappingProxyType
+from typing import ClassVar, cast
 
 from sapiens_core.contract.settings import MIN_PERSON_SCORE, Fit
 from sapiens_core.recipes.detectors import (
@@ -18,7 +20,9 @@ from sapiens_core.recipes.detectors import (
 )
 from sapiens_core.recipes.lookup import FAMILIES, first_recipe, recipe
 from sapiens_core.recipes.recipe import PATCH_SIZE, Recipe, Task, VariantSpec
+from sapiens_core.recipes.sapiens2 import FAMILY
 from sapiens_export.documents import NO_OTHER_KEYS, from_json
+from sapiens_export.networks.sapiens2_config import Sapiens2NetworkConfig, released_sapiens2
 
 CUSTOM_SIZE = "custom"
 DEMO_SIZE = "demo"
@@ -172,7 +176,10 @@ class DetectorConfig:
         return self.input_hw
 
 
-EngineConfig = NetworkConfig | DetectorConfig
+WeightsConfig = NetworkConfig | Sapiens2NetworkConfig  # of networks with published weights
+EngineConfig = WeightsConfig | DetectorConfig
+# Families whose networks are described in words of their own; all others by a `NetworkConfig`.
+_CONFIGS: Mapping[str, type[WeightsConfig]] = MappingProxyType({FAMILY: Sapiens2NetworkConfig})
 
 NANODET = DetectorConfig(
     NANODET_FAMILY,
@@ -184,10 +191,15 @@ NANODET = DetectorConfig(
 )
 
 
+def config_type(family: str) -> type[WeightsConfig]:
+    """Return what describes the networks of a family."""
+    return _CONFIGS.get(family, NetworkConfig)
+
+
 def released_network(
     task: str, size: str, family: str = "sapiens", *, variant: VariantSpec | None = None
 ) -> NetworkConfig:
-    """Return the architecture of a released network, or of the demo network of this project.
+    """Return the architecture of a released network of the first family, or of this project's demo network.
 
     Args:
         task: What it predicts.
@@ -221,10 +233,36 @@ def released_network(
     )
 
 
+def released_config(
+    task: str, size: str, family: str | None = None, *, variant: VariantSpec | None = None
+) -> WeightsConfig:
+    """Return the architecture of a released network of any family, or of this project's demo network.
+
+    Args:
+        task: What it predicts.
+        size: Name of the released size, e.g. "0.3b", or "demo".
+        family: Generation; None: the first that has the task in this size.
+        variant: What its outputs stand for; None: the task's default.
+
+    Raises:
+        ValueError: There is no such network.
+    """
+    family = family or _family_with(task, size)
+    if family == FAMILY:
+        return released_sapiens2(task, size)
+    return released_network(task, size, family, variant=variant)
+
+
+def _family_with(task: str, size: str) -> str:
+    """Return the first family with a task in a size, else the first one with the task, to refuse the size."""
+    families = [family for family, facts in FAMILIES.items() if task in facts.recipes]
+    return next((family for family in families if size in FAMILIES[family].sizes), families[0])
+
+
 @cache
 def demo_network(task: str) -> NetworkConfig:
     """Return the architecture of the small network that this project has trained for a task."""
-    return read_network(_demo_file(task), task)
+    return cast("NetworkConfig", read_network(_demo_file(task), task))
 
 
 def _demo_file(task: str) -> Path:
@@ -241,24 +279,25 @@ def _demo_network_for(task: str, variant: VariantSpec | None) -> NetworkConfig:
     return config
 
 
-def default_labels(task: str, num_outputs: int) -> str:
+def default_labels(task: str, num_outputs: int, family: str = "sapiens") -> str:
     """Return the name of the task's first released set of keypoints or classes of this size; empty: none."""
-    variants = first_recipe(task).variants
+    variants = recipe(family, task).variants
     return next((variant.labels for variant in variants if variant.num_outputs == num_outputs), "")
 
 
-def read_network(path: Path, task: str) -> NetworkConfig:
-    """Read an architecture from a JSON file whose keys are the attributes of `NetworkConfig`.
+def read_network(path: Path, task: str) -> WeightsConfig:
+    """Read an architecture from a JSON file.
 
-    "labels" may be left out: then the task's first released set with this number of outputs is meant, if
-    there is one. So may "position_hw".
+    Its keys are the attributes of `NetworkConfig`, or for the second family of `Sapiens2NetworkConfig`;
+    there, the `config.json` beside published weights will do too. "labels" may be left out: then the task's
+    first released set with this number of outputs is meant, if there is one. So may "position_hw".
 
     Raises:
         ValueError: The file is not such a description, or describes another task than `task`.
     """
     try:
         text = path.read_text()
-        config = from_json(NetworkConfig, text)
+        config = _config_in(text, task)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"network description {path} must be a readable JSON file with the attributes of a network: "
@@ -268,4 +307,14 @@ def read_network(path: Path, task: str) -> NetworkConfig:
         raise ValueError(f"network description {path} must be for {task}, got {config.task}")
     if "labels" in json.loads(text):
         return config
-    return replace(config, labels=default_labels(config.task, config.num_outputs))
+    return replace(config, labels=default_labels(config.task, config.num_outputs, config.family))
+
+
+def _config_in(text: str, task: str) -> WeightsConfig:
+    facts = json.loads(text)
+    if isinstance(facts, dict) and facts.get("model_type") == FAMILY:
+        from sapiens_export.networks.sapiens2 import config_of_transformers  # here: it loads transformers
+
+        return config_of_transformers(facts, task)
+    family = facts.get("family") if isinstance(facts, dict) else None
+    return from_json(config_type(str(family)), text)

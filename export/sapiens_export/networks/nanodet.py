@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sapiens_core.recipes.detectors import NUM_NANODET_CANDIDATES
+from sapiens_export.networks.network import Network
 
 STRIDES = (8, 16, 32)  # pixels of the input per cell
 # What the distance of a side from its cell's center is distributed over: 0, 1, ... 10 strides.
@@ -25,7 +26,7 @@ _BLOCKS = ((32, 1, 1), (64, 2, 2), (128, 2, 2), (256, 3, 2))  # width, residual 
 _WIDTH = 128  # of neck and head
 
 
-class NanoDet(nn.Module):
+class NanoDet(Network):
     """The network without its decoding, see `CandidateReduction`."""
 
     def __init__(self) -> None:

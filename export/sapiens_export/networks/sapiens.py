@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sapiens_core.recipes.recipe import PATCH_SIZE
+from sapiens_export.networks.network import Network
 
 if TYPE_CHECKING:
     from sapiens_core.recipes.recipe import HeadSpec
@@ -23,7 +24,7 @@ _LAYER_NORM_EPS = 1e-6
 _MLP_RATIO = 4
 
 
-class SapiensNetwork(nn.Module):
+class SapiensNetwork(Network):
     """Backbone and decode head of one task; features have no head, and a backbone with a class token.
 
     Args:
@@ -40,10 +41,10 @@ class SapiensNetwork(nn.Module):
             self.add_module(head.name, DecodeHead(head, config))
 
     @property
-    def last_layer(self) -> nn.Module | None:
-        """The convolution that makes the outputs; None: there is no head."""
+    def last_layers(self) -> list[nn.Module]:
+        """The convolution that makes the outputs; empty: there is no head."""
         head = self.get_submodule(self._head_name) if self._head_name else None
-        return head.last_layer if isinstance(head, DecodeHead) else None
+        return [head.last_layer] if isinstance(head, DecodeHead) else []
 
     def forward(self, images: Tensor) -> Tensor:
         """Run the network.

@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sapiens_core.contract.settings import MIN_PERSON_SCORE
-from sapiens_core.contract.tensors import PATCHES, PEAKS
+from sapiens_core.contract.settings import MIN_PERSON_SCORE, StepSettings
+from sapiens_core.contract.tensors import LEADING_CLASSES, PATCHES, PEAKS, POINT_MAP_SCALE
 from sapiens_core.finish.normal import unit_normals
 from sapiens_core.finish.pose import decoded_keypoints
-from sapiens_core.finish.seg import class_map
-from sapiens_core.recipes.lookup import first_recipe
 from sapiens_core.recipes.recipe import Task
 from sapiens_core.recipes.tolerances import MIN_KEYPOINT_SCORE
 
@@ -20,10 +18,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sapiens_core.recipes.recipe import Recipe
     from sapiens_export.parity.reference import Outputs, Reference
 
 _TAIL = 99  # per cent
-_AT_PEAKS = (PEAKS.name, PATCHES.name)
+# What is at peaks that may be elsewhere, classes that may have changed places, and a single number that is
+# measured by itself.
+_NOT_ALIKE = (PEAKS.name, PATCHES.name, LEADING_CLASSES.name, POINT_MAP_SCALE.name)
 
 
 def measured(expected: Reference, outputs: Outputs, wanted: Outputs) -> dict[str, float]:
@@ -37,10 +38,11 @@ def measured(expected: Reference, outputs: Outputs, wanted: Outputs) -> dict[str
     Returns:
         Values by name, see `sapiens_core.recipes.tolerances.MEASURES`.
     """
-    if first_recipe(expected.task).reduction == "candidates":
+    recipe = expected.recipe
+    if recipe.reduction == "candidates":
         outputs = in_order_of(wanted, outputs)
-    values = _raw_errors(expected.task, outputs, wanted)
-    measure = _RESULT_ERRORS.get(expected.task)
+    values = _raw_errors(recipe, outputs, wanted)
+    measure = _RESULT_ERRORS.get(recipe.task)
     return values | measure(expected, outputs, wanted) if measure else values
 
 
@@ -63,12 +65,12 @@ def _rows(outputs: Outputs) -> NDArray[np.float64]:
     return np.concatenate([column / (np.ptp(column) or 1) for column in columns], axis=2)
 
 
-def _raw_errors(task: str, outputs: Outputs, wanted: Outputs) -> dict[str, float]:
-    names = [tensor.name for tensor in first_recipe(task).engine.outputs]
+def _raw_errors(recipe: Recipe, outputs: Outputs, wanted: Outputs) -> dict[str, float]:
+    names = [tensor.name for tensor in recipe.engine.outputs]
     shares = [
         _differences(output, needed) / (_range(needed) or 1)
         for name, output, needed in zip(names, outputs, wanted, strict=True)
-        if name not in _AT_PEAKS
+        if name not in _NOT_ALIKE
     ]
     return {
         "max_error": float(np.max([share.max() for share in shares])),
@@ -105,10 +107,23 @@ def _normal_errors(expected: Reference, outputs: Outputs, wanted: Outputs) -> di
 
 
 def _class_errors(expected: Reference, outputs: Outputs, wanted: Outputs) -> dict[str, float]:
+    """Compare the classes of images as large as the network's input."""
     _, height, width, _ = expected.pixels.shape
-    hw = (height, width)
-    seen, needed = (np.stack([class_map(item, None, hw) for item in each[0]]) for each in (outputs, wanted))
-    return {"unequal_classes": float((seen != needed).mean())}
+    hw = np.array([height, width], dtype=np.int32)
+    settings = StepSettings((height, width), 1)
+
+    def classes(each: Outputs, index: int) -> NDArray[np.uint8]:
+        one = (output[index : index + 1] for output in each)
+        (found,) = expected.recipe.finished(*one, hw, settings)
+        return np.asarray(found)
+
+    unequal = [classes(outputs, index) != classes(wanted, index) for index in range(len(wanted[0]))]
+    return {"unequal_classes": float(np.mean(unequal))}
+
+
+def _scale_errors(_expected: Reference, outputs: Outputs, wanted: Outputs) -> dict[str, float]:
+    seen, needed = outputs[1].astype(np.float64), wanted[1].astype(np.float64)
+    return {"scale_error": float((np.abs(seen - needed) / np.abs(needed)).max())}
 
 
 def _keypoint_errors(expected: Reference, outputs: Outputs, wanted: Outputs) -> dict[str, float]:
@@ -145,6 +160,7 @@ _RESULT_ERRORS: Mapping[str, Callable[[Reference, Outputs, Outputs], dict[str, f
     Task.DEPTH: _depth_errors,
     Task.NORMAL: _normal_errors,
     Task.SEG: _class_errors,
+    Task.POINTMAP: _scale_errors,
     Task.POSE: _keypoint_errors,
     Task.DETECT: _box_errors,
 }

@@ -140,7 +140,7 @@ def _report(folder: Path, engine: InstalledEngine, device: str | None) -> Parity
     device = device or default_device(info.runtime)
     return parity(
         engine_from_file(info.runtime, folder / VERSION_FOLDER / ENGINE_FILES[info.runtime], device),
-        Reference.load(folder / REFERENCE_FILE, config.task, config.output_hw),
+        Reference.load(folder / REFERENCE_FILE, config.recipe, config.output_hw),
         limits(config.recipe, info.precision, untrained=info.untrained),
         device=device_name(device),
         max_batch_size=engine.serving.max_batch_size,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sapiens_core.contract.model_info import ModelInfo
 from sapiens_core.recipes.lookup import recipe
 from sapiens_export.documents import from_json
-from sapiens_export.networks.config import DetectorConfig, NetworkConfig
+from sapiens_export.networks.config import DetectorConfig, config_type
 from sapiens_export.repository.serving import Serving
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def installed_engine(folder: Path) -> InstalledEngine:
     facts = read_manifest(folder)
     try:
         own = recipe(facts["family"], facts["task"])
-        kind: type[EngineConfig] = DetectorConfig if own.reduction == "candidates" else NetworkConfig
+        is_detector = own.reduction == "candidates"
+        kind: type[EngineConfig] = DetectorConfig if is_detector else config_type(own.family)
         info = {field.name: facts[field.name] for field in fields(ModelInfo)}
         engine = InstalledEngine(
             from_json(kind, json.dumps(facts["network"])),

@@ -119,11 +119,27 @@ def network_from_weights(config: NetworkConfig, weights: Mapping[str, Tensor], s
         network = SapiensNetwork(config)
     weights = official_names(config.task, weights)
     weights.update(fitted_positions(config, weights, source))
-    wanted = network.state_dict()
+    check_fit(network.state_dict(), weights, config.task, source)
+    network.load_state_dict(weights, assign=True)
+    return network.eval()
+
+
+def check_fit(wanted: Mapping[str, Tensor], weights: Mapping[str, Tensor], task: str, source: str) -> None:
+    """Refuse weights that are not a network's.
+
+    Args:
+        wanted: The network's names to tensors, of which the shapes count.
+        weights: Names to tensors.
+        task: What it predicts.
+        source: What to call the weights in errors.
+
+    Raises:
+        ValueError: Names or shapes differ.
+    """
     missing, unknown = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
     if missing or unknown:
         raise ValueError(
-            f"{source} must hold the weights of a {config.task} network: missing {_shown(missing)}, "
+            f"{source} must hold the weights of a {task} network: missing {_shown(missing)}, "
             f"unknown {_shown(unknown)}; is it for another task or size?"
         )
     for name, tensor in wanted.items():
@@ -132,8 +148,6 @@ def network_from_weights(config: NetworkConfig, weights: Mapping[str, Tensor], s
                 f"{name} must be {tuple(tensor.shape)}, got {tuple(weights[name].shape)} in {source}; "
                 "is it of another size? Describe the network with --size or --network"
             )
-    network.load_state_dict(weights, assign=True)
-    return network.eval()
 
 
 def network_from_archive(config: NetworkConfig, path: Path) -> nn.Module:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sapiens_export.networks.config import NANODET
 from sapiens_export.networks.nanodet import NanoDet
+from sapiens_export.networks.sapiens2_config import REGISTER_TOKENS, Sapiens2NetworkConfig
 from sapiens_export.weights.checkpoints import (
     file_sha256,
     is_torchscript,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from sapiens_core.recipes.recipe import Task
-    from sapiens_export.networks.config import EngineConfig, NetworkConfig
+    from sapiens_export.networks.config import EngineConfig, WeightsConfig
 
 _NANODET_FILE = "nanodet.safetensors"
 
@@ -51,7 +52,7 @@ class Source:
 
 
 def source_from_checkpoint(
-    task: Task, checkpoint: Path, config: NetworkConfig | None, *, labels: str | None = None
+    task: Task, checkpoint: Path, config: WeightsConfig | None, *, labels: str | None = None
 ) -> Source:
     """Load the network of a weight file.
 
@@ -68,11 +69,36 @@ def source_from_checkpoint(
         ValueError: The file cannot be read, or does not fit the architecture.
     """
     weights = load_state_dict(checkpoint)
-    config = config or recognised_network(task, weights, str(checkpoint), labels=labels)
+    config = config or recognised_config(task, weights, str(checkpoint), labels=labels)
     return Source(_loaded_network(config, weights, checkpoint), config, file_sha256(checkpoint))
 
 
-def _loaded_network(config: NetworkConfig, weights: Mapping[str, Tensor], checkpoint: Path) -> nn.Module:
+def recognised_config(
+    task: Task, weights: Mapping[str, Tensor], source: str, *, labels: str | None = None
+) -> WeightsConfig:
+    """Tell the network that weights belong to, whatever its family.
+
+    Args:
+        task: What it predicts.
+        weights: Names to tensors.
+        source: What to call the weights in errors.
+        labels: Set of keypoints or classes of a released network, where their number does not tell.
+
+    Raises:
+        ValueError: They are of no network that is known.
+    """
+    if any(name.endswith(REGISTER_TOKENS) for name in weights):
+        from sapiens_export.weights.sapiens2 import recognised_sapiens2  # here, because it loads transformers
+
+        return recognised_sapiens2(task, weights, source)
+    return recognised_network(task, weights, source, labels=labels)
+
+
+def _loaded_network(config: WeightsConfig, weights: Mapping[str, Tensor], checkpoint: Path) -> nn.Module:
+    if isinstance(config, Sapiens2NetworkConfig):
+        from sapiens_export.weights.sapiens2 import sapiens2_from_weights
+
+        return sapiens2_from_weights(config, weights, str(checkpoint))
     try:
         return network_from_weights(config, weights, str(checkpoint))
     except ValueError:
@@ -81,8 +107,12 @@ def _loaded_network(config: NetworkConfig, weights: Mapping[str, Tensor], checkp
     return network_from_archive(config, checkpoint)
 
 
-def source_from_seed(config: NetworkConfig, seed: int) -> Source:
+def source_from_seed(config: WeightsConfig, seed: int) -> Source:
     """Make an untrained network, for trying things out."""
+    if isinstance(config, Sapiens2NetworkConfig):
+        from sapiens_export.weights.sapiens2 import random_sapiens2
+
+        return Source(random_sapiens2(config, seed), config, checkpoint_sha256=None, seed=seed)
     return Source(random_network(config, seed), config, checkpoint_sha256=None, seed=seed)
 
 

@@ -1,0 +1,337 @@
+"""Sapiens2: networks of transformers, and an albedo head of our own on their backbone.
+
+Rotary positions are float32 as in transformers, whatever the network computes in. The reference rounds them
+to bfloat16 in every block, also in float32 runs; that is another function, and not the one that is served.
+
+Source: `facebookresearch/sapiens2`, for the albedo head. Letters in the shapes: batch B, token width E.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import (
+    Sapiens2Config,
+    Sapiens2ForImageMatting,
+    Sapiens2ForNormalEstimation,
+    Sapiens2ForPointmapEstimation,
+    Sapiens2ForPoseEstimation,
+    Sapiens2ForSemanticSegmentation,
+    Sapiens2Model,
+)
+from transformers.core_model_loading import revert_weight_conversion
+from transformers.utils import logging
+
+from sapiens_core.recipes.recipe import PATCH_SIZE, Task
+from sapiens_core.recipes.sapiens2 import FAMILY
+from sapiens_export.networks.network import Network
+from sapiens_export.networks.sapiens2_config import (
+    NUM_FULL_LAYERS,
+    NUM_REGISTER_TOKENS,
+    HeadConfig,
+    Sapiens2NetworkConfig,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from transformers import PreTrainedModel
+
+MODELS: Mapping[str, type[PreTrainedModel]] = {
+    Task.POSE: Sapiens2ForPoseEstimation,
+    Task.SEG: Sapiens2ForSemanticSegmentation,
+    Task.NORMAL: Sapiens2ForNormalEstimation,
+    Task.POINTMAP: Sapiens2ForPointmapEstimation,
+    Task.MATTING: Sapiens2ForImageMatting,
+    Task.ALBEDO: Sapiens2Model,
+    Task.FEATURES: Sapiens2Model,
+}
+PERIODS = "rope_embed.periods"  # a table in official files that follows from the width of a head
+# What all released networks have alike, so that descriptions need not say it.
+_SHARED_FIELDS = (
+    *("patch_size", "num_register_tokens", "rope_theta", "hidden_act", "use_gated_mlp", "use_qk_norm"),
+    *("query_bias", "key_bias", "value_bias", "proj_bias", "mlp_bias", "rms_norm_eps"),
+    "num_key_value_heads_per_layer",
+)
+_BACKBONE, _HEAD = "backbone.", "decode_head."
+_NUM_PREFIX_TOKENS = 1 + NUM_REGISTER_TOKENS  # in front of the patches: the class and the registers
+_NORM_EPS = 1e-6
+
+
+class Sapiens2Network(Network):
+    """Backbone and decode head of one task.
+
+    Args:
+        config: The architecture.
+        model: The network of transformers; None: one with random weights.
+    """
+
+    model: Any
+
+    def __init__(self, config: Sapiens2NetworkConfig, model: PreTrainedModel | None = None) -> None:
+        super().__init__()
+        self.config = config
+        model = model or MODELS[config.task](transformers_config(config))
+        self.add_module("model", model)
+        self.albedo = None
+        if config.task == Task.ALBEDO:
+            self.albedo = AlbedoHead(config.hidden_size, cast("HeadConfig", config.head_config))
+        parts: Any = model  # its modules have types of their own
+        if hasattr(parts, "decode_head"):
+            parts.decode_head.predictor = _FinalConvolution.of(parts.decode_head.predictor)
+        if config.task == Task.POINTMAP:
+            parts.scale_head.predictor.proj = _FinalLinear.of(parts.scale_head.predictor.proj)
+
+    @property
+    def last_layers(self) -> list[nn.Module]:
+        """The layers that make the outputs; empty: there is no head."""
+        if self.albedo is not None:
+            return [self.albedo.conv_albedo]
+        if self.config.task == Task.FEATURES:
+            return []
+        scale = [self.model.scale_head.predictor.proj] if self.config.task == Task.POINTMAP else []
+        return [self.model.decode_head.predictor, *scale]
+
+    @property
+    def kept_tensors(self) -> list[Tensor]:
+        """The parameters and buffers that stay float32: those of the last layers, and the frequencies."""
+        return [*super().kept_tensors, *(buffer for _, buffer in self.named_buffers())]
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Run the network.
+
+        Args:
+            images: (B, 3, H, W) float, RGB, normalised; H and W are multiples of the patch size.
+
+        Returns:
+            (B, C, H / stride, W / stride) float; of a pointmap also the scales, (B, 1). Without activation,
+            but for matting: 0 to 1, red, green, blue, alpha.
+        """
+        outputs = self.model(pixel_values=images)
+        match self.config.task:
+            case Task.POSE:
+                return outputs.heatmaps
+            case Task.SEG:
+                return outputs.logits
+            case Task.NORMAL:
+                return outputs.normals
+            case Task.POINTMAP:
+                return outputs.pointmaps, outputs.scales
+            case Task.MATTING:
+                return torch.cat([outputs.foregrounds, outputs.alphas], dim=1)
+        grid_hw = (images.shape[2] // PATCH_SIZE, images.shape[3] // PATCH_SIZE)
+        patches = outputs.last_hidden_state[:, _NUM_PREFIX_TOKENS:]
+        features = patches.transpose(1, 2).unflatten(2, grid_hw)
+        return features if self.albedo is None else self.albedo(features)
+
+    def official_state_dict(self) -> dict[str, Tensor]:
+        """Return the weights by their official names, with the table of periods."""
+        periods = torch.empty(self.config.hidden_size // self.config.num_attention_heads // 4, device="meta")
+        own = revert_weight_conversion(self.model, self.model.state_dict()) | {PERIODS: periods}
+        if self.config.task == Task.FEATURES:
+            return own
+        named = {name if name.startswith((_BACKBONE, _HEAD)) else _BACKBONE + name: own[name] for name in own}
+        if self.albedo is not None:
+            named |= {_HEAD + name: tensor for name, tensor in self.albedo.state_dict().items()}
+        return named
+
+
+class AlbedoHead(nn.Module):
+    """Pixel-shuffle layers, convolutions and norms over channels, with the official names.
+
+    Args:
+        width: Channels of the features.
+        config: The layers' widths.
+    """
+
+    def __init__(self, width: int, config: HeadConfig) -> None:
+        super().__init__()
+        upsampled = (width, *config.upsample_out_channels)
+        convolved = (upsampled[-1], *config.conv_out_channels)
+        self.input_conv = nn.Sequential(_conv(width, width), ChannelNorm(width), nn.SiLU())
+        self.upsample_blocks = nn.ModuleList(
+            nn.Sequential(_conv(before, 4 * after), nn.PixelShuffle(2), ChannelNorm(after), nn.SiLU())
+            for before, after in pairwise(upsampled)
+        )
+        self.conv_layers = nn.Sequential(
+            *(
+                layer
+                for before, after in pairwise(convolved)
+                for layer in (_conv(before, after), ChannelNorm(after), nn.SiLU())
+            )
+        )
+        self.conv_albedo = _FinalConvolution(convolved[-1], 3, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (B, 3, 16 h, 16 w) of (B, E, h, w)."""
+        features = self.input_conv(features)
+        for block in self.upsample_blocks:
+            features = block(features)
+        return self.conv_albedo(self.conv_layers(features))
+
+
+class ChannelNorm(nn.Module):
+    """Root mean square norm over the channels of each pixel, in float32.
+
+    Args:
+        width: Channels.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(width, eps=_NORM_EPS)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (B, C, h, w) of (B, C, h, w)."""
+        values = features.float()
+        scaled = values * torch.rsqrt(values.square().mean(1, keepdim=True) + _NORM_EPS)
+        return self.norm.weight.view(1, -1, 1, 1) * scaled.to(features.dtype)
+
+
+class _FinalConvolution(nn.Conv2d):
+    """A convolution that computes in the format of its weights, whatever comes."""
+
+    @classmethod
+    def of(cls, layer: nn.Conv2d) -> _FinalConvolution:
+        """Take another one's weights."""
+        final = cls(layer.in_channels, layer.out_channels, 1, device="meta")
+        final.weight, final.bias = layer.weight, layer.bias
+        return final
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.to(self.weight.dtype))
+
+
+class _FinalLinear(nn.Linear):
+    """A linear layer that computes in the format of its weights, whatever comes."""
+
+    @classmethod
+    def of(cls, layer: nn.Linear) -> _FinalLinear:
+        """Take another one's weights."""
+        final = cls(layer.in_features, layer.out_features, device="meta")
+        final.weight, final.bias = layer.weight, layer.bias
+        return final
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functional.linear(input.to(self.weight.dtype), self.weight, self.bias)
+
+
+def transformers_config(config: Sapiens2NetworkConfig) -> Any:
+    """Return an architecture in the words of transformers, as a `Sapiens2Config`."""
+    head, make = config.head_config, cast("Callable[..., Any]", Sapiens2Config)
+    return make(
+        hidden_size=config.hidden_size,
+        intermediate_size=config.intermediate_size,
+        num_hidden_layers=config.num_hidden_layers,
+        num_attention_heads=config.num_attention_heads,
+        num_key_value_attention_heads=config.num_key_value_attention_heads,
+        num_register_tokens=NUM_REGISTER_TOKENS,
+        num_first_full_attention_layers=NUM_FULL_LAYERS,
+        num_last_full_attention_layers=NUM_FULL_LAYERS,
+        image_size=list(config.input_hw),
+        num_labels=config.num_labels or 2,
+        head_config=None if head is None or config.task == Task.ALBEDO else _head_config(head),
+    )
+
+
+def _head_config(head: HeadConfig) -> dict[str, object]:
+    upsample_kernel, conv_kernel = (3, 3) if head.use_pixel_shuffle else (4, 1)
+    scale = {
+        "scale_conv_out_channels": list(head.scale_conv_out_channels),
+        "scale_conv_kernel_sizes": [1] * len(head.scale_conv_out_channels),
+        "scale_final_hidden_sizes": list(head.scale_final_hidden_sizes),
+    }
+    return {
+        "upsample_out_channels": list(head.upsample_out_channels),
+        "upsample_kernel_sizes": [upsample_kernel] * len(head.upsample_out_channels),
+        "use_pixel_shuffle": head.use_pixel_shuffle,
+        "conv_out_channels": list(head.conv_out_channels),
+        "conv_kernel_sizes": [conv_kernel] * len(head.conv_out_channels),
+        **(scale if head.scale_conv_out_channels else {}),
+    }
+
+
+def config_of_transformers(facts: Mapping[str, Any], task: str) -> Sapiens2NetworkConfig:
+    """Return the architecture that a `config.json` of transformers describes.
+
+    Args:
+        facts: What the file holds.
+        task: What the network predicts.
+
+    Raises:
+        ValueError: It is for another task, or of an architecture that no released network has.
+    """
+    theirs: Any = Sapiens2Config.from_dict(dict(facts))
+    wanted = MODELS[task].__name__
+    if wanted not in (theirs.architectures or []):
+        raise ValueError(f"architectures must have {wanted} for {task}, got {theirs.architectures}")
+    head: Any = theirs.head_config
+    config = Sapiens2NetworkConfig(
+        family=FAMILY,
+        task=task,
+        input_hw=tuple(theirs.image_size),
+        hidden_size=theirs.hidden_size,
+        num_hidden_layers=theirs.num_hidden_layers,
+        num_attention_heads=theirs.num_attention_heads,
+        num_key_value_attention_heads=theirs.num_key_value_attention_heads,
+        intermediate_size=theirs.intermediate_size,
+        num_labels=0 if task == Task.FEATURES else theirs.num_labels,
+        head_config=None if head is None or task == Task.FEATURES else _head_of(head),
+    )
+    ours = transformers_config(config)
+    for name in _SHARED_FIELDS:
+        if (wanted := getattr(ours, name)) != (seen := getattr(theirs, name)):
+            raise ValueError(f"{name} must be {wanted}, as in released networks, got {seen}")
+    return config
+
+
+def _head_of(head: Any) -> HeadConfig:
+    config = HeadConfig(
+        tuple(head.upsample_out_channels or ()),
+        tuple(head.conv_out_channels or ()),
+        use_pixel_shuffle=bool(head.use_pixel_shuffle),
+        scale_conv_out_channels=tuple(head.scale_conv_out_channels or ()),
+        scale_final_hidden_sizes=tuple(head.scale_final_hidden_sizes or ()),
+    )
+    for name, wanted in _head_config(config).items():
+        if name.endswith("kernel_sizes") and list(getattr(head, name) or ()) != wanted:
+            raise ValueError(f"{name} must be {wanted}, as in released heads, got {getattr(head, name)}")
+    return config
+
+
+def sapiens2_network(config: Sapiens2NetworkConfig, weights: Mapping[str, Tensor]) -> Sapiens2Network:
+    """Build a network around weights that fit it.
+
+    Args:
+        config: The architecture.
+        weights: Official names to float32 tensors of the shapes in `official_state_dict`.
+
+    Returns:
+        The network in evaluation mode.
+    """
+    head = {}
+    if config.task == Task.ALBEDO:
+        head = {name.removeprefix(_HEAD): weights[name] for name in weights if name.startswith(_HEAD)}
+        weights = {name.removeprefix(_BACKBONE): weights[name] for name in weights if _BACKBONE in name}
+    bars: Any = logging
+    is_shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        model = MODELS[config.task].from_pretrained(
+            None, config=transformers_config(config), state_dict=dict(weights), dtype=torch.float32
+        )
+    finally:
+        if is_shown:
+            bars.enable_progress_bar()
+    network = Sapiens2Network(config, model)
+    if network.albedo is not None:
+        network.albedo.load_state_dict(head, assign=True)
+    return network.eval()
+
+
+def _conv(before: int, after: int) -> nn.Conv2d:
+    return nn.Conv2d(before, after, 3, padding=1)
