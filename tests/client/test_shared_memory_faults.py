@@ -29,9 +29,10 @@ from sapiens_client import (
 from sapiens_client.connection.settings import checked_settings
 from sapiens_client.shared import memory as sharing
 from sapiens_client.shared.regions import Region, is_orphan
-from sapiens_client.steps import Endpoint, Flow, Sleep
+from sapiens_client.steps import Endpoint, Flow, RpcFailure, Sleep
 from sapiens_client.testing import FakeServer
 from sapiens_client.wire.event_loop import AsyncTransport
+from sapiens_client.wire.threads import Transport
 from sapiens_server import RunningServer, ServerOptions
 
 ASK = """
@@ -294,6 +295,24 @@ def test_who_forgets_again_and_again_is_told_no_more(server, image):
             unregister_all(server)
     assert shared[0]
     assert not any(shared[-2:])
+
+
+def test_a_server_that_was_too_busy_to_answer_is_told_again():
+    failures = ["DEADLINE_EXCEEDED"]
+
+    def send(*_: object) -> Flow[bytes]:
+        if failures:
+            raise RpcFailure(failures.pop(), "busy")
+        yield Sleep(0)
+        return b""
+
+    transport = Transport(checked_settings("localhost:1", False, None, None, ClientOptions()))
+    memory = sharing.SharedMemory(send, is_wanted=True)
+    leased = [transport.run(memory.lease(Endpoint("localhost:1"), 2**21, 1.0)) for _ in range(2)]
+    transport.run(memory.close())
+    memory.drop(leased[1])
+    assert leased[0] is None
+    assert leased[1] is not None
 
 
 def test_a_server_that_has_no_shared_memory_answers_all_the_same(image):

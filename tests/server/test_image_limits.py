@@ -136,10 +136,13 @@ def test_too_little_shared_memory_is_told_at_start_and_no_region_is_named(depth_
     assert told[3] == "(90, 90)"
 
 
-def test_memory_goes_back_to_its_level_after_large_images(tasks_server: RunningServer) -> None:
+@pytest.mark.parametrize("shared_memory", [True, False])
+def test_memory_goes_back_to_its_level_after_large_images(
+    tasks_server: RunningServer, *, shared_memory: bool
+) -> None:
     small = image_of(MAX_PIXELS)
     large = cv2.imencode(".jpg", np.full((*LARGE_HW, 3), 128, np.uint8))[1].tobytes()
-    options = ClientOptions(output="image")
+    options = ClientOptions(output="image", shared_memory=shared_memory)
     with SapiensClient(tasks_server.grpc_url, timeout_s=PATIENCE_S, options=options) as client:
         for _ in range(4):
             client.normal(small)

@@ -231,7 +231,8 @@ class SharedMemory:
         except RpcFailure as failure:
             if failure.code != "ALREADY_EXISTS":  # registered before the server was thought to have gone away
                 _LOG.debug("no shared memory with %s: %s", endpoint.address, failure)
-                self._refusing.add(endpoint)  # until it goes away
+                if failure.code != _HANGS:  # busy for a moment is no refusal
+                    self._refusing.add(endpoint)  # until it goes away
                 return False
         with self._lock:
             self._known_to[region][endpoint] = True
