@@ -12,6 +12,8 @@ BIN := .venv/bin
 PHOTO := assets/eileen_collins.jpg
 MODELS := models
 OUT := out
+# Processes that run tests, each with servers of its own.
+WORKERS := 2
 DEPLOY_PROGRAMS := prometheus promtool
 DEPLOY_PACKAGES := prometheus
 
@@ -28,7 +30,7 @@ demo: .venv/installed ## export small networks, serve them, send them a photogra
 	$(BIN)/python examples/demo.py $(PHOTO) --repository $(MODELS) --output $(OUT)
 
 test: .venv/installed ## run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-deploy: .venv/installed ## run the tests of what surrounds a server; they need programs of the distribution
 	@missing=
