@@ -1,8 +1,8 @@
 """Whether a server's memory goes back to its level after large images.
 
-Three callers ask for normals and depth of images of 24 megapixels, whose answers have 288 and 96 MB and travel
-in messages. Regions of shared memory are left out: Triton's grow to the largest request and never shrink,
-`sapiens serve` tells at its start how much that can be.
+Three callers ask for normals and depth of images of 24 megapixels, whose answers have 288 and 96 MB and
+travel in messages. Regions of shared memory are left out: Triton's grow to the largest request and never
+shrink, `sapiens serve` tells at its start how much that can be.
 """
 
 from __future__ import annotations
