@@ -10,12 +10,12 @@ from __future__ import annotations
 import atexit
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextvars import copy_context
 from functools import partial
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 R = TypeVar("R")
@@ -40,6 +40,38 @@ class Alive(Generic[T]):
         """Return those that there are now."""
         with self._lock:
             return list(self._members)
+
+
+class Attempt(Generic[R]):
+    """A `with` block for work that is done for somebody else, who gets its result or whatever it raises.
+
+    Interrupts and cancellations are caught as well, so they must be handed on.
+
+    Attributes:
+        result: Set in the block.
+        error: What the block raised, if it did.
+    """
+
+    result: R
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+
+    def __enter__(self) -> Attempt[R]:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        self.error = error
+        return True
+
+    def handed_to(self, flow: Generator[T, R, Any]) -> T:
+        """Resume a generator with it; return what that yields next."""
+        if self.error is None:
+            return flow.send(self.result)
+        try:
+            return flow.throw(self.error)
+        finally:
+            self.error = None  # its traceback refers to whoever holds this
 
 
 _THREADS: Alive[threading.Thread] = Alive()
@@ -73,12 +105,12 @@ def fulfil(future: Future[R], function: Callable[[], R]) -> None:
     """Call a function for its result to be, unless nobody wants it any more."""
     if not future.set_running_or_notify_cancel():
         return
-    try:
-        result = function()
-    except BaseException as error:  # noqa: BLE001  whoever asks for the result gets it
-        future.set_exception(error.with_traceback(_beyond_this_frame(error)))
+    with Attempt[R]() as attempt:
+        attempt.result = function()
+    if attempt.error is None:
+        future.set_result(attempt.result)
     else:
-        future.set_result(result)
+        future.set_exception(attempt.error.with_traceback(_beyond_this_frame(attempt.error)))
 
 
 def _beyond_this_frame(error: BaseException) -> TracebackType | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 import grpc.aio
 
-from sapiens_client.background import in_background
+from sapiens_client.background import Attempt, in_background
 from sapiens_client.errors import InvalidInputError, SapiensError
 from sapiens_client.steps import (
     CLOSED,
@@ -79,12 +79,9 @@ class AsyncTransport:
         try:
             step = next(flow)
             while True:
-                try:
-                    result = await self._done(step)
-                except BaseException as error:  # noqa: BLE001  also a cancellation: the flow has to tidy up
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(result)
+                with Attempt[Any]() as attempt:  # also an interrupt or cancellation: the flow has to tidy up
+                    attempt.result = await self._done(step)
+                step = attempt.handed_to(flow)
         except StopIteration as end:
             result_of_flow: R = end.value
             return result_of_flow
