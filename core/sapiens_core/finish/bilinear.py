@@ -73,16 +73,17 @@ def interpolated(planes: Planes, row: Strip, columns: Sequence[Strip]) -> NDArra
         (C, pixels of `row`, pixels of all `columns`) float32, the tiles side by side.
     """
     left, right = columns[0].source.start, max(column.source.stop for column in columns)
+    # A product per plane is so small that OpenBLAS leaves it to one thread: several that wait for each other
+    # take forty times as long where the processor is busy, or a container may use less of it than there is.
     tall = row.weights @ float32_planes(planes[:, row.source, left:right])
-    rows = tall.reshape(-1, right - left)
-    wide = np.empty((len(rows), sum(len(column.weights) for column in columns)), dtype=np.float32)
+    wide = np.empty((*tall.shape[:2], sum(len(column.weights) for column in columns)), dtype=np.float32)
     start = 0
     for column in columns:
         stop = start + len(column.weights)
-        cells = rows[:, column.source.start - left : column.source.stop - left]
-        np.matmul(cells, column.weights.T, out=wide[:, start:stop])
+        cells = tall[:, :, column.source.start - left : column.source.stop - left]
+        np.matmul(cells, column.weights.T, out=wide[:, :, start:stop])
         start = stop
-    return wide.reshape(len(planes), -1, wide.shape[1])
+    return wide
 
 
 def float32_planes(planes: Planes) -> NDArray[np.float32]:
