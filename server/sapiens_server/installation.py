@@ -15,7 +15,9 @@ from pathlib import Path
 from sapiens_server.errors import ServerNotFoundError
 
 _WHEEL_RELEASE = (2, 51)
+_FLOOR, _FLOOR_NAME = (2, 73), "26.09"
 CONTAINER = "use NVIDIA's Triton container"
+NEWER_CONTAINER = "use a newer release of NVIDIA's Triton container"
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,15 @@ def release_of(installation: Installation) -> tuple[int, int] | None:
     text = written.read_text() if written.is_file() else os.environ.get("TRITON_SERVER_VERSION", "")
     found = re.match(r"(\d+)\.(\d+)", text)
     return (int(found[1]), int(found[2])) if found else None
+
+
+def too_old(installation: Installation) -> str:
+    """Tell that a server of NVIDIA's is older than it should be for strangers' requests; empty: it is not."""
+    release = release_of(installation)
+    if installation.wheel or release is None or release >= _FLOOR:
+        return ""
+    name = f"tritonserver {release[0]}.{release[1]} at {installation.binary}"
+    return f"{name} lacks fixes of crashes and of its security up to {_FLOOR_NAME}"
 
 
 def stub_for_this_python(wheel: Path) -> Path:

@@ -20,7 +20,7 @@ from sapiens_core.contract.limits import LIMITS, MAX_PIXELS_VARIABLE, checked_ma
 from sapiens_server.addresses import Addresses, free_addresses, is_loopback
 from sapiens_server.engines import check_engines
 from sapiens_server.errors import AddressError, RepositoryError, ServerDiedError, ServerStartError
-from sapiens_server.installation import CONTAINER, find_tritonserver
+from sapiens_server.installation import CONTAINER, NEWER_CONTAINER, Installation, find_tritonserver, too_old
 from sapiens_server.launch import launch, shell_safe
 from sapiens_server.leftovers import Claim, claimed_name, remove_when_dead, sweep
 from sapiens_server.loading import Loading
@@ -290,7 +290,7 @@ def serve(
     loaded = () if options.model_control == "explicit" else folders.models
     server = RunningServer(process, claim, addresses, loaded, on_log)
     try:
-        for warning in filter(None, (*unseen, *_warnings(location, folders, max_pixels))):
+        for warning in filter(None, (*unseen, *_warnings(installation, location, folders, max_pixels))):
             server._log.add(warning)
         server._wait_until_ready(addresses, options)
     except BaseException:
@@ -305,7 +305,11 @@ def _max_pixels(options: ServerOptions) -> int:
     return checked_max_pixels(default if chosen is None else str(chosen))
 
 
-def _warnings(location: str | Path, folders: ModelFolders, max_pixels: int) -> Iterator[str]:
+def _warnings(
+    installation: Installation, location: str | Path, folders: ModelFolders, max_pixels: int
+) -> Iterator[str]:
+    if words := too_old(installation):
+        yield f"warning: {words}; {NEWER_CONTAINER}"
     yield left_out(location, folders)
     if isinstance(location, Path):
         yield interrupted(location)

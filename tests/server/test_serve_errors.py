@@ -203,3 +203,20 @@ def test_runtime_that_the_server_lacks_is_named_with_the_way_out(repository: Pat
         ServerStartError, match=r"backend 'pytorch'.*; .* Triton container, or export with --runtime python$"
     ):
         serve(repository, grpc_port=0)
+
+
+def test_a_server_without_security_fixes_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "tritonserver").write_text("#!/bin/sh\nexit 3\n")
+    (tmp_path / "bin" / "tritonserver").chmod(0o755)
+    (tmp_path / "TRITON_VERSION").write_text("2.72.0")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    (tmp_path / "models" / "m" / "1").mkdir(parents=True)
+    (tmp_path / "models" / "m" / "config.pbtxt").write_text('backend: "python"')
+    lines: list[str] = []
+    with pytest.raises(ServerStartError):
+        serve(tmp_path / "models", grpc_port=0, on_log=lines.append)
+    (warning,) = [line for line in lines if line.startswith("warning: tritonserver 2.72 at ")]
+    assert "up to 26.09; use a newer release" in warning

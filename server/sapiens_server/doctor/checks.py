@@ -23,7 +23,14 @@ from sapiens_server.doctor.machine import max_open_files, memory_bytes, memory_l
 from sapiens_server.engines import MANIFEST_FILE, refusals
 from sapiens_server.errors import AddressError, GpuError, RepositoryError, ServerNotFoundError
 from sapiens_server.gpus import gpus
-from sapiens_server.installation import CONTAINER, Installation, find_tritonserver, release_of
+from sapiens_server.installation import (
+    CONTAINER,
+    NEWER_CONTAINER,
+    Installation,
+    find_tritonserver,
+    release_of,
+    too_old,
+)
 from sapiens_server.launch import check_temporary_folder
 from sapiens_server.leftovers import num_dead_servers
 from sapiens_server.repository import checked_folders
@@ -31,8 +38,6 @@ from sapiens_server.shared_memory import FOLDER, need_of, shortage
 
 _GB = 2**30
 _MB = 2**20
-_FLOOR = (2, 73)
-_FLOOR_NAME = "26.09"
 _LITTLE_MEMORY = 2 * _GB
 _FEW_FILES = 1024
 _DEFAULT_SHARED_MEMORY = 64 * _MB  # of a container, too little for photographs
@@ -104,9 +109,8 @@ def _server(host: str) -> Iterator[Finding]:
         if not is_loopback(host):
             words = f"the bundled server must listen on loopback, got host {host}: one request can crash it"
             yield Finding("server", "error", words, f"{CONTAINER}, or insist with --expose-bundled")
-    elif release and release < _FLOOR:
-        words = f"{where} lacks security fixes up to {_FLOOR_NAME}"
-        yield Finding("server", "warning", words, "use a newer release of NVIDIA's Triton container")
+    elif words := too_old(installation):
+        yield Finding("server", "warning", words, NEWER_CONTAINER)
     else:
         yield Finding("server", "ok", where)
     yield from _temporary_folder(installation)
