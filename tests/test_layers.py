@@ -38,6 +38,7 @@ ALLOWED = {
         "pillow_heif",
     },
     "client/sapiens_client/testing": {"sapiens_client", "sapiens_core", "numpy", "grpc", "tritonclient"},
+    "client/sapiens_client/tracing.py": {"sapiens_client", "opentelemetry"},
     "client/sapiens_client/wire": {"sapiens_client", "sapiens_core", "numpy", "tritonclient", "grpc"},
     "export/sapiens_export": {"sapiens_export", "sapiens_core", "torch", *ARRAYS},
     "export/sapiens_export/commands": {"sapiens_export", "sapiens_core", "huggingface_hub", *COMMAND_LINE},
@@ -70,7 +71,7 @@ _CORE = (
     *("pictures", "people", "triton"),
 )
 _CLIENT = (
-    *("errors", "version", "deadline", "background", "steps"),
+    *("errors", "version", "deadline", "background", "steps", "tracing"),
     *("results", "connection", "wire", "shared", "servers", "tasks", "bulk"),
     *("client_base", "client", "async_client", "public", "__init__", "tensors", "cli", "testing"),
 )

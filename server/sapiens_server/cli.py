@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -11,7 +12,7 @@ from rich.console import Console
 from sapiens_core.option_groups import with_option_groups
 from sapiens_server.errors import ServerDiedError, ServerError
 from sapiens_server.json_log import json_line
-from sapiens_server.options import Admission, Endpoints, Health, Run
+from sapiens_server.options import Admission, Endpoints, Health, Run, Tracing
 from sapiens_server.server import RunningServer
 from sapiens_server.server_log import is_noteworthy
 from sapiens_server.supervise.endpoint import HealthEndpoint
@@ -32,6 +33,7 @@ def serve_command(
     endpoints: Endpoints,
     health: Health,
     run: Run,
+    tracing: Tracing,
     admission: Admission,
 ) -> None:
     """Serve the models of a repository until SIGTERM or Ctrl-C, and start the server again when it fails.
@@ -54,8 +56,9 @@ def serve_command(
         if run.verbose or is_noteworthy(line):
             write(line)
 
+    options = replace(run.options(), arguments=tracing.arguments())
     supervisor = Supervisor(
-        Wanted(repository, **vars(endpoints), options=run.options()), access, run.drain_seconds, show
+        Wanted(repository, **vars(endpoints), options=options), access, run.drain_seconds, show
     )
     try:
         with ExitStack() as stack:

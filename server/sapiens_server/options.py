@@ -15,6 +15,7 @@ from sapiens_server.server import ServerOptions
 from sapiens_server.supervise.access import Access, TLSFiles
 
 _port = partial(typer.Option, min=0, max=65535)
+_trace = partial(typer.Option, rich_help_panel="Traces")
 _access = partial(typer.Option, rich_help_panel="Access")
 _file = partial(_access, metavar="FILE", exists=True, dir_okay=False)
 
@@ -80,6 +81,36 @@ class Run:
             self.expose_bundled,
             max_image_pixels=self.max_image_pixels,
         )
+
+
+@dataclass(frozen=True)
+class Tracing:
+    """Whom the server tells of single requests."""
+
+    trace_url: Annotated[
+        str | None,
+        _trace(
+            metavar="URL",
+            help="Send spans of requests to this collector, by OTLP over HTTP, such as "
+            "http://collector:4318/v1/traces. Requests that come with a trace are traced.",
+        ),
+    ] = None
+    trace_every: Annotated[
+        int, _trace(help="Trace one in so many of the other requests, too; 0: none.", min=0)
+    ] = 0
+
+    def arguments(self) -> tuple[str, ...]:
+        """Return the command line that makes tritonserver do so."""
+        if self.trace_url is None:
+            return ()
+        settings = (
+            "mode=opentelemetry",
+            f"opentelemetry,url={self.trace_url}",
+            "opentelemetry,resource=service.name=sapiens",
+            "level=TIMESTAMPS",
+            f"rate={self.trace_every}",
+        )
+        return tuple(f"--trace-config={setting}" for setting in settings)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ class Request:
         model: Which model it is about.
         request_id: What the server's log calls it, if anything.
         headers: Further ones to send along; may be secret.
+        trace: What tells of the span that the request belongs to, unless `headers` do.
     """
 
     method: str
@@ -36,6 +37,13 @@ class Request:
     model: str = ""
     request_id: str | None = None
     headers: Headers = field(default=(), repr=False)
+    trace: Headers = ()
+
+    @property
+    def all_headers(self) -> Headers:
+        """What is sent along; a trace that the caller has passed stands for the span's."""
+        is_traced = any(name == "traceparent" for name, _ in self.headers)
+        return self.headers if is_traced else (*self.headers, *self.trace)
 
 
 @dataclass(frozen=True)

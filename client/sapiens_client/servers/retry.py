@@ -223,7 +223,7 @@ class Attempts:
             if not isinstance(message, bytes):
                 message = yield from message(replica.endpoint, left_s)
             reply = yield from self._sender.sent_by(
-                deadline, replica.endpoint, request.method, message, request.headers
+                deadline, replica.endpoint, request.method, message, request.all_headers
             )
             self._replicas.answered(replica, was_unhealthy=was_unhealthy)
             attempts = len(effort.failures) + 1

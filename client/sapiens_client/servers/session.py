@@ -6,10 +6,11 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from sapiens_client.errors import SapiensError
 from sapiens_client.servers.known import Known
 from sapiens_client.servers.requests import Answer, Request
 from sapiens_client.servers.retry import Attempts
@@ -17,6 +18,7 @@ from sapiens_client.servers.sender import Sender
 from sapiens_client.shared.memory import SharedMemory
 from sapiens_client.shared.transfer import Transfer
 from sapiens_client.steps import Flow
+from sapiens_client.tracing import request_span
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,7 +110,7 @@ class Session:
         from sapiens_client.wire import messages  # here, because it loads gRPC
 
         message = messages.encoded_config_request(name)
-        answer = yield from self._attempts.answer(self._request("ModelConfig", message, name), deadline)
+        answer = yield from self._answer(self._request("ModelConfig", message, name), deadline)
         with _reading(answer, name):
             served = messages.served_model(answer.reply, name, answer.url)
         return self._known.models.setdefault(name, served)
@@ -122,7 +124,7 @@ class Session:
         from sapiens_client.wire import messages  # here, because it loads gRPC
 
         message = messages.encoded_index_request()
-        answer = yield from self._attempts.answer(self._request("RepositoryIndex", message), deadline)
+        answer = yield from self._answer(self._request("RepositoryIndex", message), deadline)
         with _reading(answer, "RepositoryIndex"):
             return messages.model_names(answer.reply)
 
@@ -134,7 +136,7 @@ class Session:
         """
         from sapiens_client.wire import messages  # here, because it loads gRPC
 
-        answer = yield from self._attempts.answer(self._request("ModelStatistics"), deadline)
+        answer = yield from self._answer(self._request("ModelStatistics"), deadline)
         with _reading(answer, "ModelStatistics"):
             return messages.step_loads(answer.reply)
 
@@ -175,7 +177,7 @@ class Session:
             request_id=(request_id := secrets.token_hex(4)),
         )
         try:
-            answer = yield from self._attempts.answer(
+            answer = yield from self._answer(
                 self._request("ModelInfer", transfer.message, model, request_id), deadline
             )
             with _reading(answer, model):
@@ -215,6 +217,17 @@ class Session:
         request_id: str | None = None,
     ) -> Request:
         return Request(method, message, model, request_id, self._headers)
+
+    def _answer(self, request: Request, deadline: Deadline) -> Flow[Answer]:
+        """Send a request within a span, where the program has some."""
+        with request_span(request.method, request.model, request.request_id) as span:
+            try:
+                answer = yield from self._attempts.answer(replace(request, trace=span.headers), deadline)
+            except SapiensError as error:
+                span.failed(error)
+                raise
+            span.answered(answer.url, answer.attempts, answer.request_bytes, len(answer.reply))
+            return answer
 
     def close(self) -> Flow[None]:
         """Give back what servers were told to keep for this client."""

@@ -25,6 +25,7 @@ from sapiens_client.steps import (
     Wait,
     Work,
 )
+from sapiens_client.tracing import no_other_span
 from sapiens_client.wire.channels import SERVICE, channel_credentials, channel_options, closed_error, whole
 
 if TYPE_CHECKING:
@@ -131,7 +132,8 @@ class Transport:
     def _sent(self, send: Send) -> bytes:
         method = self._channel(send.endpoint).unary_unary(SERVICE + send.method, None, None)
         try:
-            return whole(method(send.message, timeout=send.timeout_s, metadata=send.metadata))
+            with no_other_span():
+                return whole(method(send.message, timeout=send.timeout_s, metadata=send.metadata))
         except grpc.RpcError as error:
             code = CLOSED if self._is_closed else error.code().name
             raise RpcFailure(code, error.details() or "") from error
