@@ -42,6 +42,7 @@ test-deploy: .venv/installed ## run the tests of what surrounds a server; they n
 	fi
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 		--editable '.[opencv,server,export,dev,deploy]'
+	$(BIN)/python -m scripts.dependencies
 	$(BIN)/python -m pytest tests/deploy
 
 lint: .venv/installed ## check style and types

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +56,19 @@ def claimed_name() -> Iterator[Claim]:
     finally:
         os.close(lock_fd)
         _remove_if_dead(lock)
+
+
+def hide_regions(prefix: str) -> None:
+    """Let nobody but this user read what a server has in shared memory, images among it.
+
+    Triton makes its regions readable by everybody, whatever the umask; they are empty then.
+
+    Args:
+        prefix: What their names begin with.
+    """
+    for region in _SHARED_MEMORY.glob(f"{prefix}*"):
+        with suppress(FileNotFoundError, PermissionError):  # it is gone meanwhile, or another user's
+            region.chmod(0o600)
 
 
 def sweep() -> None:

@@ -22,7 +22,7 @@ from sapiens_server.engines import check_engines
 from sapiens_server.errors import AddressError, RepositoryError, ServerDiedError, ServerStartError
 from sapiens_server.installation import CONTAINER, NEWER_CONTAINER, Installation, find_tritonserver, too_old
 from sapiens_server.launch import launch, shell_safe
-from sapiens_server.leftovers import Claim, claimed_name, remove_when_dead, sweep
+from sapiens_server.leftovers import Claim, claimed_name, hide_regions, remove_when_dead, sweep
 from sapiens_server.loading import Loading
 from sapiens_server.repository import ModelControl, checked_folders, interrupted, left_out, models_alone
 from sapiens_server.server_log import ServerLog, failure_reasons
@@ -148,6 +148,10 @@ class RunningServer:
                 f"start it again; its last lines:\n{self._last_lines()}"
             )
         return self._stubs.dead_models()
+
+    def hide_regions(self) -> None:
+        """Let no other user read its shared memory; models that were loaded later have new regions."""
+        hide_regions(self._claim.prefix)
 
     def wait(self) -> None:
         """Block until another thread stops the server.
@@ -293,6 +297,7 @@ def serve(
         for warning in filter(None, (*unseen, *_warnings(installation, location, folders, max_pixels))):
             server._log.add(warning)
         server._wait_until_ready(addresses, options)
+        server.hide_regions()
     except BaseException:
         server._end()
         raise

@@ -158,6 +158,11 @@ def test_heap_settings_reach_the_server(server: RunningServer) -> None:
     assert b"MALLOC_ARENA_MAX=1\0" in Path(f"/proc/{server.pid}/environ").read_bytes()
 
 
+def test_no_other_user_can_read_what_a_server_has_in_shared_memory(server: RunningServer) -> None:
+    files = files_of(prefix_of(server.pid))
+    assert {file.stat().st_mode & 0o077 for file in files} == {0}
+
+
 def test_only_grpc_is_on_by_default_and_servers_do_not_disturb_each_other(
     server: RunningServer, repository: Path
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
-from supervised import announced, becomes_true, ended, new_repository, started
+from supervised import announced, becomes_true, command_line, ended, new_repository, started
 from tritonclient.utils import InferenceServerException
 
 KEY = {"triton-grpc-protocol-admin-key": "a-word"}
@@ -66,6 +66,8 @@ def test_models_are_loaded_for_the_key_and_come_back_after_a_restart(tmp_path: P
         assert becomes_true(lambda: one.figure('restarts_total{cause="died"}') == 1)
         assert becomes_true(lambda: '"picture": true' in one.get("/ready")[1])
         assert one.ask() == [255, 1, 2]
+        assert b"admin-key=******" in command_line(one.server())
+        assert b"a-word" not in command_line(one.server())
     finally:
         ended(one)
 

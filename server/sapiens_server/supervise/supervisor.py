@@ -15,7 +15,8 @@ from sapiens_server.errors import ServerDiedError, ServerError
 from sapiens_server.installation import find_tritonserver, release_of
 from sapiens_server.server import OnLog, RunningServer, ServerOptions, serve
 from sapiens_server.supervise.access import Access, check_access, private_arguments
-from sapiens_server.supervise.api import UNANSWERED, ServerApi
+from sapiens_server.supervise.api import KEY_HEADER, UNANSWERED, ServerApi
+from sapiens_server.supervise.command_line import hide
 from sapiens_server.supervise.drain import Drain
 from sapiens_server.supervise.health import Cause, Health
 from sapiens_server.supervise.monitor import Monitor, Verdict
@@ -132,6 +133,7 @@ class Supervisor:
             http_port=_port(server.http_url) if server.http_url else None,
             metrics_port=_port(server.metrics_url) if server.metrics_url else None,
         )
+        hide(server.pid, KEY_HEADER, key)
         api = ServerApi(server.http_url or str(private.http), server.metrics_url or str(private.metrics), key)
         monitor = Monitor(api, server.pid, self.health)
         self.health.enter("serving")
@@ -143,6 +145,7 @@ class Supervisor:
         if time.monotonic() - self._collected_s > _COLLECT_EVERY_S:
             self._collected_s = time.monotonic()
             collect_orphans(running.server.pid)
+            running.server.hide_regions()
         try:
             dead = running.server.look()
         except ServerDiedError as error:
