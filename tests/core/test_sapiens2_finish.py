@@ -6,8 +6,9 @@ import torch
 from torch.nn.functional import interpolate
 
 from sapiens_core.contract.settings import StepSettings
-from sapiens_core.finish import albedo, leading_classes, matting, normal, pointmap
+from sapiens_core.finish import albedo, margins, matting, normal, pointmap
 from sapiens_core.prepare.letterbox import centered_content
+from sapiens_export.engines.reduced import MarginReduction
 
 IMAGES = ("a_up_portrait", "b_down_mixed", "c_small")
 NETWORK_HW = (64, 48)
@@ -96,32 +97,27 @@ def test_albedo_equals_the_reference(image, vectors):
     assert (difference != 0).mean() < 1e-2
 
 
-def leading(logits):
-    """The eight best classes of every cell and its neighbours, by the rule of the engine."""
-    margins = logits - logits.max(axis=0)
-    tensor = torch.from_numpy(margins)[None]
-    scores = torch.nn.functional.max_pool2d(tensor, 3, 1, 1)
-    chosen = scores.topk(8, dim=1).indices
-    values, order = tensor.gather(1, chosen).sort(1, descending=True)
-    classes = chosen.gather(1, order)[0].numpy().astype(np.uint8)
-    return classes, values[0].numpy().astype(np.float16)
+def margins_of(logits):
+    """What an engine returns of (C, h, w) logits."""
+    margins, margin_range = MarginReduction()(torch.from_numpy(logits)[None])
+    return margins.numpy(), margin_range.numpy()
 
 
 @pytest.mark.parametrize("image", IMAGES)
 def test_classes_equal_the_reference(image, vectors):
-    classes, margins = leading(vectors[f"seg_raw_{image}"])
-    (found,) = leading_classes.finish(classes[None], margins[None], size(vectors, image), SETTINGS)
+    reduced = margins_of(vectors[f"seg_raw_{image}"])
+    (found,) = margins.finish(*reduced, size(vectors, image), SETTINGS)
     assert (found != vectors[f"seg_labels_{image}"]).mean() <= 1e-3
 
 
 @pytest.mark.parametrize("image_hw", [(300, 400), (96, 128), (50, 90), (1, 1), (3, 700)])
-def test_few_classes_are_enough_where_regions_meet(image_hw):
+def test_a_byte_is_enough_where_regions_meet(image_hw):
     rng = np.random.default_rng(0)
     coarse = torch.from_numpy(rng.normal(scale=4, size=(1, 29, 12, 16)).astype(np.float32))
     logits = interpolate(coarse, (96, 128), mode="bicubic", align_corners=False)
     expected = interpolate(logits, image_hw, mode="bilinear", align_corners=False)[0].argmax(0).numpy()
-    found = leading_classes.class_map(*leading(logits[0].numpy()), image_hw)
-    assert (found != expected).mean() <= 2e-4
+    (found,) = margins.finish(*margins_of(logits[0].numpy()), np.array(image_hw, np.int32), SETTINGS)
+    assert (found != expected).mean() <= 2e-3
 
 
 def test_a_region_that_is_narrower_than_a_cell_is_found():
@@ -129,7 +125,16 @@ def test_a_region_that_is_narrower_than_a_cell_is_found():
     logits[3, :, :3], logits[7, :, 3:], logits[5] = 8, 8, 1
     expected = interpolate(torch.from_numpy(logits)[None], (64, 96), mode="bilinear")[0].argmax(0).numpy()
     assert set(np.unique(expected)) == {3, 5, 7}
-    np.testing.assert_array_equal(leading_classes.class_map(*leading(logits), (64, 96)), expected)
+    (found,) = margins.finish(*margins_of(logits), np.array([64, 96], np.int32), SETTINGS)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("value", [0.0, 7.5, 1e9])
+def test_the_first_of_equal_classes_wins(value):
+    (found,) = margins.finish(
+        *margins_of(np.full((29, 4, 3), value, np.float32)), np.array([8, 6], np.int32), SETTINGS
+    )
+    assert (found == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -139,8 +144,8 @@ def test_a_region_that_is_narrower_than_a_cell_is_found():
         (albedo.finish, [np.zeros((1, 3, 64, 48))], "float64"),
         (matting.finish, [np.zeros((1, 3, 64, 48), np.float32)], r"\(4, h, w\)"),
         (
-            leading_classes.finish,
-            [np.zeros((1, 8, 9, 9), np.uint8), np.zeros((1, 8, 9, 9), np.float32)],
+            margins.finish,
+            [np.zeros((1, 8, 9, 9), np.uint8), np.zeros((1, 9, 9), np.float32)],
             "float32; pass one",
         ),
     ],

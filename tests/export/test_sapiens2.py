@@ -192,7 +192,7 @@ def test_other_architectures_are_refused(sapiens2_config, tmp_path):
     [
         ({"hidden_size": 50}, "multiple of four times num_attention_heads, got 50 and 4"),
         ({"num_key_value_attention_heads": 3}, "got 4 and 3"),
-        ({"num_labels": 4, "labels": ""}, "at least 8, got 4"),
+        ({"num_labels": 1, "labels": ""}, "from 2 to 256, got 1"),
         ({"labels": "goliath"}, "must be 'sapiens2' or empty, got 'goliath'"),
         ({"head_config": None}, "head_config must be given"),
         ({"input_hw": (64, 50)}, r"multiples of 16 .* got \(64, 50\)"),

@@ -10,7 +10,6 @@ from typing import Literal
 DType = Literal["BOOL", "UINT8", "INT32", "FP16", "FP32"]
 DTYPE_BYTES: Mapping[DType, int] = MappingProxyType({"BOOL": 1, "UINT8": 1, "INT32": 4, "FP16": 2, "FP32": 4})
 HEATMAP_STRIDE = 4  # pixels of a pose network's input per cell of its heatmaps, along each side
-NUM_LEADING_CLASSES = 8  # of a cell that leave an engine; see `sapiens_core.finish.leading_classes`
 PEAK_PATCH = 13  # cells around a heatmap's peak that the UDP decode can see: an 11-tap blur and one neighbour
 
 
@@ -47,9 +46,8 @@ NORMAL_MAP = TensorSpec("normal_map", "FP32", ("C", "h", "w"), is_batched=True)
 NORMALS = TensorSpec("normals", "FP32", (-1, -1, 3))
 LOGITS = TensorSpec("logits", "FP16", ("C", "h", "w"), is_batched=True)
 CLASS_MAP = TensorSpec("class_map", "UINT8", (-1, -1))
-# Of every cell the classes that may win there or beside it, by their logits' distance from the highest.
-LEADING_CLASSES = TensorSpec("leading_classes", "UINT8", (NUM_LEADING_CLASSES, "h", "w"), is_batched=True)
-MARGINS = TensorSpec("margins", "FP16", (NUM_LEADING_CLASSES, "h", "w"), is_batched=True)
+MARGINS = TensorSpec("margins", "UINT8", ("C", "h", "w"), is_batched=True)  # see `finish.margins`
+MARGIN_RANGE = TensorSpec("margin_range", "FP16", ("h", "w"), is_batched=True)
 POINT_MAP = TensorSpec("point_map", "FP32", ("C", "h", "w"), is_batched=True)
 POINT_MAP_SCALE = TensorSpec("scale", "FP32", (1,), is_batched=True)
 MATTE = TensorSpec("matte", "FP32", ("C", "h", "w"), is_batched=True)

@@ -10,7 +10,7 @@ moves results by up to 1e-4 of the difference between neighbouring cells.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
@@ -84,6 +84,11 @@ def interpolated(planes: Planes, row: Strip, columns: Sequence[Strip]) -> NDArra
         np.matmul(cells, column.weights.T, out=wide[:, :, start:stop])
         start = stop
     return wide
+
+
+def moved(strip: Strip, start: int) -> Strip:
+    """Return a strip of a source of which only what begins at `start` is there."""
+    return replace(strip, source=slice(strip.source.start - start, strip.source.stop - start))
 
 
 def float32_planes(planes: Planes) -> NDArray[np.float32]:

@@ -118,7 +118,7 @@ def _extreme_classes(
     )
 
 
-def leaders(planes: Iterable[NDArray[np.float32]]) -> NDArray[np.uint8]:
+def leaders(planes: Iterable[NDArray[np.float32] | NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """Return (h, w) uint8, the index of the plane (h, w) with the largest value, the first of equals.
 
     A running maximum over whole planes, several times as fast as `argmax` over the first axis.

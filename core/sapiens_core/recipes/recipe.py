@@ -17,8 +17,8 @@ from sapiens_core.contract.tensors import TensorSpec
 
 PATCH_SIZE = 16  # pixels of a network's input that become one token, along each side
 # What an engine makes of its network's output: that itself, the peaks of heatmaps and what is around them,
-# a detector's candidates, or of each cell's classes those that lead there or beside it.
-Reduction = Literal["map", "peaks", "candidates", "leading_classes"]
+# a detector's candidates, or how far each class of a cell is below the best one.
+Reduction = Literal["map", "peaks", "candidates", "margins"]
 Labels = Literal["", "keypoints", "classes"]
 
 

@@ -12,8 +12,7 @@ from sapiens_core.recipes.recipe import Recipe
 MEASURES: Mapping[str, str] = MappingProxyType(
     {
         # Largest and mean difference of the engine's worst output, as a share of its range; of pose's outputs
-        # the scores and the blurred maxima, since what else it returns is at peaks that may be elsewhere; of
-        # leading classes their margins.
+        # the scores and the blurred maxima, since what else it returns is at peaks that may be elsewhere.
         "max_error": "of range",
         "mean_error": "of range",
         # How many fewer different numbers there are in the engine's depth of an image than in the network's:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sapiens_core.contract.tensors import NUM_LEADING_CLASSES, PEAK_PATCH
+from sapiens_core.contract.tensors import PEAK_PATCH
 from sapiens_export.networks.nanodet import CandidateReduction
 from sapiens_export.networks.network import Network
 
@@ -25,6 +25,7 @@ DTYPES: Mapping[Precision, torch.dtype] = MappingProxyType(
     {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 )
 _BLUR_TAPS = PEAK_PATCH - 2
+_MARGIN_RANGES = (1e-4, 65504.0)  # that float16 holds with all its digits
 
 
 class ServedNetwork(nn.Module):
@@ -34,8 +35,8 @@ class ServedNetwork(nn.Module):
         network: (B, 3, H, W) float, normalised RGB, to (B, C, h, w), or (B, C, cells) of a detector; to a
             tuple where the recipe's engine has several outputs and no reduction.
         normalization: Statistics it was trained with.
-        recipe: Of its task and family, which decides on the reduction: logits leave as float16 or as the
-            classes that lead, heatmaps as their peaks, a detector's cells as boxes.
+        recipe: Of its task and family, which decides on the reduction: logits leave as float16 or as
+            margins, heatmaps as their peaks, a detector's cells as boxes.
         precision: What the network computes in, from its first layer to the one before the last. The
             normalisation, the last layer, the flip test's mean and the reduction stay float32: where outputs
             leave in eight bits, a slope becomes steps.
@@ -91,8 +92,8 @@ def _reduction(recipe: Recipe) -> nn.Module | None:
             return CandidateReduction(recipe.network_hw)
         case "peaks":
             return PoseReduction()
-        case "leading_classes":
-            return ClassReduction()
+        case "margins":
+            return MarginReduction()
         case "map":
             return None
 
@@ -197,10 +198,10 @@ class PoseReduction(nn.Module):
         return blurred.amax((2, 3))
 
 
-class ClassReduction(nn.Module):
-    """Logits to the classes that lead in a cell or beside it: 19 MB instead of 46 at the released size.
+class MarginReduction(nn.Module):
+    """Logits to how far each class is below the best one, in a byte: half of what float16 logits are.
 
-    Source: see `sapiens_core.finish.leading_classes`.
+    Source: see `sapiens_core.finish.margins`.
     """
 
     def forward(self, logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -210,12 +211,10 @@ class ClassReduction(nn.Module):
             logits: (B, C, h, w) float32.
 
         Returns:
-            leading_classes: (B, 8, h, w) uint8, different classes: those with the highest margins among the
-                nine cells around, in the order of their margins in the cell itself.
-            margins: (B, 8, h, w) float16, logits less the highest of the cell.
+            margins: (B, C, h, w) uint8, m: a logit is `(m / 255)**2 * margin_range` below the cell's highest.
+            margin_range: (B, h, w) float16, the largest of these margins.
         """
-        margins = logits - logits.amax(1, keepdim=True)
-        near = functional.max_pool2d(margins, 3, stride=1, padding=1)
-        chosen = near.topk(NUM_LEADING_CLASSES, dim=1).indices
-        values, order = margins.gather(1, chosen).sort(1, descending=True)
-        return chosen.gather(1, order).to(torch.uint8), values.to(torch.float16)
+        margins = logits.amax(1, keepdim=True) - logits
+        largest = margins.amax(1, keepdim=True).clamp(*_MARGIN_RANGES).to(torch.float16)
+        shares = (margins / largest.float()).clamp(max=1)
+        return (255 * shares.sqrt()).round().to(torch.uint8), largest[:, 0]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import ClassVar
 
-from sapiens_core.contract.tensors import NUM_LEADING_CLASSES
+from sapiens_core.finish.seg import MAX_CLASSES
 from sapiens_core.recipes.lookup import recipe
 from sapiens_core.recipes.recipe import PATCH_SIZE, Recipe, Task
 from sapiens_core.recipes.sapiens2 import FAMILY, SAPIENS2
@@ -21,6 +21,7 @@ REGISTER_TOKENS = "storage_tokens"  # their name in weight files, which no other
 NUM_FULL_LAYERS = 8  # first and last ones, whose keys and values have as many heads as their queries
 _MLP_RATIO = 4
 _MAX_SIDE = 8192
+_MIN_CLASSES = 2
 _CUSTOM_SIZE = "custom"
 _DOUBLINGS = {Task.POSE: 2}  # others 4: back to the size of the input
 
@@ -99,9 +100,9 @@ class Sapiens2NetworkConfig:
                 f"labels of {self.num_labels} outputs of {self.task} must be "
                 f"{' or '.join([*known, 'empty'])}, got {self.labels!r}"
             )
-        if self.task == Task.SEG and self.num_labels < NUM_LEADING_CLASSES:
+        if self.task == Task.SEG and not _MIN_CLASSES <= self.num_labels <= MAX_CLASSES:
             raise ValueError(
-                f"num_labels of seg must be at least {NUM_LEADING_CLASSES}, got {self.num_labels}"
+                f"num_labels of seg must be from {_MIN_CLASSES} to {MAX_CLASSES}, got {self.num_labels}"
             )
         self._check_head()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sapiens_core.contract.settings import MIN_PERSON_SCORE, StepSettings
-from sapiens_core.contract.tensors import LEADING_CLASSES, PATCHES, PEAKS, POINT_MAP_SCALE
+from sapiens_core.contract.tensors import PATCHES, PEAKS, POINT_MAP_SCALE
 from sapiens_core.finish.normal import unit_normals
 from sapiens_core.finish.pose import decoded_keypoints
 from sapiens_core.recipes.recipe import Task
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from sapiens_export.parity.reference import Outputs, Reference
 
 _TAIL = 99  # per cent
-# What is at peaks that may be elsewhere, classes that may have changed places, and a single number that is
-# measured by itself.
-_NOT_ALIKE = (PEAKS.name, PATCHES.name, LEADING_CLASSES.name, POINT_MAP_SCALE.name)
+# What is at peaks that may be elsewhere, and a single number that is measured by itself.
+_NOT_ALIKE = (PEAKS.name, PATCHES.name, POINT_MAP_SCALE.name)
 
 
 def measured(expected: Reference, outputs: Outputs, wanted: Outputs) -> dict[str, float]:
