@@ -89,3 +89,10 @@ def test_consent_that_cannot_be_kept_counts_this_once(config_folder):
     config_folder.write_text("a file where the folder should be")
     require_licence(LICENCE, SOURCE, accepted=True)
     assert not is_accepted(LICENCE)
+
+
+def test_the_uses_that_the_second_familys_licence_forbids_are_shown():
+    with pytest.raises(ValueError, match="from facebook/sapiens2-seg-1b is Sapiens2") as error:
+        require_licence("Sapiens2", "facebook/sapiens2-seg-1b")
+    for words in ("surveillance", "biometric", "deepfakes", "military", "copy of the text"):
+        assert words in str(error.value)

@@ -16,6 +16,7 @@ from sapiens_core.recipes.recipe import Task
 from sapiens_export.commands.zoo import zoo_command
 from sapiens_export.networks.config import released_network
 from sapiens_export.networks.sapiens import SapiensNetwork
+from sapiens_export.networks.sapiens2_config import released_sapiens2
 from sapiens_export.weights.zoo import ZOO, zoo_entry
 
 SUFFIXES = {
@@ -31,7 +32,9 @@ def name_of(entry):
     return "-".join(filter(None, (entry.task.value, entry.size, entry.labels)))
 
 
-every_entry = pytest.mark.parametrize("entry", ZOO, ids=name_of)
+FIRST = [each for each in ZOO if each.family == "sapiens"]
+SECOND = [each for each in ZOO if each.family == "sapiens2"]
+every_entry = pytest.mark.parametrize("entry", FIRST, ids=name_of)
 
 
 @pytest.fixture
@@ -66,7 +69,7 @@ def test_a_licence_is_stated_for_weights_of_the_first_publisher_only(entry):
     assert entry.licence == (FAMILIES["sapiens"].licence if stated else "not stated")
 
 
-@pytest.mark.parametrize("entry", [entry for entry in ZOO if entry.licence != "not stated"], ids=name_of)
+@pytest.mark.parametrize("entry", [each for each in FIRST if each.licence != "not stated"], ids=name_of)
 def test_a_repository_of_the_first_publisher_is_named_after_what_it_holds(entry):
     name = f"facebook/sapiens-{HUB_NAMES[entry.task]}-{entry.size}"
     for form, file in entry.files.items():
@@ -87,10 +90,41 @@ def test_the_published_table_counts_where_a_file_name_rounds_otherwise():
 
 
 def test_nothing_is_listed_twice():
-    keys = Counter((entry.task, entry.size, entry.labels) for entry in ZOO)
+    keys = Counter((entry.family, entry.task, entry.size, entry.labels) for entry in ZOO)
     paths = Counter((file.repository, file.path) for entry in ZOO for file in entry.files.values())
     assert {*keys.values(), *paths.values()} == {1}
-    assert len(ZOO) == 26
+    assert (len(FIRST), len(SECOND)) == (26, 17 + 5)  # the second's with heads, and bare backbones
+
+
+def test_all_weights_of_the_second_family_have_an_architecture():
+    for entry in SECOND:
+        config = released_sapiens2(entry.task, entry.size)
+        assert (config.labels, config.input_hw) == (entry.labels, entry.input_hw)
+
+
+def test_files_of_the_second_family_are_named_after_what_they_hold():
+    for entry in SECOND:
+        task = HUB_NAMES[entry.task]
+        assert entry.licence == "Sapiens2"
+        assert {(file.repository, file.path) for file in entry.files.values()} == {
+            (f"facebook/sapiens2-{task}-{entry.size}", f"sapiens2_{entry.size}_{task}.safetensors"),
+            (f"facebook/sapiens2-{task}-{entry.size}", "model.safetensors"),
+        }
+
+
+def test_sizes_of_the_second_family_have_the_parameters_of_their_names(golden2_folder):
+    models = json.loads((golden2_folder / "state_dict_manifest.json").read_text())["models"]
+    for entry in SECOND:
+        assert entry.num_parameters == models[f"{HUB_NAMES[entry.task]}-{entry.size}"]["num_params"]
+
+
+def test_a_size_that_both_families_have_is_the_first_ones_unless_told():
+    assert zoo_entry(Task.SEG, "1b").family == "sapiens"
+    assert zoo_entry(Task.SEG, "1b", family="sapiens2").labels == "sapiens2"
+    assert zoo_entry(Task.SEG, "1b", "sapiens2").family == "sapiens2"
+    assert zoo_entry(Task.SEG, "0.4b").family == "sapiens2"
+    with pytest.raises(ValueError, match=r"weights of albedo must be one of none, got 0\.4b"):
+        zoo_entry(Task.ALBEDO, "0.4b")
 
 
 def test_the_default_set_is_the_one_of_the_task():
@@ -101,7 +135,12 @@ def test_the_default_set_is_the_one_of_the_task():
 @pytest.mark.parametrize(
     ("task", "size", "labels", "message"),
     [
-        (Task.SEG, "2b", None, "0.3b goliath, 0.6b goliath, 1b goliath, got 2b goliath; give a weight file"),
+        (
+            Task.SEG,
+            "2b",
+            None,
+            "1b goliath, 0.4b sapiens2, .*, 5b sapiens2, got 2b goliath; give a weight file",
+        ),
         (Task.DEPTH, "9b", None, "one of 0.3b, 0.6b, 1b, 2b, got 9b"),
         (Task.SEG, "1b", "lip", "got 1b lip"),
         (Task.DETECT, "1b", None, "weights of detect must be one of none"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sapiens_client.errors import InferenceError, ModelNotServedError
 from sapiens_client.results.base import Result
 from sapiens_client.steps import Flow
-from sapiens_client.tasks.sizes import num_bytes
+from sapiens_client.tasks.sizes import sum_of_bytes
 from sapiens_core.contract.tensors import IMAGE_HW
 from sapiens_core.recipes.lookup import first_recipe
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from sapiens_client.tasks.call import Call
     from sapiens_client.wire.served_model import ServedModel
     from sapiens_core.contract.model_info import ModelInfo
     from sapiens_core.contract.settings import StepSettings
+    from sapiens_core.contract.tensors import TensorSpec
     from sapiens_core.recipes.recipe import Recipe
 
 R = TypeVar("R", bound=Result)
@@ -53,30 +53,32 @@ def dense_results(call: Call, ensemble: str, kinds: Mapping[str, Callable[..., R
     models: dict[str, ModelInfo] = {}
     for task in kinds:
         models[task] = (yield from call.served_model(task)).info
-    tensors = {task: first_recipe(task).outputs[0] for task in kinds}
-    arrays = yield from call.ask(ensemble, tensors.values())
+    tensors = {task: _results(first_recipe(task)) for task in kinds}
+    arrays = yield from call.ask(ensemble, (tensor for each in tensors.values() for tensor in each))
     return {
-        task: kind(**{tensors[task].name: arrays[tensors[task].name]}, **call.origin(models[task]))
+        task: kind(
+            **{tensor.name: arrays[tensor.name] for tensor in tensors[task]}, **call.origin(models[task])
+        )
         for task, kind in kinds.items()
     }
 
 
 def dense_result(call: Call, task: str, kind: Callable[..., R], model: str | None = None) -> Flow[R]:
-    """Ask for the one array of a task.
+    """Ask for the arrays of a task.
 
     Args:
         call: About which image.
         task: What to ask for.
-        kind: What to make of the array.
+        kind: What to make of the arrays, which it takes by their names.
         model: Name of the ensemble; None: that of the task.
     """
     served = yield from call.ensemble(task, model)
-    array = yield from dense_array(call, task, served)
-    return kind(**{first_recipe(task).outputs[0].name: array}, **call.origin(served.info))
+    arrays = yield from dense_arrays(call, task, served)
+    return kind(**arrays, **call.origin(served.info))
 
 
-def dense_array(call: Call, task: str, served: ServedModel) -> Flow[NDArray[Any]]:
-    """Ask for the array of a task, and finish it here where that is wanted.
+def dense_arrays(call: Call, task: str, served: ServedModel) -> Flow[dict[str, NDArray[Any]]]:
+    """Ask for the arrays of a task, and finish them here where that is wanted.
 
     Args:
         call: About which image.
@@ -84,29 +86,38 @@ def dense_array(call: Call, task: str, served: ServedModel) -> Flow[NDArray[Any]
         served: The ensemble.
 
     Returns:
-        Of the shape that the task has: (H, W), (H, W, 3) or (C, h, w).
+        Arrays of the shapes that the task has, by their names.
 
     Raises:
         InferenceError: The network's own array is of another form.
         SapiensError: No answer.
     """
-    tensor = first_recipe(task).outputs[0]
+    results = _results(first_recipe(task))
     lean = yield from lean_way(call, task, served)
     if lean is None:
-        array = (yield from call.ask(served.name, [tensor]))[tensor.name]
-        return array[0] if tensor.is_batched else array
-    outputs = lean.recipe.raw_outputs
-    arrays = yield from call.ask(lean.ensemble, outputs)
-    maps, image_hw = arrays[outputs[0].name], arrays[IMAGE_HW.name]
+        replied = yield from call.ask(served.name, results)
+        return {
+            tensor.name: replied[tensor.name][0] if tensor.is_batched else replied[tensor.name]
+            for tensor in results
+        }
+    names = [tensor.name for tensor in lean.recipe.raw_outputs]  # the image's size comes last
+    arrays = yield from call.ask(lean.ensemble, lean.recipe.raw_outputs)
     try:
-        array = yield from call.finish(partial(_finished, lean, maps, image_hw))
+        found = yield from call.finish(partial(_finished, lean, [arrays[name] for name in names]))
     except (ValueError, IndexError) as error:
+        shapes = " and ".join(str(arrays[name].shape) for name in names)
         raise InferenceError(
-            f"'{lean.ensemble}' at {served.url} must return {outputs[0].name} and {IMAGE_HW.name} of one "
-            f"image, got shapes {maps.shape} and {image_hw.shape}: {error}"
+            f"'{lean.ensemble}' at {served.url} must return {' and '.join(names)} of one image, got shapes "
+            f"{shapes}: {error}"
         ) from error
-    array.flags.writeable = False  # like one that the server made
-    return array
+    for array in found:
+        array.flags.writeable = False  # like one that the server made
+    return {tensor.name: array for tensor, array in zip(results, found, strict=True)}
+
+
+def _results(recipe: Recipe) -> tuple[TensorSpec, ...]:
+    """Return what an ensemble's results are, in the order in which the last step returns them."""
+    return tuple(tensor for tensor in recipe.outputs if tensor.name != IMAGE_HW.name)
 
 
 def lean_way(call: Call, task: str, served: ServedModel) -> Flow[Lean | None]:
@@ -132,16 +143,13 @@ def lean_way(call: Call, task: str, served: ServedModel) -> Flow[Lean | None]:
             raise
         return None
     if wish == "auto":
-        dims, encoded = raw.output_dims, call.upload.encoded
-        lean, whole = spec.raw_outputs[0], spec.outputs[0]
-        lean_bytes = num_bytes(lean, dims.get(lean.name, ()), encoded)
-        if lean_bytes is None or lean_bytes >= (num_bytes(whole, (), encoded) or 0):
+        encoded = call.upload.encoded
+        lean_bytes = sum_of_bytes(spec.raw_outputs, raw.output_dims, encoded)
+        if lean_bytes is None or lean_bytes >= (sum_of_bytes(spec.outputs, {}, encoded) or 0):
             return None
     return Lean(spec, spec.raw_name, step.settings)
 
 
-def _finished(lean: Lean, maps: NDArray[Any], image_hw: NDArray[np.int32]) -> NDArray[Any]:
+def _finished(lean: Lean, arrays: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
     """Do what the server's postprocessor does, whose module is loaded now."""
-    array: NDArray[Any]
-    (array,) = lean.recipe.finished(maps, image_hw, lean.settings)
-    return array
+    return lean.recipe.finished(*arrays, lean.settings)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from sapiens_client.tasks.boxes import Boxes
     from sapiens_client.tasks.call import Call
+    from sapiens_client.wire.served_model import ServedModel
     from sapiens_core.contract.model_info import ModelInfo
 
 _POSE_OUTPUTS = (KEYPOINTS, SCORES, PERSON_BBOXES)
@@ -53,7 +54,7 @@ def pose_result(call: Call, bboxes: Boxes | None = None, model: str | None = Non
     if boxes is None:
         return _pose(call, served.info, (yield from call.ask(served.name, _POSE_OUTPUTS)))
     parts = [_no_persons(num_keypoints=served.output_dims[KEYPOINTS.name][1])]
-    preprocess = yield from call.served_model(first_recipe(Task.POSE).preprocess.name)
+    preprocess = yield from call.served_model(_preprocess_of(served))
     max_boxes = preprocess.settings.max_batch_size
     for start in range(0, len(boxes), max_boxes):
         some = boxes[start : start + max_boxes]
@@ -94,6 +95,12 @@ def detection_result(call: Call, model: str | None = None) -> Flow[DetectionResu
     return DetectionResult(
         bboxes=arrays[DETECTED_BBOXES.name], scores=arrays[DETECTED_SCORES.name], **call.origin(served.info)
     )
+
+
+def _preprocess_of(served: ServedModel) -> str:
+    """Return the name of the step that crops persons, which differs by family."""
+    usual = first_recipe(Task.POSE).preprocess.name
+    return next((step for step in served.steps if step.endswith("_preprocess")), usual)
 
 
 def _no_persons(*, num_keypoints: int) -> Mapping[str, NDArray[Any]]:

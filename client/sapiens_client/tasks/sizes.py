@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sapiens_core.contract.tensors import TensorSpec
 
 _OF_IMAGE_SIZE = (-1, -1)
-_OF_NETWORK_SIZE = ("C", "h", "w")
+_OF_NETWORK_SIZE = "h"
 
 
 def num_bytes(tensor: TensorSpec, dims: Sequence[int], encoded: NDArray[np.uint8]) -> int | None:
@@ -29,7 +29,7 @@ def num_bytes(tensor: TensorSpec, dims: Sequence[int], encoded: NDArray[np.uint8
     Returns:
         None: Nobody knows, or the file is no image, which the server will tell.
     """
-    if tensor.dims == _OF_NETWORK_SIZE:
+    if _OF_NETWORK_SIZE in tensor.dims:
         is_known = bool(dims) and min(dims[1:]) > 0
         return DTYPE_BYTES[tensor.dtype] * prod(dims[1:]) if is_known else None
     if tensor.dims[:2] != _OF_IMAGE_SIZE:
@@ -41,3 +41,21 @@ def num_bytes(tensor: TensorSpec, dims: Sequence[int], encoded: NDArray[np.uint8
         return DTYPE_BYTES[tensor.dtype] * per_pixel * num_pixels(encoded)
     except ValueError:
         return None
+
+
+def sum_of_bytes(
+    tensors: Iterable[TensorSpec], dims: Mapping[str, Sequence[int]], encoded: NDArray[np.uint8]
+) -> int | None:
+    """Return how many bytes some outputs have together, without those of a few numbers; None: not known.
+
+    Args:
+        tensors: The outputs.
+        dims: Their shapes in the model's config, by their names, as far as known.
+        encoded: (B,) uint8, the image file.
+    """
+    large = [
+        tensor for tensor in tensors if _OF_NETWORK_SIZE in tensor.dims or tensor.dims[:2] == _OF_IMAGE_SIZE
+    ]
+    sizes = [num_bytes(tensor, dims.get(tensor.name, ()), encoded) for tensor in large]
+    known = [size for size in sizes if size is not None]
+    return sum(known) if len(known) == len(sizes) else None

@@ -11,7 +11,9 @@ from sapiens_export.networks.config import DEMO_SIZE
 BUILT_IN_DETECTOR = "nanodet"
 _NETWORKS = frozenset(Task) - {Task.DETECT}
 _TASKS_OF_OPTION = {
-    **dict.fromkeys(("checkpoint", "network", "size", "preprocess", "random_weights", "seed"), _NETWORKS),
+    **dict.fromkeys(
+        ("checkpoint", "network", "size", "family", "preprocess", "random_weights", "seed"), _NETWORKS
+    ),
     **dict.fromkeys(("mirror", "accept_licence"), _NETWORKS),
     "keypoints": {Task.POSE},
     "flip_test": {Task.POSE},
@@ -56,6 +58,8 @@ def check_together(context: typer.Context, task: Task) -> None:
         raise typer.BadParameter("--people-instances is for the pose network without a --name")
     if "tensorrt_accelerator" in given and context.params["runtime"] != "onnx":
         raise typer.BadParameter("--tensorrt-accelerator is for --runtime onnx")
+    if "family" in given and "size" not in given:
+        raise typer.BadParameter("--family is for a released size; give --size, or leave it out")
     described = given & {"size", "keypoints", "classes"}
     if "network" in given and described:
         raise typer.BadParameter(f"give at most one of --network and --{min(described)}")

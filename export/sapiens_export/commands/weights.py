@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.filesize import decimal
 
-from sapiens_core.recipes.lookup import first_recipe
-from sapiens_core.recipes.recipe import Task, VariantSpec
+from sapiens_core.recipes.lookup import FAMILIES
+from sapiens_core.recipes.recipe import FamilySpec, Task, VariantSpec
 from sapiens_export.commands.rules import BUILT_IN_DETECTOR
 from sapiens_export.networks.config import DEMO_NETWORKS, DEMO_SIZE
 from sapiens_export.weights.licences import DEMO_LICENCE
@@ -25,8 +25,17 @@ if TYPE_CHECKING:
     from sapiens_export.weights.sources import Source
 
 
-_KEYPOINTS = {str(variant.num_outputs): variant for variant in first_recipe(Task.POSE).variants}
-_CLASSES = {variant.labels: variant for variant in first_recipe(Task.SEG).variants}
+def _variants(task: Task) -> dict[str, VariantSpec]:
+    """Return the sets of all families by their names; what several have is the first one's."""
+    found: dict[str, VariantSpec] = {}
+    for facts in FAMILIES.values():
+        for variant in facts.recipes[task].variants:
+            found.setdefault(variant.labels, variant)
+    return found
+
+
+_KEYPOINTS = {str(variant.num_outputs): variant for variant in _variants(Task.POSE).values()}
+_CLASSES = _variants(Task.SEG)
 _MAX_SEED = 2**63 - 1
 
 _network = partial(typer.Option, rich_help_panel="Network")
@@ -53,6 +62,13 @@ class WeightOptions:
             help="Released size, e.g. 0.3b. Alone: fetch its published weights, which `sapiens zoo` lists; "
             "with a checkpoint, default: what the weights fit. demo: the small networks that come with this "
             "project, trained on rendered people."
+        ),
+    ] = None
+    family: Annotated[
+        str | None,
+        _network(
+            help=f"Generation of a released size, {', '.join(FAMILIES)}; default: the first that has the "
+            "task in this size."
         ),
     ] = None
     accept_licence: Annotated[
@@ -101,6 +117,34 @@ class WeightOptions:
             "--classes", self.classes, _CLASSES
         )
 
+    @cached_property
+    def generation(self) -> str | None:
+        """The family of a released size; None: what the weights tell.
+
+        Raises:
+            typer.BadParameter: There is no such family, or it has no such task.
+        """
+        if self.family is None and self.variant is None:
+            return None
+        families = [
+            name
+            for name, facts in FAMILIES.items()
+            if self.family in (None, name) and self._is_told_by(facts)
+        ]
+        if not families:
+            raise typer.BadParameter(
+                f"--family must be one with {self.task.value} {self.labels or ''}".rstrip()
+                + f" of {', '.join(FAMILIES)}, got {self.family}"
+            )
+        with_size = [name for name in families if self.size in FAMILIES[name].sizes]
+        return (with_size or families)[0]
+
+    def _is_told_by(self, facts: FamilySpec) -> bool:
+        if self.task not in facts.recipes:
+            return False
+        known = {variant.labels for variant in facts.recipes[self.task].variants}
+        return self.variant is None or self.variant.labels in known
+
     @property
     def other_detector(self) -> str | None:
         """The detector that is asked for in place of the built-in one; None: none is."""
@@ -121,7 +165,7 @@ class WeightOptions:
         """The published weights that are asked for; None: others are."""
         if self.size is None or self.is_demo or not self._is_size_alone:
             return None
-        return zoo_entry(self.task, self.size, self.labels)
+        return zoo_entry(self.task, self.size, self.labels, self.generation)
 
     @property
     def known_licence(self) -> str | None:
@@ -144,12 +188,12 @@ class WeightOptions:
         Raises:
             ValueError: It is not said as it must be.
         """
-        from sapiens_export.networks.config import read_network, released_network
+        from sapiens_export.networks.config import read_network, released_config
 
         if self.network is not None:
             return read_network(self.network, self.task)
         if self.size is not None:
-            return released_network(self.task, self.size, variant=self.variant)
+            return released_config(self.task, self.size, self.generation, variant=self.variant)
         if self.random_weights:
             raise ValueError("--random-weights needs an architecture; give --size or --network")
         return None
@@ -169,6 +213,7 @@ class WeightOptions:
             self.task,
             self.published.size,
             self.labels,
+            self.published.family,
             accept_licence=self.accept_licence,
             mirror=self.mirror,
             ask=_ask if sys.stdin.isatty() else None,
@@ -206,16 +251,15 @@ class WeightOptions:
                 architecture is not said.
         """
         from sapiens_export.networks.config import NANODET
-        from sapiens_export.weights.checkpoints import load_state_dict, recognised_network
+        from sapiens_export.weights.checkpoints import load_state_dict
+        from sapiens_export.weights.sources import recognised_config
 
         if self.task == Task.DETECT:
             return NANODET, "part of this package"
         config = self.config()
         if self.checkpoint is not None:
             weights = load_state_dict(self.checkpoint)
-            config = config or recognised_network(
-                self.task, weights, str(self.checkpoint), labels=self.labels
-            )
+            config = config or recognised_config(self.task, weights, str(self.checkpoint), labels=self.labels)
             return config, f"{self.checkpoint}, {decimal(self.checkpoint.stat().st_size)}"
         if config is None:
             raise ValueError(f"weights of {self.task.value} must be given, got none; give --checkpoint")

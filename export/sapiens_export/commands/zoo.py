@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "task",
+    "family",
     "size",
     "labels",
     "input",
@@ -40,7 +41,11 @@ _DEMO = (
     "Built in, for a first look without a download: `sapiens export TASK --size demo`, small networks that "
     "this project has trained on rendered people (Apache-2.0)."
 )
-_FILE_WIDTH = 180  # columns of a table that goes into a file or a pipe
+_NOT_PUBLISHED = (
+    "Not in the list: albedo, of which no weights are published, and the backbone sapiens2-pretrain-1b-4k, "
+    "which has no heads and is not served."
+)
+_FILE_WIDTH = 190  # columns of a table that goes into a file or a pipe
 
 
 def zoo_command(
@@ -58,11 +63,13 @@ def zoo_command(
     else:
         Console(width=None if sys.stdout.isatty() else _FILE_WIDTH).print(_table(entries))
         typer.echo(_DEMO, err=True)
+        typer.echo(_NOT_PUBLISHED, err=True)
 
 
 def _facts(entry: ZooEntry) -> dict[str, object]:
     return {
         "task": entry.task.value,
+        "family": entry.family,
         "size": entry.size,
         "labels": entry.labels,
         "input_hw": entry.input_hw,
@@ -82,6 +89,7 @@ def _table(entries: Iterable[ZooEntry]) -> Table:
         accuracy, (height, width) = entry.accuracy, entry.input_hw
         table.add_row(
             entry.task.value,
+            entry.family,
             entry.size,
             entry.labels,
             f"{height}x{width}",

@@ -248,7 +248,7 @@ def released_config(
         ValueError: There is no such network.
     """
     family = family or _family_with(task, size)
-    if family == FAMILY:
+    if family == FAMILY and size != DEMO_SIZE:
         return released_sapiens2(task, size)
     return released_network(task, size, family, variant=variant)
 

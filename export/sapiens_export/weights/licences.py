@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from sapiens_core.recipes.sapiens2 import LICENCE as SAPIENS2_LICENCE
+
 DEMO_LICENCE = "Apache-2.0: trained on rendered people by this project; not Meta's weights"
 _FILE = Path("sapiens", "accepted_licences.json")
 
@@ -33,6 +35,15 @@ TERMS: Mapping[str, LicenceTerms] = MappingProxyType(
         "CC-BY-NC-4.0": LicenceTerms(
             "not for commercial use, and its authors are to be named",
             "https://creativecommons.org/licenses/by-nc/4.0/",
+        ),
+        SAPIENS2_LICENCE: LicenceTerms(
+            "commercial use is allowed, but no surveillance, biometric processing, identifying of people, "
+            "deepfakes, inferring of health or other sensitive data without consent, pornographic or "
+            "defamatory use, unlicensed professional practice, or use for military, weapons, espionage or "
+            "critical infrastructure; publications must acknowledge it; whoever gets the weights, or a "
+            "service or model made of them, gets them under the same terms with a copy of the text; Meta "
+            "may ask for records of use",
+            "https://github.com/facebookresearch/sapiens2",
         ),
     }
 )

@@ -41,6 +41,7 @@ def checkpoint_from_zoo(
     task: Task,
     size: str,
     labels: str | None = None,
+    family: str | None = None,
     *,
     accept_licence: bool = False,
     mirror: Path | None = None,
@@ -52,7 +53,8 @@ def checkpoint_from_zoo(
     Args:
         task: What it predicts.
         size: Name of the released size.
-        labels: Set of keypoints or classes; None: the task's default.
+        labels: Set of keypoints or classes; None: the default of the task and family.
+        family: Generation; None: the first that has the task in this size.
         accept_licence: The user accepts the licence of the weights.
         mirror: Folder with copies, used instead of the hub.
         ask: Shows a question and returns the answer; None: there is nobody to ask.
@@ -62,7 +64,7 @@ def checkpoint_from_zoo(
         ValueError: There are no such weights, their licence is not accepted, or the file is damaged.
         DownloadError: The hub does not give the file.
     """
-    entry = zoo_entry(task, size, labels)
+    entry = zoo_entry(task, size, labels, family)
     require_licence(entry.licence, entry.file.repository, accepted=accept_licence, ask=ask)
     download = download_checkpoint(entry.file, mirror=mirror, hub=hub)
     return OfficialCheckpoint(download.path, entry, download.revision)

@@ -1,8 +1,10 @@
 """The published Sapiens weights: what exists, where it lies, under which licence.
 
-Source: README and model cards of the first release of `facebookresearch/sapiens`. Paths that follow from the
-published naming but are not written out there are marked as inferred. Left out is what has no architecture
-here: the release's person detector and its one-class foreground network.
+Source: README and model cards of the first release of `facebookresearch/sapiens`, and README of
+`facebookresearch/sapiens2`. Paths that follow from the published naming but are not written out there are
+marked as inferred. Left out is what has no architecture here: the first release's person detector and its
+one-class foreground network, and the second's backbone for 4096 x 3072 pixels, which has no heads. No weights
+are published of albedo.
 """
 
 from __future__ import annotations
@@ -14,10 +16,10 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Literal
 
-from sapiens_core.recipes.lookup import first_recipe
+from sapiens_core.recipes.lookup import recipe
 from sapiens_core.recipes.recipe import Task
 
-FileFormat = Literal["original", "clean", "torchscript", "bfloat16"]
+FileFormat = Literal["original", "clean", "torchscript", "bfloat16", "transformers"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class ZooEntry:
         licence: Licence of the weights, or "not stated".
         accuracy: As published; None: nothing is.
         files: Its weights by format. "original" is what the training wrote, "clean" the bare backbone;
-            "torchscript" and "bfloat16" are programs.
+            "torchscript" and "bfloat16" are programs, "transformers" a copy under another name.
+        family: Generation.
     """
 
     task: Task
@@ -76,6 +79,7 @@ class ZooEntry:
     licence: str
     accuracy: Accuracy | None
     files: Mapping[FileFormat, HubFile]
+    family: str = "sapiens"
 
     @property
     def file(self) -> HubFile:
@@ -90,7 +94,7 @@ class ZooEntry:
     @property
     def input_hw(self) -> tuple[int, int]:
         """Height and width of the network's input, pixels."""
-        return first_recipe(self.task).network_hw
+        return recipe(self.family, self.task).network_hw
 
 
 def _zoo_entry(facts: Mapping[str, Any]) -> ZooEntry:
@@ -103,6 +107,7 @@ def _zoo_entry(facts: Mapping[str, Any]) -> ZooEntry:
         licence=facts["licence"],
         accuracy=None if accuracy is None else Accuracy(**accuracy),
         files=MappingProxyType({form: HubFile(**file) for form, file in facts["files"].items()}),
+        family=facts.get("family", "sapiens"),
     )
 
 
@@ -111,37 +116,41 @@ ZOO: tuple[ZooEntry, ...] = tuple(
 )
 
 
-def zoo_entry(task: Task, size: str, labels: str | None = None) -> ZooEntry:
+def zoo_entry(task: Task, size: str, labels: str | None = None, family: str | None = None) -> ZooEntry:
     """Return a published network.
 
     Args:
         task: What it predicts.
         size: Name of the released size.
-        labels: Set of keypoints or classes; None: the task's default.
+        labels: Set of keypoints or classes; None: the default of the task and family.
+        family: Generation; None: the first that has the task in this size.
 
     Raises:
         ValueError: There are no such published weights.
     """
-    if labels is None:
-        labels = next((variant.labels for variant in first_recipe(task).variants), "")
-    for entry in ZOO:
-        if (entry.task, entry.size, entry.labels) == (task, size, labels):
+    of_task = [entry for entry in ZOO if entry.task is task and family in (None, entry.family)]
+    for entry in of_task:
+        if (entry.size, entry.labels) == (size, labels or _default_labels(entry)):
             return entry
-    known = ", ".join(f"{entry.size} {entry.labels}".strip() for entry in ZOO if entry.task is task)
-    wanted = f"{size} {labels}".strip()
-    others = [_option(entry) for entry in ZOO if (entry.task, entry.size) == (task, size) and entry.labels]
+    known = ", ".join(f"{entry.size} {entry.labels}".strip() for entry in of_task)
+    default = next((_default_labels(entry) for entry in of_task), "")
+    wanted = f"{size} {default if labels is None else labels}".strip()
+    others = [_option(entry) for entry in of_task if entry.size == size and entry.labels]
     raise ValueError(
         f"published weights of {task.value} must be one of {known or 'none'}, got {wanted}; give "
         f"{''.join(f'{option}, or ' for option in others)}a weight file of your own with --checkpoint"
     )
 
 
+def _default_labels(entry: ZooEntry) -> str:
+    return recipe(entry.family, entry.task).variants[0].labels
+
+
 def _option(entry: ZooEntry) -> str:
     """Return what asks `sapiens export` for the labels of a network."""
-    if first_recipe(entry.task).labels == "classes":
+    own = recipe(entry.family, entry.task)
+    if own.labels == "classes":
         return f"--classes {entry.labels}"
     return next(
-        f"--keypoints {variant.num_outputs}"
-        for variant in first_recipe(entry.task).variants
-        if variant.labels == entry.labels
+        f"--keypoints {variant.num_outputs}" for variant in own.variants if variant.labels == entry.labels
     )
