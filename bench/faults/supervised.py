@@ -31,10 +31,10 @@ _PORTS = ("--grpc-port", "0", "--health-port", "0")
 _ADDRESSES = re.compile(r"serving at ([\d.:]+), health ([\d.:]+): depth")
 _PROBE_EVERY_S = 0.25
 _POLL_S = 0.05
-_DRAIN_S = 20.0
+DRAIN_S = 20.0
 _PAUSE_S = 3.0
 _PATIENCE_S = 120.0
-_SHARED_MEMORY = Path("/dev/shm")
+SHARED_MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Command:
 
     def server(self) -> int:
         """Return the process id of its tritonserver; 0: there is none now."""
-        return next((pid for pid in children_of(self.process.pid) if _regions_of(pid)), 0)
+        return next((pid for pid in children_of(self.process.pid) if regions_of(pid)), 0)
 
     def is_ready(self) -> bool:
         """Return what it says."""
@@ -69,31 +69,31 @@ def mend(sizes: Sizes) -> list[Figure]:
 
     A process of a model that goes on after a pause of more than a second takes its server (2.51) with it.
     """
-    with _commands(2) as (one, other):
+    with commands(2) as (one, other):
         client = SapiensClient([one.grpc_url, other.grpc_url])
         with client, Load(client, sizes.num_callers) as load:
             load.until(sizes.event_s)
             server = one.server()
             os.kill(processes_of_model(server)[0], signal.SIGKILL)
-            noticed_s = _seconds_until(lambda: not one.is_ready())
-            mended_s = _seconds_until(one.is_ready)
+            noticed_s = seconds_until(lambda: not one.is_ready())
+            mended_s = seconds_until(one.is_ready)
             killed = other.server()
             left = [killed, *children_of(killed)]
-            regions = _regions_of(killed)
+            regions = regions_of(killed)
             os.kill(killed, signal.SIGKILL)
-            _seconds_until(lambda: not other.is_ready())
-            back_s = _seconds_until(other.is_ready)
+            seconds_until(lambda: not other.is_ready())
+            back_s = seconds_until(other.is_ready)
             paused_server = one.server()
             paused = processes_of_model(paused_server)[0]
             os.kill(paused, signal.SIGSTOP)
             load.until(load.now_s() + _PAUSE_S)
             os.kill(paused, signal.SIGCONT)
             resumed_s = load.now_s()
-            _seconds_until(lambda: one.server() not in (0, paused_server) and one.is_ready())
+            seconds_until(lambda: one.server() not in (0, paused_server) and one.is_ready())
             ready_s = load.now_s()
             load.until(max(sizes.seconds, ready_s + 2))
         living = [pid for pid in left if Path(f"/proc/{pid}").exists()]
-        remaining = list(_SHARED_MEMORY.glob(f"{regions}*"))
+        remaining = list(SHARED_MEMORY.glob(f"{regions}*"))
     return [
         at_most("the dead process was noticed after", noticed_s, 5.0, "s"),
         told("ready again, with loading and canaries, after", mended_s, "s"),
@@ -107,23 +107,23 @@ def mend(sizes: Sizes) -> list[Figure]:
 
 def drain(sizes: Sizes) -> list[Figure]:
     """SIGTERM for one of two servers; callers take what was ready at the last probe, and never try again."""
-    with _commands(2, "--drain-seconds", str(_DRAIN_S)) as commands:
-        balancer = _Balancer(commands)
+    with commands(2, "--drain-seconds", str(DRAIN_S)) as replicas:
+        balancer = _Balancer(replicas)
         with balancer, ThreadPoolExecutor(sizes.num_callers) as callers:
             work = [callers.submit(balancer.call, new_image(n)) for n in range(sizes.num_callers)]
             time.sleep(sizes.event_s)
-            regions = _regions_of(commands[0].server())
-            commands[0].process.terminate()
-            ended_s = _seconds_until(lambda: commands[0].process.poll() is not None)
+            regions = regions_of(replicas[0].server())
+            replicas[0].process.terminate()
+            ended_s = seconds_until(lambda: replicas[0].process.poll() is not None)
             time.sleep(max(1.0, sizes.seconds - sizes.event_s - ended_s))
             balancer.is_over.set()
             failures = [failure for each in work for failure in each.result()]
         return [
             told("calls", balancer.num_calls),
             exactly("failed calls", len(failures), 0),
-            at_most("its end took", ended_s, _DRAIN_S + 10, "s"),
-            exactly("exit status", commands[0].process.returncode, 0),
-            exactly("regions that it left", len(list(_SHARED_MEMORY.glob(f"{regions}*"))), 0),
+            at_most("its end took", ended_s, DRAIN_S + 10, "s"),
+            exactly("exit status", replicas[0].process.returncode, 0),
+            exactly("regions that it left", len(list(SHARED_MEMORY.glob(f"{regions}*"))), 0),
             *(Figure("failure", failure) for failure in sorted(set(failures))),
         ]
 
@@ -169,7 +169,7 @@ class _Balancer:
 
 
 @contextmanager
-def _commands(num: int, *options: str) -> Iterator[list[Command]]:
+def commands(num: int, *options: str) -> Iterator[list[Command]]:
     """Run so many `sapiens serve` of the stand-in; the `with` block begins when they are ready."""
     words = [sys.executable, "-c", _COMMAND, "serve", "--repository", str(STAND_IN), *_PORTS, *options]
     processes = [
@@ -177,10 +177,10 @@ def _commands(num: int, *options: str) -> Iterator[list[Command]]:
         for _ in range(num)
     ]
     try:
-        commands = [_announced(process) for process in processes]
-        for command in commands:
-            _seconds_until(command.is_ready)
-        yield commands
+        announced = [_announced(process) for process in processes]
+        for command in announced:
+            seconds_until(command.is_ready)
+        yield announced
     finally:
         for process in processes:
             process.send_signal(signal.SIGINT)
@@ -196,7 +196,8 @@ def _announced(process: subprocess.Popen[str]) -> Command:
     return Command(process, found[1], found[2])
 
 
-def _seconds_until(condition: Callable[[], bool]) -> float:
+def seconds_until(condition: Callable[[], bool]) -> float:
+    """Wait for an event; return how long it took."""
     began_s = time.monotonic()
     while not condition():
         if time.monotonic() - began_s > _PATIENCE_S:
@@ -205,7 +206,7 @@ def _seconds_until(condition: Callable[[], bool]) -> float:
     return time.monotonic() - began_s
 
 
-def _regions_of(server: int) -> str:
+def regions_of(server: int) -> str:
     """Return what the names of a tritonserver's regions begin with; empty: the process is none."""
     try:
         words = Path(f"/proc/{server}/cmdline").read_text()
