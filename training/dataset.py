@@ -101,11 +101,11 @@ def augmented(sample: Sample, input_hw: tuple[int, int], rng: np.random.Generato
     framed = _framed(sample, matrix, input_hw)
     if rng.random() < 0.5:
         framed = mirrored(framed)
-    image = framed.image.astype(np.float32)
-    image = image * rng.uniform(0.75, 1.25) * rng.uniform(0.88, 1.12, 3) + rng.uniform(-25, 25)
-    grey = image.mean(axis=2, keepdims=True)
-    image = np.clip(grey + (image - grey) * rng.uniform(0.2, 1.4), 0, 255).astype(np.float32)
-    return replace(framed, image=image)
+    gains, shift = rng.uniform(0.75, 1.25) * rng.uniform(0.88, 1.12, 3), rng.uniform(-25, 25)
+    saturation = rng.uniform(0.2, 1.4)
+    mixed = (saturation * np.eye(3) + (1 - saturation) / 3) * gains
+    recoloured = cv2.transform(framed.image, np.concatenate([mixed, np.full((3, 1), shift)], axis=1))
+    return replace(framed, image=recoloured)  # type: ignore[arg-type]
 
 
 def mirrored(sample: Sample) -> Sample:
@@ -133,8 +133,8 @@ def _zoom(sample: Sample, input_hw: tuple[int, int], rng: np.random.Generator) -
 
 
 def _person_crop(sample: Sample, input_hw: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
-    rows, columns = np.nonzero(sample.class_map)
-    bbox = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], np.float32)
+    left, top, columns, rows = cv2.boundingRect(sample.class_map)
+    bbox = np.array([left, top, left + columns, top + rows], np.float32)
     crop = person_crops(bbox[None], input_hw)
     crop[:, :2] += rng.normal(0, 0.04, 2) * (bbox[2:] - bbox[:2])
     crop[:, 2:] *= rng.uniform(0.8, 1.2)
@@ -152,7 +152,7 @@ def _framed(
         image=warped(sample.image, cv2.INTER_LINEAR),
         class_map=warped(sample.class_map, cv2.INTER_NEAREST),
         normals=warped(sample.normals, cv2.INTER_NEAREST),
-        depth=warped(sample.depth.astype(np.float32), cv2.INTER_NEAREST),
+        depth=warped(sample.depth.view(np.int16), cv2.INTER_NEAREST).view(np.float16).astype(np.float32),
         keypoints=(from_first_pixel * matrix[[0, 1], [0, 1]] + matrix[:, 2]).astype(np.float32),
     )
 
@@ -173,7 +173,7 @@ def _batch(samples: list[Sample]) -> Batch:
     normals = np.where(is_person[..., None], arrays["normals"], np.array([0, 0, 127], np.int8))
     depth = [relative_depth(one, inside) for one, inside in zip(arrays["depth"], is_person, strict=True)]
     return Batch(
-        images=torch.from_numpy(arrays["image"].astype(np.float32)).permute(0, 3, 1, 2),
+        images=torch.from_numpy(arrays["image"]).permute(0, 3, 1, 2).float(),
         classes=torch.from_numpy(classes),
         normals=torch.from_numpy(normals.astype(np.float32) / 127).permute(0, 3, 1, 2),
         depth=torch.from_numpy(np.stack(depth)),

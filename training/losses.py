@@ -83,6 +83,8 @@ def _depth_loss(depth: Tensor, batch: Batch) -> Tensor:
     loss = 2 * _mean(error, inside) + 0.5 * _mean(error, 1 - inside)
     for step in _DEPTH_STEPS:  # blind to a shift of the whole person
         for axis in (1, 2):
+            if step >= depth.shape[axis]:
+                continue
             near, far = (depth.narrow(axis, start, depth.shape[axis] - step) for start in (0, step))
             near_is, far_is = (target.narrow(axis, start, depth.shape[axis] - step) for start in (0, step))
             both = inside.narrow(axis, 0, depth.shape[axis] - step) * inside.narrow(

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from training.dataset import Batch
+
 INPUT_HW = (256, 192)
 _EMBED_DIM, _NUM_LAYERS, _NUM_HEADS = 160, 8, 5
 _ENDS_OF_BRANCHES = tuple(
@@ -53,12 +55,22 @@ def normalized(images: Tensor) -> Tensor:
     return (images - mean) / std
 
 
+def new_backbone() -> Backbone:
+    """Return a backbone that has learnt nothing."""
+    backbone = Backbone(demo_config(Task.SEG), has_class_token=False)
+    nn.init.trunc_normal_(backbone.pos_embed, std=0.02)
+    for name, parameter in backbone.layers.named_parameters():  # a residual branch starts small
+        if name.endswith(_ENDS_OF_BRANCHES):
+            parameter.data.mul_(0.0 if name.endswith("bias") else 0.3)
+    return backbone
+
+
 class DemoNetworks(nn.Module):
     """All four tasks at once."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.backbone = Backbone(demo_config(Task.SEG), has_class_token=False)
+        self.backbone = new_backbone()
         self.heads = nn.ModuleDict(
             {
                 task.value: DecodeHead(head, demo_config(task))
@@ -66,15 +78,16 @@ class DemoNetworks(nn.Module):
                 if (head := first_recipe(task).head)
             }
         )
-        nn.init.trunc_normal_(self.backbone.pos_embed, std=0.02)
-        for name, parameter in self.backbone.layers.named_parameters():  # a residual branch starts small
-            if name.endswith(_ENDS_OF_BRANCHES):
-                parameter.data.mul_(0.0 if name.endswith("bias") else 0.3)
 
     def forward(self, images: Tensor) -> dict[Task, Tensor]:
         """Return every task's (B, C, h, w) output of (B, 3, H, W) float RGB images, 0..255."""
         features = self.backbone(normalized(images))
         return {Task(name): head(features) for name, head in self.heads.items()}
+
+    @staticmethod
+    def labels(batch: Batch) -> Batch:
+        """Return the batch as the losses and measures want it."""
+        return batch
 
     def task_weights(self, task: Task) -> dict[str, Tensor]:
         """Return the weights of one task's network under the official names."""

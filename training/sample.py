@@ -18,7 +18,7 @@ class Sample:
     """One image and its labels.
 
     Attributes:
-        image: (H, W, 3) uint8, RGB; float32, 0..255, once it is recoloured.
+        image: (H, W, 3) uint8, RGB.
         class_map: (H, W) uint8.
         normals: (H, W, 3) int8, unit normals times 127: x right, y up, z towards the camera; 0 outside.
         depth: (H, W) float16, metres from the person's median depth, larger is farther; 0 outside.
@@ -27,7 +27,7 @@ class Sample:
             its first pixel once it is framed.
     """
 
-    image: NDArray[np.uint8] | NDArray[np.float32]
+    image: NDArray[np.uint8]
     class_map: NDArray[np.uint8]
     normals: NDArray[np.int8]
     depth: NDArray[np.float16] | NDArray[np.float32]

@@ -26,6 +26,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from training.dataset import Batch, Shards, plain_batch, random_batch
+from training.light import LightNetworks
 from training.losses import losses
 from training.measures import Measures
 from training.network import INPUT_HW, SERVED_TASKS, DemoNetworks
@@ -87,11 +88,12 @@ class Training:
     Args:
         device: Where to compute, e.g. "cpu" or "cuda".
         peak_rate: Learning rate of the plateau.
+        networks: What learns; on that device afterwards.
     """
 
-    def __init__(self, device: str, peak_rate: float) -> None:
+    def __init__(self, device: str, peak_rate: float, networks: DemoNetworks | LightNetworks) -> None:
         self._device = torch.device(device)
-        self.networks = DemoNetworks().to(self._device)
+        self.networks = networks.to(self._device)
         self.networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = torch.optim.swa_utils.AveragedModel(
             self.networks, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(_AVERAGE_DECAY)
@@ -118,11 +120,23 @@ class Training:
             optimizer.load_state_dict(kept)
         self.step = state["step"]
 
-    def begin_with(self, folder: Path) -> None:
-        """Take the weights of networks that `training.write_networks` wrote."""
-        self.networks.load_task_weights(
-            {task: load_file(folder / f"{task.value}.safetensors") for task in SERVED_TASKS}
-        )
+    def begin_with(self, folder: Path | None, backbone: Path | None) -> None:
+        """Take weights that there are.
+
+        Args:
+            folder: Networks that `training.write_networks` wrote. Light networks take their backbone.
+            backbone: State of another training, light or not, whose averaged backbone is taken.
+        """
+        if folder:
+            written = DemoNetworks()
+            written.load_task_weights(
+                {task: load_file(folder / f"{task.value}.safetensors") for task in SERVED_TASKS}
+            )
+            if isinstance(self.networks, DemoNetworks):
+                self.networks.load_state_dict(written.state_dict())
+            self.networks.backbone.load_state_dict(written.backbone.state_dict())
+        if backbone:
+            self.networks.backbone.load_state_dict(averaged_backbone(backbone))
         self.average.module.load_state_dict(self.networks.state_dict())
 
     def learn(self, batch: Batch, num_steps: int) -> dict[str, float]:
@@ -131,7 +145,7 @@ class Training:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(self.step, num_steps, self.peak_rate)
             optimizer.zero_grad(set_to_none=True)
-        batch = batch.to(self._device)
+        batch = self.networks.labels(batch.to(self._device))
         by_task = losses(self._outputs(self.networks, batch.images), batch)
         torch.stack(list(by_task.values())).sum().backward()
         nn.utils.clip_grad_norm_(self.networks.parameters(), 1.0)
@@ -142,12 +156,14 @@ class Training:
         return {task.value: float(loss.detach()) for task, loss in by_task.items()}
 
     @torch.no_grad()
-    def evaluate(self, shards: Shards) -> dict[str, float]:
-        """Return the figures of the averaged networks on held-out samples, at the input's full size."""
+    def evaluate(self, shards: Shards, input_hw: tuple[int, int]) -> dict[str, float]:
+        """Return the figures of the averaged networks on held-out samples."""
         measures, size = Measures(), 32
         count = min(_EVALUATED, len(shards))
         for start in range(0, count, size):
-            batch = plain_batch(shards, range(start, min(start + size, count)), INPUT_HW)
+            batch = self.networks.labels(
+                plain_batch(shards, range(start, min(start + size, count)), input_hw)
+            )
             outputs = self._outputs(self.average, batch.to(self._device).images)
             measures.add({task: output.cpu() for task, output in outputs.items()}, batch)
         return measures.figures()
@@ -159,7 +175,14 @@ class Training:
         return outputs
 
 
-def _optimizers(networks: DemoNetworks) -> list[torch.optim.Optimizer]:
+def averaged_backbone(state: Path) -> dict[str, torch.Tensor]:
+    """Return the weights of the averaged backbone in a training's state file."""
+    weights = torch.load(state, map_location="cpu", weights_only=True)["average"]
+    prefix = "module.backbone."
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+
+
+def _optimizers(networks: DemoNetworks | LightNetworks) -> list[torch.optim.Optimizer]:
     """Return Muon for the matrices of the transformer blocks, and AdamW for all else."""
     matrices = [parameter for parameter in networks.backbone.layers.parameters() if parameter.ndim == 2]
     others = [p for p in networks.parameters() if all(p is not matrix for matrix in matrices)]
@@ -205,6 +228,14 @@ def _parser() -> argparse.ArgumentParser:
         "--networks", type=Path, help="folder that training.write_networks wrote, to begin with; else chance"
     )
     parser.add_argument(
+        "--backbone", type=Path, help="state of another training, whose backbone to begin with"
+    )
+    parser.add_argument(
+        "--light",
+        action="store_true",
+        help="light heads, which cannot be served: teaches a backbone several times as fast",
+    )
+    parser.add_argument(
         "--heights",
         type=stage,
         nargs="+",
@@ -228,15 +259,16 @@ def main() -> None:
     if any(later.until <= earlier.until for earlier, later in pairwise(stages)):
         parser.error(f"--heights must have rising steps, got {[one.until for one in stages]}; order them")
     cv2.setNumThreads(1)
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(enabled=True)  # on a CPU, too
     torch.manual_seed(options.seed)
     shards, held_out = Shards(options.shards), Shards(options.held_out)
     if not (len(shards) and len(held_out)):
         parser.error(f"{options.shards} and {options.held_out} must hold renders; run training.render first")
-    training = Training(options.device, options.rate)
+    training = Training(options.device, options.rate, LightNetworks() if options.light else DemoNetworks())
     if options.state.exists():
         training.load(options.state)
-    elif options.networks:
-        training.begin_with(options.networks)
+    else:
+        training.begin_with(options.networks, options.backbone)
     started, first_step = time.monotonic(), training.step
     seen: list[dict[str, float]] = []
     for batch in batches(shards, options.batch, stages, options.seed, first_step):
@@ -247,7 +279,8 @@ def main() -> None:
         rate = (training.step - first_step) * options.batch / (time.monotonic() - started)
         report = {"step": training.step, "of": num_steps, "height": batch.images.shape[2], "images/s": rate}
         report |= {f"{task} loss": mean(one[task] for one in seen) for task in seen[0]}
-        report |= training.evaluate(held_out)
+        at_hw = input_hw(stages, training.step - 1) if options.light else INPUT_HW
+        report |= training.evaluate(held_out, at_hw)
         print(json.dumps({name: round(value, 4) for name, value in report.items()}), flush=True)
         seen.clear()
 

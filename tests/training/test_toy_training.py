@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -21,6 +22,16 @@ OPINION = ROOT / "tests" / "golden" / "portrait" / "judges.npz"
 pytestmark = pytest.mark.slow
 
 
+# Runs commands one after the other in one process: what they import, and compile, is there after the first.
+RUN_ALL = """
+import json, runpy, sys
+for module, *options in json.loads(sys.argv[1]):
+    sys.argv = [module, *options]
+    print("==", flush=True)
+    runpy.run_module(f"training.{module}", run_name="__main__")
+"""
+
+
 @dataclass(frozen=True)
 class Runner:
     """Runs modules of `training` with what they require.
@@ -33,17 +44,20 @@ class Runner:
     place: Path
     requirements: Path
 
-    def __call__(self, module, *options):
+    def __call__(self, *commands):
+        """Return what each command, a module and its options, printed."""
         environment = os.environ | {
             "PYTHONPATH": f"{ROOT}:{self.requirements}",
             "ANNY_CACHE_DIR": str(self.requirements / "anny_cache"),
             "NUMBA_CACHE_DIR": str(self.requirements / "numba_cache"),
+            "OMP_NUM_THREADS": "1",  # threads that wait for each other would keep other tests waiting
         }
-        command = [sys.executable, "-m", f"training.{module}", *map(str, options)]
+        words = json.dumps([[str(word) for word in command] for command in commands])
         finished = subprocess.run(
-            command, cwd=self.place, env=environment, check=True, capture_output=True, text=True
-        )
-        return finished.stdout
+            [sys.executable, "-c", RUN_ALL, words],
+            cwd=self.place, env=environment, check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        return finished.stdout.split("==\n")[1:]
 
 
 @pytest.fixture(scope="module")
@@ -53,54 +67,59 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def shards(run):
-    run("render", "--output", "shards", "--images", 24, "--seed", 1)
-    return run.place / "shards"
+def renders(run):
+    """Eight renders, others by another seed, and the first few again, asked for bit by bit."""
+
+    def render(folder, images, seed):
+        return "render", "--output", folder, "--images", images, "--seed", seed
+
+    grown = [render("grown", images, 1) for images in (2, 4, 3)]
+    run(render("shards", 8, 1), render("other", 2, 2), *grown)
+    names = ("shards/1_0000.npz", "other/2_0000.npz", "grown/1_0000.npz")
+    return [dict(np.load(run.place / name)) for name in names]
 
 
-def test_renders_are_full_of_people_and_depend_on_the_seed_alone(run, shards):
-    run("render", "--output", "again", "--images", 24, "--seed", 1)
-    run("render", "--output", "other", "--images", 4, "--seed", 2)
-    first, again, other = (
-        np.load(run.place / folder / name)
-        for folder, name in (("shards", "1_0000.npz"), ("again", "1_0000.npz"), ("other", "2_0000.npz"))
-    )
-    assert first["image"].shape == (24, 256, 192, 3)
-    for name in first.files:
-        np.testing.assert_array_equal(first[name], again[name])
-    assert np.any(first["image"][:4] != other["image"])
-    is_person = first["class_map"] > 0
+def test_renders_are_full_of_people(renders):
+    shard = renders[0]
+    assert shard["image"].shape == (8, 256, 192, 3)
+    is_person = shard["class_map"] > 0
     assert is_person.mean(axis=(1, 2)).min() >= 0.03
-    normals = first["normals"].astype(np.float32) / 127
+    normals = shard["normals"].astype(np.float32) / 127
     np.testing.assert_allclose(np.linalg.norm(normals[is_person], axis=1), 1, atol=0.02)
     towards_camera = normals[is_person][:, 2]
     assert (towards_camera >= 0).mean() > 0.99
     assert towards_camera.min() >= -0.6  # near the image's edges one looks aslant
-    assert len(np.unique(first["class_map"])) > 8
+    assert len(np.unique(shard["class_map"])) > 8
 
 
-def test_a_short_shard_is_rendered_again_when_more_images_are_asked_for(run, shards):
-    for images in (4, 8, 6):
-        run("render", "--output", "grown", "--images", images, "--seed", 1)
-    with np.load(run.place / "grown" / "1_0000.npz") as grown, np.load(shards / "1_0000.npz") as whole:
-        np.testing.assert_array_equal(grown["image"], whole["image"][:8])
+def test_renders_depend_on_the_seed_alone_and_a_short_shard_grows(renders):
+    shard, other, grown = renders
+    for name in shard:
+        assert len(grown[name]) == 4
+        np.testing.assert_array_equal(grown[name], shard[name][:4])
+    assert np.any(shard["image"][:2] != other["image"])
 
 
-def test_training_goes_on_where_it_stopped_and_its_networks_are_served(run, shards):
-    options = ("--shards", shards, "--held-out", shards, "--state", "run.pt", "--batch", 4)
-    first = run("train", *options, "--heights", "64:2", "--report-every", 1)
-    assert [line.split(",")[0] for line in first.splitlines()] == ['{"step": 1', '{"step": 2']
-    second = run("train", *options, "--heights", "64:2", "128:3", "--report-every", 1)
-    assert [line.split(",")[0] for line in second.splitlines()] == ['{"step": 3']
-    assert '"silhouette IoU"' in second
-    run("write_networks", "run.pt", "networks", "--shards", shards, "--steps", 2)
-    assert "silhouette IoU" in run("evaluate", "networks", "--held-out", shards)
+def test_training_goes_on_where_it_stopped_and_its_networks_are_served(run, renders):
+    folders = ("--shards", "shards", "--held-out", "other", "--batch", 4, "--report-every", 1)
+    light = ("train", *folders, "--light", "--state", "light.pt", "--heights", "64:1")
+    train = ("train", *folders, "--backbone", "light.pt", "--state", "run.pt", "--heights")
+    printed = run(
+        light,
+        (*train, "64:2"),
+        (*train, "64:2", "128:3"),
+        ("write_networks", "run.pt", "networks", "--shards", "shards", "--steps", 1),
+        ("evaluate", "networks", "--held-out", "other"),
+    )
+    steps = [[json.loads(line)["step"] for line in text.splitlines()] for text in printed[:3]]
+    assert steps == [[1], [1, 2], [3]]
+    for text in (*printed[:3], printed[4]):
+        assert "silhouette IoU" in text
     results = photograph_results(run.place / "networks", PORTRAIT.read_bytes(), (16, 15, 365, 508))
     with np.load(OPINION) as opinion:
         found = agreement(results.class_map, results.keypoints, opinion)
     assert set(found.distances) == {"nose", "left_eye", "right_eye", "left_shoulder", "right_shoulder"}
-    for task in ("depth", "features", "normal", "pose", "seg"):
-        network = ("--network", f"networks/{task}.json", "--checkpoint", f"networks/{task}.safetensors")
-        command = [Path(sys.executable).with_name("sapiens"), "export", task, *network, "--plan"]
-        plan = subprocess.run(command, cwd=run.place, check=True, capture_output=True, text=True).stdout
-        assert f"{task}.safetensors" in plan
+    network = ("--network", "networks/features.json", "--checkpoint", "networks/features.safetensors")
+    command = [Path(sys.executable).with_name("sapiens"), "export", "features", *network, "--plan"]
+    plan = subprocess.run(command, cwd=run.place, check=True, capture_output=True, text=True).stdout
+    assert "features.safetensors" in plan

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from training.dataset import Shards
-from training.network import SERVED_TASKS
+from training.dataset import Shards, plain_batch
+from training.light import LightNetworks
+from training.network import SERVED_TASKS, DemoNetworks
 from training.sample import Sample, stacked
 from training.train import Stage, Training, batches, input_hw, main, stage
 from training.write_networks import write_network
@@ -45,7 +46,7 @@ def trained(shards):
 
     def training_at(step, state=None):
         torch.manual_seed(0)
-        training = Training("cpu", peak_rate=1e-3)
+        training = Training("cpu", 1e-3, LightNetworks())
         if state:
             training.load(state)
         for batch in batches(shards, 2, STAGES, seed=0, first_step=training.step):
@@ -67,15 +68,37 @@ def test_a_training_that_was_interrupted_ends_like_one_that_was_not(trained, tmp
     torch.testing.assert_close(states(trained(3, tmp_path / "run.pt")), states(trained(3)), rtol=0, atol=0)
 
 
-def test_a_training_may_begin_with_networks_that_were_written(trained, tmp_path):
-    before, after = trained(2), Training("cpu", peak_rate=1e-3)
+def test_a_training_may_begin_with_networks_that_were_written(tmp_path):
+    kinds = (DemoNetworks, DemoNetworks, LightNetworks)
+    before, after, light = (Training("cpu", 1e-3, kind()) for kind in kinds)
     for task in SERVED_TASKS:
         write_network(task, before.networks.task_weights(task), tmp_path)
-    after.begin_with(tmp_path)
+    after.begin_with(tmp_path, backbone=None)
+    light.begin_with(tmp_path, backbone=None)
     assert after.step == 0
     rounded = {name: value.half().float() for name, value in before.networks.state_dict().items()}
     for state in (after.networks.state_dict(), after.average.module.state_dict()):
         torch.testing.assert_close(dict(state), rounded, rtol=0, atol=0)
+    backbone = after.networks.backbone.state_dict()
+    torch.testing.assert_close(light.networks.backbone.state_dict(), backbone, rtol=0, atol=0)
+
+
+def test_a_training_may_begin_with_the_averaged_backbone_of_a_light_one(trained, tmp_path):
+    light, after = trained(3), Training("cpu", 1e-3, DemoNetworks())
+    light.save(tmp_path / "light.pt")
+    after.begin_with(None, tmp_path / "light.pt")
+    wanted = light.average.module.backbone.state_dict()
+    for networks in (after.networks, after.average.module):
+        torch.testing.assert_close(networks.backbone.state_dict(), wanted, rtol=0, atol=0)
+
+
+def test_light_heads_learn_what_they_see(shards):
+    torch.manual_seed(0)
+    light = Training("cpu", 3e-2, LightNetworks())
+    batch = plain_batch(shards, range(4), (64, 48))
+    seen = [light.learn(batch, 1000) for _ in range(20)]
+    for task, loss in seen[-1].items():
+        assert loss < 0.7 * seen[0][task], task
 
 
 def test_every_batch_depends_on_its_step_alone(shards):
@@ -111,7 +134,7 @@ def run(shards, tmp_path, monkeypatch, capsys):
 
     def reports(state, *options):
         folders = ("--shards", tmp_path, "--held-out", tmp_path, "--state", tmp_path / state)
-        command = ("train", *folders, "--device", "cpu", "--batch", 2, *options)
+        command = ("train", *folders, "--light", "--device", "cpu", "--batch", 2, *options)
         monkeypatch.setattr("sys.argv", [str(word) for word in command])
         main()
         return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
