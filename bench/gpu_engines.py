@@ -31,7 +31,7 @@ from sapiens_core.contract.engines import Precision
 from sapiens_core.contract.tensors import PATCHES, PEAKS
 from sapiens_core.recipes.lookup import FAMILIES, first_recipe
 from sapiens_core.recipes.recipe import Task
-from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
+from sapiens_core.recipes.sapiens1 import NORMALIZATIONS, SAPIENS
 from sapiens_export.engines.cost import network_cost
 from sapiens_export.engines.reduced import DTYPES, ServedNetwork
 from sapiens_export.engines.torchscript import torchscript_from_network
@@ -41,7 +41,7 @@ from sapiens_export.networks.sapiens import SapiensNetwork
 from sapiens_export.parity.images import parity_pixels
 from sapiens_export.weights.checkpoints import random_network
 
-NETWORK_TASKS = [task.value for task in Task if first_recipe(task).variants]
+NETWORK_TASKS = [str(task) for task in SAPIENS.recipes]
 WARM_UP_CALLS = 2
 MLP_RATIO = 4
 COLUMNS = (

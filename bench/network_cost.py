@@ -8,16 +8,22 @@ workspaces; see `sapiens_export.engines.cost`.
 
 from __future__ import annotations
 
-from sapiens_core.recipes.lookup import FAMILIES, first_recipe
-from sapiens_core.recipes.recipe import Task
+from typing import TYPE_CHECKING
+
+from sapiens_core.recipes.lookup import FAMILIES
+from sapiens_core.recipes.sapiens2 import FAMILY
 from sapiens_export.engines.cost import network_cost
-from sapiens_export.networks.config import NetworkConfig, released_network
+from sapiens_export.networks.config import released_config
+from sapiens_export.networks.sapiens2_config import sapiens2_sizes
+
+if TYPE_CHECKING:
+    from sapiens_export.networks.config import WeightsConfig
 
 PRECISIONS = ("float32", "bfloat16")
 BATCH_SIZES = (1, 4)
 
 
-def row(config: NetworkConfig) -> str:
+def row(config: WeightsConfig) -> str:
     """Return one network's line of the table."""
     costs = [
         [network_cost(config, batch_size=size, precision=precision) for size in BATCH_SIZES]
@@ -25,7 +31,7 @@ def row(config: NetworkConfig) -> str:
     ]
     one = costs[0][0]
     cells = [
-        config.task.value + (f" {config.num_outputs}" if config.labels else ""),
+        config.task + (f" {config.num_outputs}" if config.labels else ""),
         config.size,
         f"{one.num_parameters:,}",
         f"{one.macs / 1e12:.3f}",
@@ -42,9 +48,10 @@ def main() -> None:
         "| activations, float32 | bfloat16 |"
     )
     print("|---|---|---|---|---|---|---|---|")
-    for task in (task for task in Task if first_recipe(task).variants):
-        for size in FAMILIES["sapiens"].sizes:
-            print(row(released_network(task, size)))
+    for family, facts in FAMILIES.items():
+        for task in facts.recipes:
+            for size in sapiens2_sizes(task) if family == FAMILY else facts.sizes:
+                print(row(released_config(task, size, family)))
 
 
 if __name__ == "__main__":
