@@ -209,6 +209,7 @@ _OF_TEXT: tuple[tuple[str, str, Meaning], ...] = (
     ("UNKNOWN", "header with status: 413$", _TOO_LARGE),
     ("RESOURCE_EXHAUSTED", "message larger than max", _TOO_LARGE),
     ("RESOURCE_EXHAUSTED", "metadata size exceeds", _HEADERS_TOO_LARGE),
+    ("UNKNOWN", "^No status received$", BROKE_OFF),  # whoever answered left amid the reply
     ("INTERNAL", "RST_STREAM with error code", BROKE_OFF),  # what a proxy does whose server went away
     ("UNAVAILABLE", "^failed to connect .*: Socket closed$", HUNG_UP),
     ("UNAVAILABLE", "[Tt]oo.many.pings", _TOO_MANY_PINGS),

@@ -46,5 +46,5 @@ def first_recipes() -> dict[str, Recipe]:
     """Return `first_recipe` of every task."""
     recipes: dict[str, Recipe] = {}
     for family in FAMILIES.values():
-        recipes = {**family.recipes, **recipes}
+        recipes |= {task: recipe for task, recipe in family.recipes.items() if task not in recipes}
     return {**recipes, DETECT.task: DETECT}

@@ -298,7 +298,7 @@ def read_network(path: Path, task: str) -> WeightsConfig:
     try:
         text = path.read_text()
         config = _config_in(text, task)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(
             f"network description {path} must be a readable JSON file with the attributes of a network: "
             f"{error}; correct it"
