@@ -17,6 +17,7 @@ missed.
   bulk       the command line with many images: SIGKILL for a server, then for the command
   crowd      one server with room for 64 waiting requests, 200 images at a time
   full       one server whose queue is full for 5 s
+  offered    half to three times the requests that one server can answer, at a steady rate
   restart    SIGKILL and restart of the only server
   mend       `sapiens serve` twice: SIGKILL for a model's process and for a tritonserver, a pause
   drain      SIGTERM for one of two `sapiens serve`, behind a balancer that follows /ready; nobody tries again
@@ -39,6 +40,7 @@ import supervised
 from bulk import bulk
 from large import large
 from load import Sizes
+from offered import offered
 from refusals import refusals
 
 CHECKS = {
@@ -53,6 +55,7 @@ CHECKS = {
     "bulk": bulk,
     "crowd": crowds.crowd,
     "full": crowds.full,
+    "offered": offered,
     "restart": crowds.restart,
     "mend": supervised.mend,
     "drain": supervised.drain,

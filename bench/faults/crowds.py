@@ -45,9 +45,9 @@ class _Mapped:
 
 def crowd(sizes: Sizes) -> list[Figure]:
     """Ask about many images, far more at a time than the server's queue takes."""
-    with _server_with_queue(_QUEUE_SIZE) as server:
-        best = max(_mapped(server, sizes.num_images, each).images_per_s for each in _CONCURRENCIES)
-        crowded = _mapped(server, sizes.num_images, _CONCURRENCY)
+    with server_with_queue(_QUEUE_SIZE) as server:
+        best = max(mapped(server, sizes.num_images, each).images_per_s for each in _CONCURRENCIES)
+        crowded = mapped(server, sizes.num_images, _CONCURRENCY)
     return [
         exactly(f"failed images of {sizes.num_images}", crowded.num_failed, 0),
         at_least("throughput of the best concurrency's", crowded.images_per_s / best, 0.95, "x"),
@@ -58,19 +58,19 @@ def crowd(sizes: Sizes) -> list[Figure]:
 def full(_: Sizes) -> list[Figure]:
     """Ask about some images while others keep the server busy and its queue full for 5 s."""
     with (
-        _server_with_queue(NUM_SLOTS) as server,
+        server_with_queue(NUM_SLOTS) as server,
         ThreadPoolExecutor(2 * NUM_SLOTS) as threads,
         SapiensClient(server.grpc_url) as others,
     ):
         long = [threads.submit(others.depth, new_image(wait_s=_FULL_S)) for _ in range(NUM_SLOTS)]
         time.sleep(0.5)  # now they are worked on
         short = [threads.submit(others.depth, new_image()) for _ in range(NUM_SLOTS)]
-        mapped = _mapped(server, _FEW_IMAGES, _FEW_IMAGES)
+        few = mapped(server, _FEW_IMAGES, _FEW_IMAGES)
         num_failed = sum(call.exception() is not None for call in (*long, *short))
     return [
-        exactly(f"failed images of {_FEW_IMAGES}", mapped.num_failed, 0),
+        exactly(f"failed images of {_FEW_IMAGES}", few.num_failed, 0),
         exactly("failed calls of the others", num_failed, 0),
-        told("requests per image", mapped.num_sent / _FEW_IMAGES, "x"),
+        told("requests per image", few.num_sent / _FEW_IMAGES, "x"),
     ]
 
 
@@ -93,7 +93,7 @@ def restart(sizes: Sizes) -> list[Figure]:
 
 
 @contextmanager
-def _server_with_queue(size: int) -> Iterator[RunningServer]:
+def server_with_queue(size: int) -> Iterator[RunningServer]:
     """A server of the stand-in whose queue takes so many requests beside those that are worked on."""
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder, "models")
@@ -104,7 +104,7 @@ def _server_with_queue(size: int) -> Iterator[RunningServer]:
             yield fleet.start()
 
 
-def _mapped(server: RunningServer, num_images: int, concurrency: int) -> _Mapped:
+def mapped(server: RunningServer, num_images: int, concurrency: int) -> _Mapped:
     """Ask about images with a client of its own, and look at the answers."""
     images = {number: new_image(number, num_bytes=_IMAGE_BYTES) for number in range(_CONCURRENCY)}
     num_failed = num_sent = 0
