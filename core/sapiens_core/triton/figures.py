@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 from collections import deque
@@ -60,12 +61,14 @@ class Figures:
             self._note(FAILED, 1.0)
 
     def close(self) -> None:
-        """Hand over the rest and let go of the metrics; when the process ends it is too late (8662)."""
+        """Hand over the rest and let go of the metrics."""
         self._is_due.acquire(blocking=False)
         if self._timer is not None:
             self._timer.cancel()
             self._timer.join()
         self._hand_over()
+        for each in (*self._metrics.values(), *self._families):
+            ctypes.pythonapi.Py_DecRef(ctypes.py_object(each))
         self._metrics.clear()
         self._families.clear()
 
@@ -73,11 +76,11 @@ class Figures:
         kinds = pb_utils.MetricFamily
         kind = kinds.HISTOGRAM if metric.buckets else kinds.COUNTER
         family = pb_utils.MetricFamily(name=metric.name, description=metric.about, kind=kind)
-        self._families.append(family)
+        self._families.append(_kept(family))
         more = {"buckets": list(map(float, metric.buckets))} if metric.buckets else {}
         for value in metric.values:
             own = {**labels, metric.label: value} if metric.label else labels
-            self._metrics[metric.name, value] = family.Metric(labels=own, **more)
+            self._metrics[metric.name, value] = _kept(family.Metric(labels=own, **more))
 
     def _note(self, metric: Metric, value: float, label: str = "") -> None:
         counter = self._metrics.get((metric.name, label))
@@ -97,3 +100,12 @@ class Figures:
         with suppress(IndexError, pb_utils.TritonModelException):  # no more of them; a server that ends
             while True:
                 self._noted.popleft()()
+
+
+def _kept(each: Any) -> Any:
+    """Keep an object beyond the end of Python: the process crashes where a metric ends as late (8662).
+
+    So it does when the server has died, after which nothing is closed any more.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(each))
+    return each
