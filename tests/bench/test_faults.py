@@ -8,7 +8,7 @@ import time
 import pytest
 
 FIRST = ("kill", "hang", "stub", "bulk", "restart")
-SECOND = ("stop", "rolling", "dns", "large", "refusals", "full", "crowd")
+SECOND = ("stop", "rolling", "dns", "large", "refusals", "full", "crowd", "offered")
 SMALL = ("--seconds", "6", "--at", "1", "--resolve-every", "1", "--images", "150")
 
 
@@ -91,3 +91,8 @@ def test_an_interrupted_check_ends_at_once(start):
     out, words = process.communicate(timeout=120)
     assert "measured" in head
     assert (process.returncode, out) == (130, ""), words
+
+
+def test_a_server_that_is_offered_too_much_refuses_the_rest_and_does_nothing_else(measured):
+    assert measured["offered: failures other than refusals"] == "0"
+    assert int(measured["offered: refused at 3 x"]) > 16
