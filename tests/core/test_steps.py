@@ -2,8 +2,8 @@ from itertools import chain
 
 import pytest
 
-from sapiens_core.contract.steps import step_maps
-from sapiens_core.contract.tensors import IMAGE_HW
+from sapiens_core.contract.steps import StepSpec, step_maps
+from sapiens_core.contract.tensors import IMAGE_HW, TensorSpec
 from sapiens_core.recipes.combined import HUMAN_TASKS
 from sapiens_core.recipes.lookup import first_recipe, first_recipes
 
@@ -40,3 +40,18 @@ def test_what_a_later_step_hands_on_has_another_name_before():
     _, engine, postprocess = step_maps([spec.preprocess, spec.engine, spec.postprocess], spec.outputs)
     assert engine.outputs["scores"] == postprocess.inputs["scores"] == "pose_engine_scores"
     assert postprocess.outputs["scores"] == "scores"
+
+
+def test_what_a_later_step_returns_too_is_left_out_where_nobody_takes_it():
+    image, pixels, size = (TensorSpec(name, "UINT8", (1,)) for name in ("image", "pixels", "size"))
+    steps = [
+        StepSpec("first", "image", inputs=(image,), outputs=(pixels, size)),
+        StepSpec("engine", "engine", inputs=(pixels,), outputs=()),
+        StepSpec("second", "image", inputs=(image,), outputs=(pixels, size)),
+        StepSpec("other", "engine", inputs=(pixels,), outputs=()),
+    ]
+    first, engine, second, other = step_maps(steps, [size])
+    assert first.outputs == {"pixels": "first_pixels"}
+    assert engine.inputs == {"pixels": "first_pixels"}
+    assert second.outputs == {"pixels": "pixels", "size": "size"}
+    assert other.inputs == {"pixels": "pixels"}

@@ -8,7 +8,7 @@ from real_servers import running
 
 from sapiens_client import SapiensClient
 from sapiens_client.connection.options import ClientOptions
-from sapiens_client.tasks.dense import dense_result
+from sapiens_client.tasks.dense import dense_result, dense_results
 from sapiens_client.testing import FakeServer
 from sapiens_core.contract.engines import ENGINE_FILES
 from sapiens_core.contract.tensors import IMAGE_HW
@@ -96,6 +96,21 @@ def test_both_families_are_served_side_by_side(server, photo):
     for result in (new, old):
         index = result.classes.index("Hair")
         np.testing.assert_array_equal(result.mask("Hair"), result.class_map == index)
+
+
+def test_human_answers_three_tasks_at_once(server, odd_images):
+    with SapiensClient(server.grpc_url, options=ClientOptions(output="image")) as client:
+        tasks = {"pointmap": dict, "normal": dict, "seg": dict}
+        together = client._ask(odd_images["portrait"], lambda call: dense_results(call, "human", tasks), {})
+        for task in tasks:
+            for name, array in served(client, task, odd_images["portrait"]).items():
+                np.testing.assert_array_equal(together[task][name], array)
+
+
+def test_networks_of_two_families_do_not_mix_in_human(repository, golden_networks):
+    source = source_from_seed(golden_networks["normal"], 0)
+    with pytest.raises(ValueError, match="normal would be of sapiens; give this one a --name"):
+        export_engine(source, repository)
 
 
 def test_the_fake_server_has_the_same_models(server):

@@ -18,7 +18,9 @@ from sapiens_client.steps import Flow, Together
 from sapiens_client.tasks.call import Call
 from sapiens_client.tasks.dense import dense_results, lean_way
 from sapiens_client.tasks.table import CLIENT_TASKS, AnalysisTask
-from sapiens_core.recipes.combined import HUMAN, HUMAN_TASKS
+from sapiens_core.contract.tensors import IMAGE_HW
+from sapiens_core.recipes.combined import HUMAN, HUMAN_TASKS, HUMAN_TASKS_OF
+from sapiens_core.recipes.lookup import first_recipe
 from sapiens_core.recipes.recipe import Task
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Result)
 
 ANSWERED_TOGETHER = tuple(map(AnalysisTask, HUMAN_TASKS))
+# The families' ensembles answer different ones; which, the one that is served tells.
+_IN_SOME_HUMAN = {task.value for tasks in HUMAN_TASKS_OF.values() for task in tasks}
 
 
 # Of no shape that networks or detectors refuse.
@@ -197,8 +201,11 @@ def _with_foreground(answers: Mapping[str, Result | SapiensError]) -> dict[str, 
 def _groups(
     session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...]
 ) -> Flow[list[tuple[AnalysisTask, ...]]]:
-    together = tuple(task for task in tasks if task in ANSWERED_TOGETHER)
-    if len(together) < 2 or not (yield from _is_served(session, upload, HUMAN)):
+    together = tuple(task for task in tasks if task in _IN_SOME_HUMAN)
+    if len(together) > 1:
+        returned = yield from _outputs(session, upload, HUMAN)
+        together = tuple(task for task in together if returned.issuperset(_results(task)))
+    if len(together) < 2:
         together = ()
     if session.output != "image" and (yield from _travels_lighter_apart(session, upload, together)):
         together = ()
@@ -219,12 +226,17 @@ def _travels_lighter_apart(session: Session, upload: Upload, tasks: tuple[Analys
     return False
 
 
-def _is_served(session: Session, upload: Upload, model: str) -> Flow[bool]:
+def _results(task: AnalysisTask) -> set[str]:
+    return {tensor.name for tensor in first_recipe(task).outputs if tensor != IMAGE_HW}
+
+
+def _outputs(session: Session, upload: Upload, model: str) -> Flow[set[str]]:
+    """Return the names of a model's outputs; none if it is not served."""
     try:
-        yield from session.served_model(model, upload.deadline)
+        served = yield from session.served_model(model, upload.deadline)
     except _OF_ONE_TASK:
-        return False
-    return True
+        return set()
+    return set(served.output_dims)
 
 
 def _answers(

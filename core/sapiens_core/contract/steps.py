@@ -56,11 +56,26 @@ def step_maps(steps: Sequence[StepSpec], outputs: Iterable[TensorSpec]) -> Itera
         steps: In their order.
         outputs: What the ensemble returns.
     """
-    wanted = {tensor.name for step in steps for tensor in step.inputs} | {tensor.name for tensor in outputs}
+    final = {tensor.name for tensor in outputs}
     names: dict[str, str] = {}
     for index, step in enumerate(steps):
         inputs = {tensor.name: names.get(tensor.name, tensor.name) for tensor in step.inputs}
         later = {tensor.name for other in steps[index + 1 :] for tensor in other.outputs}
-        returned = [tensor.name for tensor in step.outputs if tensor.name in wanted]
+        returned = [
+            tensor.name
+            for tensor in step.outputs
+            if _is_taken(tensor.name, steps[index + 1 :])
+            or (tensor.name in final and tensor.name not in later)
+        ]
         names |= {name: f"{step.name}_{name}" if name in later else name for name in returned}
         yield StepMaps(inputs, {name: names[name] for name in returned})
+
+
+def _is_taken(name: str, steps: Sequence[StepSpec]) -> bool:
+    """Return whether some step takes a tensor, before or when another one of that name is returned."""
+    for step in steps:
+        if name in {tensor.name for tensor in step.inputs}:
+            return True
+        if name in {tensor.name for tensor in step.outputs}:
+            return False
+    return False

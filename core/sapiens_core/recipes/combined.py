@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from sapiens_core.contract.steps import StepSpec
 from sapiens_core.contract.tensors import (
     BBOX_SCORES,
@@ -16,8 +19,15 @@ from sapiens_core.recipes.detectors import DETECT
 from sapiens_core.recipes.recipe import Task
 from sapiens_core.recipes.sapiens1 import SAPIENS
 
-HUMAN = "human"  # name of the ensemble that answers several tasks after one decode and one resize
-HUMAN_TASKS = (Task.DEPTH, Task.NORMAL, Task.SEG)
+HUMAN = "human"  # name of the ensemble that answers several tasks about one upload
+# By family. The first one's tasks also share a decode and a resize; the second's segmentation has its own.
+HUMAN_TASKS_OF: Mapping[str, tuple[Task, ...]] = MappingProxyType(
+    {
+        "sapiens": (Task.DEPTH, Task.NORMAL, Task.SEG),
+        "sapiens2": (Task.POINTMAP, Task.NORMAL, Task.SEG),
+    }
+)
+HUMAN_TASKS = HUMAN_TASKS_OF["sapiens"]
 
 # The one model that calls others: how many persons there are, an ensemble cannot know.
 PEOPLE_POSE = StepSpec(

@@ -8,8 +8,8 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from sapiens_core.contract.settings import PeopleSettings
 from sapiens_core.contract.tensors import IMAGE_HW
-from sapiens_core.recipes.combined import HUMAN, HUMAN_TASKS, PEOPLE_POSE
-from sapiens_core.recipes.lookup import first_recipe
+from sapiens_core.recipes.combined import HUMAN, HUMAN_TASKS_OF, PEOPLE_POSE
+from sapiens_core.recipes.lookup import first_recipe, recipe
 from sapiens_core.recipes.recipe import Task
 from sapiens_export.repository.configs import step_settings
 from sapiens_export.repository.manifest import MANIFEST_FILE, InstalledEngine, installed_engine
@@ -37,23 +37,30 @@ def combined_configs(repository: Path, new: InstalledEngine) -> dict[str, str]:
     """
     if new.name is not None:
         return {}
-    configs = {HUMAN: human_config()} if _completes_human(repository, new.config.task) else {}
+    is_complete = _completes_human(repository, new)
+    configs = {HUMAN: human_config(new.config.family)} if is_complete else {}
     return configs | (_people_configs(repository, new) if new.config.task in _PEOPLE_TASKS else {})
 
 
 def check_human(repository: Path, new: InstalledEngine) -> None:
-    """Refuse an engine with which `human` could not be loaded: its other steps speak of other tensors.
+    """Refuse an engine with which `human` would fail: its other steps are of other tensors or families.
 
     Raises:
-        ValueError: It could not.
+        ValueError: It would.
     """
-    if new.name is not None or not _completes_human(repository, new.config.task):
+    if new.name is not None:
         return
-    others = [step for task in HUMAN_TASKS if task != new.config.task for step in first_recipe(task).steps]
+    if not _completes_human(repository, new):
+        _check_other_human(repository, new)
+        return
+    tasks = HUMAN_TASKS_OF[new.config.family]
+    others = [
+        step for task in tasks if task != new.config.task for step in recipe(new.config.family, task).steps
+    ]
     shared = new.spec.preprocess
     if unlike := [step.name for step in others if step != shared and not _is_as_written(repository, step)]:
         raise ValueError(
-            f"{HUMAN} is made of {', '.join(HUMAN_TASKS)}, which must be of one release, but {repository} "
+            f"{HUMAN} is made of {', '.join(tasks)}, which must be of one release, but {repository} "
             f"has {', '.join(unlike)} of another; export the three with `sapiens export TASK --repository` "
             "into a new folder"
         )
@@ -102,19 +109,52 @@ def people_config(
     return config_text(message)
 
 
-def human_config() -> str:
-    """Write the config of the ensemble that answers all dense tasks of one image."""
-    specs = [first_recipe(task) for task in HUMAN_TASKS]
-    outputs = (*(spec.outputs[0] for spec in specs), IMAGE_HW)
-    engines = tuple(spec.engine for spec in specs)
-    postprocessors = tuple(spec.postprocess for spec in specs if spec.postprocess)
-    steps = (specs[0].preprocess, *engines, *postprocessors)
-    return config_text(ensemble_message(HUMAN, steps, outputs, None, {}))
+def human_config(family: str) -> str:
+    """Write the config of the ensemble that answers several dense tasks of one image.
+
+    Args:
+        family: Generation of its networks.
+    """
+    specs = [recipe(family, task) for task in HUMAN_TASKS_OF[family]]
+    results = [tensor for spec in specs for tensor in spec.outputs if tensor is not IMAGE_HW]
+    # What the networks that share a preprocessor do comes after it, and before the next one.
+    steps: list[StepSpec] = []
+    for preprocess in dict.fromkeys(spec.preprocess for spec in specs):
+        users = [spec for spec in specs if spec.preprocess == preprocess]
+        steps += [preprocess, *(spec.engine for spec in users)]
+        steps += [spec.postprocess for spec in users if spec.postprocess]
+    return config_text(ensemble_message(HUMAN, steps, (*results, IMAGE_HW), None, {}))
 
 
-def _completes_human(repository: Path, task: str) -> bool:
-    others = [other for other in HUMAN_TASKS if other != task]
-    return task in HUMAN_TASKS and all((repository / other.value).is_dir() for other in others)
+def _completes_human(repository: Path, new: InstalledEngine) -> bool:
+    family, task = new.config.family, new.config.task
+    tasks = HUMAN_TASKS_OF.get(family, ())
+    others = [other for other in tasks if other != task]
+    return task in tasks and all(_is_of_family(repository / other.value, family) for other in others)
+
+
+def _is_of_family(ensemble: Path, family: str) -> bool:
+    """Return whether there is such an ensemble; one that does not tell its family may be of any."""
+    if not ensemble.is_dir():
+        return False
+    try:
+        return written_model(ensemble).family in ("", family)
+    except ValueError:
+        return True
+
+
+def _check_other_human(repository: Path, new: InstalledEngine) -> None:
+    """Refuse an engine that would take the place of one of another family in `human`."""
+    try:
+        present = written_model(repository / HUMAN)
+    except ValueError:
+        return
+    is_used = new.spec.engine.name in {step.model for step in present.steps}
+    if is_used and not _is_of_family(repository / new.config.task, new.config.family):
+        raise ValueError(
+            f"{HUMAN} in {repository} is made of networks of one family, whose {new.config.task} would be of "
+            f"{new.config.family}; give this one a --name, or export it into another folder"
+        )
 
 
 def _is_as_written(repository: Path, step: StepSpec) -> bool:

@@ -30,7 +30,7 @@ def write_released_configs(repository: Path) -> None:
     size = next(iter(FAMILIES["sapiens"].sizes))
     networks = {task: released_network(task, size) for task in FAMILIES["sapiens"].recipes}
     configs = {
-        HUMAN: human_config(),
+        HUMAN: human_config("sapiens"),
         PEOPLE_POSE.name: people_config(NANODET, networks[Task.POSE], Serving(), parameters={}),
     }
     engines: list[EngineConfig] = [*networks.values(), NANODET]

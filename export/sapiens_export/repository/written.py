@@ -26,12 +26,14 @@ class WrittenModel:
         optional: Those of them that may be absent.
         outputs: Names of the tensors it returns.
         steps: What an ensemble is made of; other models have none.
+        family: Generation of its network; empty: it does not tell.
     """
 
     inputs: frozenset[str]
     optional: frozenset[str]
     outputs: frozenset[str]
     steps: tuple[EnsembleStep, ...]
+    family: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def written_model(folder: Path) -> WrittenModel:
         frozenset(tensor.name for tensor in message.input if tensor.optional),
         frozenset(tensor.name for tensor in message.output),
         tuple(EnsembleStep(s.model_name, dict(s.input_map), dict(s.output_map)) for s in steps),
+        message.parameters["family"].string_value,
     )
 
 
