@@ -68,7 +68,7 @@ ALLOWED = {
 # Which rooms of a package may import which: nothing imports upwards.
 _CORE = (
     *("option_groups", "labels", "contract", "recipes", "images", "prepare", "finish"),
-    *("pictures", "people", "triton"),
+    *("surfaces", "pictures", "people", "triton"),
 )
 _CLIENT = (
     *("errors", "version", "deadline", "background", "steps", "tracing"),

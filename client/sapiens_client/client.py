@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, Unpack, over
 
 from sapiens_client.bulk.tasks import MapOptions, task_items
 from sapiens_client.client_base import SyncClient
-from sapiens_client.results.dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
+from sapiens_client.results.dense import FeatureResult, NormalResult, SegmentationResult
+from sapiens_client.results.depth import DepthResult
 from sapiens_client.tasks.analyze import ANSWERED_TOGETHER, Analysis, analyze, checked_tasks
 from sapiens_client.tasks.dense import dense_result
 from sapiens_client.tasks.people import detection_result, people_result, pose_result

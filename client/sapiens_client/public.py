@@ -22,10 +22,14 @@ from sapiens_client.errors import (
 )
 from sapiens_client.results.base import Result, Timing
 from sapiens_client.results.coco import CocoDetection, CocoKeypoints, CocoSegmentation, Rle
-from sapiens_client.results.dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
+from sapiens_client.results.dense import FeatureResult, NormalResult, SegmentationResult
+from sapiens_client.results.depth import DepthResult, MetricDepth
 from sapiens_client.results.detections import Detection, DetectionResult
+from sapiens_client.results.matting import AlbedoResult, Background, MattingResult
 from sapiens_client.results.models import ModelCard, StepLoad
+from sapiens_client.results.openpose import OpenPoseBody, OpenPoseFrame, OpenPosePerson
 from sapiens_client.results.people import Keypoint, Person, PoseResult
+from sapiens_client.results.pointmap import PointmapResult
 from sapiens_client.results.saving import ImageId
 from sapiens_client.tasks.analyze import Analysis
 from sapiens_client.tasks.boxes import Boxes
@@ -33,13 +37,17 @@ from sapiens_client.tasks.images import ImageLike
 from sapiens_client.tasks.table import AnalysisTask, TaskName
 from sapiens_core.contract.model_info import ModelInfo
 from sapiens_core.labels import ClassSet, KeypointSet
+from sapiens_core.surfaces.alignment import Alignment
 
 __all__ = [
     "TLS",
+    "AlbedoResult",
+    "Alignment",
     "Analysis",
     "AnalysisTask",
     "AsyncSapiensClient",
     "AuthenticationError",
+    "Background",
     "Boxes",
     "CallOptions",
     "ChannelOrder",
@@ -64,13 +72,19 @@ __all__ = [
     "Keypoint",
     "KeypointSet",
     "MapOptions",
+    "MattingResult",
+    "MetricDepth",
     "ModelCard",
     "ModelInfo",
     "ModelNotServedError",
     "NormalResult",
+    "OpenPoseBody",
+    "OpenPoseFrame",
+    "OpenPosePerson",
     "Output",
     "Pem",
     "Person",
+    "PointmapResult",
     "PoseResult",
     "RequestTimeoutError",
     "Result",

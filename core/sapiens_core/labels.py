@@ -11,11 +11,17 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 Color = tuple[int, int, int]
 
-_NUM_KEYPOINTS = MappingProxyType({"coco": 17, "coco_wholebody": 133, "goliath": 308})
+_NUM_KEYPOINTS = MappingProxyType({"coco": 17, "coco_wholebody": 133, "goliath": 308})  # of networks
+_FILES = MappingProxyType(
+    {
+        **{name: f"keypoints_{size}.json" for name, size in _NUM_KEYPOINTS.items()},
+        **{name: f"keypoints_{name}.json" for name in ("openpose25", "openpose18", "hands21", "face70")},
+    }
+)
 
 
 class _LinkTable(TypedDict):
@@ -29,6 +35,7 @@ class _KeypointTable(TypedDict):
     skeleton: list[_LinkTable]
     keypoint_colors: list[Color]
     sigmas: list[float]
+    made_of: NotRequired[dict[str, list[str]]]
 
 
 class _ClassTable(TypedDict):
@@ -62,7 +69,7 @@ class KeypointSet:
         flip_indices: For every keypoint, the one that it becomes in a mirrored image.
         skeleton: Lines between keypoints.
         colors: RGB of every keypoint, 0..255.
-        sigmas: Spread of human annotations of every keypoint, as COCO's OKS uses it.
+        sigmas: Spread of human annotations of every keypoint, as COCO's OKS uses it; empty: nobody states it.
     """
 
     name: str
@@ -92,14 +99,16 @@ class ClassSet:
 
 @cache
 def keypoint_set(name: str) -> KeypointSet:
-    """Return a set of keypoints: "coco" (17), "coco_wholebody" (133) or "goliath" (308).
+    """Return a set of keypoints.
+
+    Those of networks are "coco" (17), "coco_wholebody" (133) and "goliath" (308). OpenPose's are
+    "openpose25", "openpose18", "hands21", which is the 21 keypoints of the left hand and then those of the
+    right one, and "face70".
 
     Raises:
         ValueError: There is no such set.
     """
-    if name not in _NUM_KEYPOINTS:
-        raise ValueError(f"keypoint set must be one of {sorted(_NUM_KEYPOINTS)}, got {name!r}")
-    table: _KeypointTable = json.loads(_text(f"keypoints_{_NUM_KEYPOINTS[name]}.json"))
+    table = _keypoint_table(name)
     return KeypointSet(
         name=name,
         names=tuple(table["keypoints"]),
@@ -124,21 +133,30 @@ def keypoint_set_of_size(num_keypoints: int) -> KeypointSet:
     )
 
 
-def counterparts(source: KeypointSet, target: KeypointSet) -> tuple[int | None, ...]:
-    """Find the keypoints of one set in another, by name.
+def counterparts(source: KeypointSet, target: KeypointSet) -> tuple[tuple[int, ...], ...]:
+    """Find the keypoints of one set in another.
 
-    The names that the sets share mean the same point: the body of "coco", feet and most finger joints of
-    "coco_wholebody". The faces of the larger sets follow different schemes and have nothing in common.
+    The names that sets share mean the same point: the body of "coco", feet and most finger joints of
+    "coco_wholebody". Those of OpenPose that "goliath" calls otherwise, or that lie halfway between two
+    others, stand in the tables of its sets. The faces of the larger networks follow different schemes; 24
+    points of OpenPose's are in both.
 
     Args:
         source: The set that there are keypoints of.
         target: The set that is wanted.
 
     Returns:
-        For every keypoint of `target`, its index in `source`, or None where `source` does not have it.
+        For every keypoint of `target`, the indices in `source` of those whose mean it is, as a rule of a
+        single one; none where `source` has nothing like it.
     """
     indices = {name: index for index, name in enumerate(source.names)}
-    return tuple(indices.get(name) for name in target.names)
+    made_of = _keypoint_table(target.name).get("made_of", {}) if target.name in _FILES else {}
+
+    def parts(name: str) -> tuple[int, ...]:
+        wanted = [name] if name in indices else made_of.get(name, [])
+        return tuple(indices[each] for each in wanted) if indices.keys() >= {*wanted} else ()
+
+    return tuple(map(parts, target.names))
 
 
 @cache
@@ -158,6 +176,13 @@ def class_set(name: str) -> ClassSet:
         palette=tuple(map(_color, table["palette"])),
         background=table["background_index"],
     )
+
+
+def _keypoint_table(name: str) -> _KeypointTable:
+    if name not in _FILES:
+        raise ValueError(f"keypoint set must be one of {sorted(_FILES)}, got {name!r}")
+    table: _KeypointTable = json.loads(_text(_FILES[name]))
+    return table
 
 
 def _text(file_name: str) -> str:

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from sapiens_core.finish.depth import nearness, surface_normals
-from sapiens_core.images.opencv import inferno_bgr, swapped_colours
+from sapiens_core.images.opencv import inferno_bgr, swapped_colours, turbo_bgr
+from sapiens_core.recipes.sapiens2 import DEPTH_RANGE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -201,6 +202,108 @@ def depth_normal_picture(
     Source: Sapiens `vis_depth`.
     """
     return normal_picture(surface_normals(nearness(depth, foreground)))
+
+
+def inverse_depth_picture(depth: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Colour inverse depth with OpenCV's turbo: near is red, far is blue.
+
+    Args:
+        depth: (H, W) float32, metres.
+        inside: (H, W) bool; the colours span the depths inside it, without the nearest and the farthest
+            hundredth; the rest becomes grey.
+
+    Returns:
+        (H, W, 3) uint8, RGB. Constant depth, whose span is empty, is all red.
+
+    Raises:
+        ValueError: The shapes do not fit together.
+
+    Source: Sapiens2 pointmap demo, which looks at one image at a time, too, if it is given one.
+    """
+    if depth.ndim != 2 or inside.shape != depth.shape:
+        raise ValueError(f"depth and inside must be (H, W), got {depth.shape} and {inside.shape}")
+    picture = np.full((*depth.shape, 3), BACKGROUND_GREY, np.uint8)
+    shown = inside & np.isfinite(depth)
+    if not shown.any():
+        return picture
+    nearest, farthest = np.percentile(depth[shown], (1, 99)).clip(*DEPTH_RANGE)
+    lowest, highest = 1 / farthest, 1 / nearest
+    inverse = 1 / depth[shown].clip(*DEPTH_RANGE)
+    span = highest - lowest
+    near = ((inverse - lowest) / span).clip(0, 1) if span > 0 else np.ones_like(inverse)
+    levels = np.zeros(depth.shape, np.uint8)
+    levels[shown] = near * 255
+    picture[shown] = swapped_colours(turbo_bgr(levels))[shown]
+    return picture
+
+
+def cutout_picture(alpha: NDArray[np.float32], foreground: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Make a premultiplied foreground a picture with straight alpha.
+
+    Args:
+        alpha: (H, W) float32, 0..1.
+        foreground: (H, W, 3) float32, RGB 0..1, premultiplied.
+
+    Returns:
+        (H, W, 4) uint8, RGBA; black where alpha is 0.
+    """
+    colors = np.divide(
+        foreground, alpha[..., None], out=np.zeros_like(foreground), where=alpha[..., None] > 0
+    )
+    return _levels(np.dstack([colors, alpha]))
+
+
+def composite_picture(
+    alpha: NDArray[np.float32], foreground: NDArray[np.float32], background: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """Put a premultiplied foreground before a background.
+
+    Args:
+        alpha: (H, W) float32, 0..1.
+        foreground: (H, W, 3) float32, RGB 0..1, premultiplied.
+        background: (H, W, 3) or (3,), RGB 0..255.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+
+    Raises:
+        ValueError: The background is of another size, or its numbers are no colours.
+
+    Source: Sapiens2 matting demo.
+    """
+    if background.shape not in ((3,), foreground.shape):
+        raise ValueError(
+            f"background must be (3,) or {foreground.shape} like the image, got {background.shape}; resize it"
+        )
+    if not np.issubdtype(background.dtype, np.integer) or background.min() < 0 or background.max() > 255:
+        raise ValueError(
+            f"background must be whole numbers of 0..255, got {background.dtype}; scale it to that"
+        )
+    behind = background.astype(np.float32) / np.float32(255)
+    return _levels(foreground + (1 - alpha[..., None]) * behind)
+
+
+def albedo_picture(
+    albedo: NDArray[np.uint8], foreground: NDArray[np.bool_] | None = None
+) -> NDArray[np.uint8]:
+    """Return (H, W, 3) uint8 RGB colours, grey outside the (H, W) foreground, if there is one.
+
+    Raises:
+        ValueError: `foreground` has another shape.
+    """
+    if foreground is not None and foreground.shape != albedo.shape[:2]:
+        raise ValueError(
+            f"foreground must be {albedo.shape[:2]} like albedo, got {foreground.shape}; resize it"
+        )
+    picture = albedo.copy()
+    if foreground is not None:
+        picture[~foreground] = BACKGROUND_GREY
+    return picture
+
+
+def _levels(shares: NDArray[np.float32]) -> NDArray[np.uint8]:
+    levels: NDArray[np.uint8] = np.rint(shares.clip(0, 1) * np.float32(255)).astype(np.uint8)
+    return levels
 
 
 def _drawable(points: NDArray[np.float32]) -> list[list[tuple[int, int]]]:

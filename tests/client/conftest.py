@@ -12,13 +12,16 @@ import pytest
 from real_servers import running
 
 from sapiens_client import (
+    AlbedoResult,
     AsyncSapiensClient,
     ClientOptions,
     DepthResult,
     DetectionResult,
     FeatureResult,
+    MattingResult,
     ModelInfo,
     NormalResult,
+    PointmapResult,
     PoseResult,
     Result,
     SapiensClient,
@@ -28,6 +31,7 @@ from sapiens_client import (
 )
 from sapiens_client.tasks.images import ImageLike, encoded_image
 from sapiens_core.labels import KeypointSet, keypoint_set
+from sapiens_core.surfaces.camera import unprojected
 
 MODEL = ModelInfo(
     task="depth",
@@ -290,6 +294,32 @@ def seg_result(make) -> SegmentationResult:
 @pytest.fixture
 def feature_result(make) -> FeatureResult:
     return make(FeatureResult, features=np.random.default_rng(0).normal(size=(32, 4, 3)).astype(np.float32))
+
+
+@pytest.fixture
+def pointmap_result(make) -> PointmapResult:
+    """A tilted wall, 2 m away at its left, with a person 1 m before it and a corner of sky."""
+    depth = np.linspace(2, 3, 90, dtype=np.float32) * np.ones((120, 1), np.float32)
+    depth[40:, 30:60] -= 1
+    depth[:10, 80:] = np.inf
+    intrinsics = np.array([[100, 0, 44.5], [0, 100, 59.5], [0, 0, 1]])
+    with np.errstate(invalid="ignore"):
+        points = unprojected(depth, intrinsics)
+    arrays = {"points": points, "valid": np.isfinite(depth).view(np.uint8), "scale": np.float32([2])}
+    arrays |= {"focal_length": np.float32([100]), "intrinsics": intrinsics.astype(np.float32)}
+    return make(PointmapResult, **arrays)
+
+
+@pytest.fixture
+def matting_result(make) -> MattingResult:
+    alpha = np.linspace(0, 1, 120 * 90, dtype=np.float32).reshape(120, 90)
+    colors = np.random.default_rng(0).random((120, 90, 3), dtype=np.float32)
+    return make(MattingResult, alpha=alpha, foreground=colors * alpha[..., None])
+
+
+@pytest.fixture
+def albedo_result(make) -> AlbedoResult:
+    return make(AlbedoResult, albedo=np.random.default_rng(0).integers(0, 256, (120, 90, 3), np.uint8))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from sapiens_client import DepthResult, DetectionResult, InvalidInputError, Pose
 from sapiens_core.labels import keypoint_set
 
 KINDS = ["result", "normal_result", "seg_result", "feature_result", "pose", "detections"]
+KINDS += ["pointmap_result", "matting_result", "albedo_result"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -100,7 +100,19 @@ def test_few_or_constant_features_can_be_drawn_too(feature_result, shape):
     assert flat.plot().size == (shape[2] * 16, shape[1] * 16)
 
 
-@pytest.mark.parametrize("name", ["normal_result", "seg_result", "feature_result", "pose", "detections"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "normal_result",
+        "seg_result",
+        "feature_result",
+        "pose",
+        "detections",
+        "pointmap_result",
+        "matting_result",
+        "albedo_result",
+    ],
+)
 def test_every_result_is_saved_as_a_picture_and_as_arrays(request, name, tmp_path):
     result = request.getfixturevalue(name)
     (picture,) = result.save(tmp_path / "a.png")

@@ -66,6 +66,55 @@ def test_conversion_in_two_steps_is_conversion_in_one(make_pose):
     assert (direct.keypoints.dtype, direct.scores.dtype) == (np.float32, np.float32)
 
 
+@pytest.mark.parametrize("source", ["coco", "coco_wholebody", "goliath"])
+def test_a_keypoint_halfway_between_others_has_the_lower_score(make_pose, source):
+    pose = make_pose(keypoint_set(source))
+    for before, after in zip(pose, pose.to("openpose18"), strict=True):
+        left, right, middle = before["left_shoulder"], before["right_shoulder"], after["mid_shoulder"]
+        assert (middle.x, middle.y) == pytest.approx(((left.x + right.x) / 2, (left.y + right.y) / 2))
+        assert middle.score == min(left.score, right.score)
+        assert after["left_elbow"] == before["left_elbow"] == after[6]
+
+
+def test_only_the_308_keypoints_have_pupils(make_pose):
+    for source in ("coco_wholebody", "goliath"):
+        pose = make_pose(keypoint_set(source))
+        face = pose.to("face70")
+        assert np.isnan(face[0]["right_pupil"].x) == (source == "coco_wholebody")
+    assert (face[0]["right_pupil"], face[0]["face-30"]) == (
+        pose[0]["r_center_of_pupil"],
+        pose[0]["tip_of_nose"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "sizes"),
+    [("coco", (25, 0, 0)), ("coco_wholebody", (25, 70, 21)), ("goliath", (25, 70, 21))],
+)
+def test_openpose_reads_every_set_of_keypoints(make_pose, tmp_path, source, sizes):
+    pose = make_pose(keypoint_set(source))
+    (path,) = pose.save(tmp_path / "a.openpose.json")
+    frame = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert (frame["version"], len(frame["people"])) == (1.3, len(pose))
+    person = frame["people"][1]
+    names = ("pose_keypoints_2d", "face_keypoints_2d", "hand_right_keypoints_2d")
+    assert tuple(len(person[name]) // 3 for name in names) == sizes
+    assert person["hand_left_keypoints_3d"] == []
+    elbow = pose[1]["right_elbow"]
+    assert person["pose_keypoints_2d"][9:12] == [elbow.x, elbow.y, elbow.score]
+    toe = person["pose_keypoints_2d"][57:60]
+    assert (toe == [0, 0, 0]) == (source == "coco")
+
+
+def test_openpose_has_scores_of_one_at_most_and_two_bodies(make_pose):
+    pose = make_pose(keypoint_set("goliath"), 1, scores=np.full((1, 308), 1.25, np.float32))
+    (person,) = pose.to_openpose("openpose18")["people"]
+    assert person["pose_keypoints_2d"][2::3] == [1.0] * 18
+    assert make_pose(keypoint_set("coco"), 0).to_openpose()["people"] == []
+    with pytest.raises(InvalidInputError, match="openpose25, openpose18, got 'mpi'"):
+        pose.to_openpose("mpi")
+
+
 def test_a_set_that_does_not_exist_or_fit_is_an_error(pose, make_pose):
     with pytest.raises(InvalidInputError, match=r"'coco_wholebody'.*got 'halpe'"):
         pose.to("halpe")

@@ -73,6 +73,7 @@ class Result(ABC):
         url: Address of the server that answered, the last one of a call that needed several requests.
         request_id: What that server's log calls the request; empty: there was none, as about no boxes.
         writers: The formats that `save` offers, and what writes them.
+        beside: Names of the arrays that are not the network's.
     """
 
     model: ModelInfo
@@ -82,6 +83,7 @@ class Result(ABC):
     request_id: str = ""
 
     writers: ClassVar[Mapping[Format, Writer]] = SEVERAL_ARRAYS
+    beside: ClassVar[frozenset[str]] = frozenset({"encoded_image", "foreground"})
 
     @cached_property
     def image(self) -> NDArray[np.uint8]:
@@ -138,7 +140,7 @@ class Result(ABC):
         Args:
             path: The file.
             image: The image file, or its bytes, which results that draw over it need. It is not in the
-                `*.npz`, and neither is `foreground`.
+                `*.npz`, and neither is the mask of the foreground.
 
         Raises:
             InvalidInputError: The file holds another kind of result, or was not written by `save`.
@@ -172,8 +174,9 @@ class Result(ABC):
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the network's arrays by the names of the attributes, which tell the shape of each."""
-        foreign = {"encoded_image", "foreground"}
-        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in foreign}
+        values = {
+            each.name: getattr(self, each.name) for each in fields(self) if each.name not in self.beside
+        }
         return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -200,7 +203,8 @@ class Result(ABC):
                 `offset` and `scale`: depth = offset + scale * value. Depth and normals: `*.exr` is OpenEXR
                 with 32-bit floats, its channels Y, or R, G, B for x, y, z. Class map: `*.ids.png` is an 8-bit
                 grey picture whose levels are the classes. Class map, keypoints and detections: `*.json` is a
-                list of COCO results.
+                list of COCO results. Keypoints: `*.openpose.json` is as OpenPose writes them. Matting:
+                `*.cutout.png` is the persons with transparency. Points: see `PointmapResult.save`.
             image_id: What COCO results call the image.
 
         Returns:
@@ -236,3 +240,23 @@ def drawn(draw: Callable[P, NDArray[np.uint8]], *args: P.args, **options: P.kwar
         return PIL.Image.fromarray(draw(*args, **options))
     except ValueError as error:
         raise InvalidInputError(str(error)) from error
+
+
+def given_mask(
+    given: NDArray[np.bool_] | None, known: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_] | None:
+    """Return the (H, W) mask that the caller gives, else that which is known, if any.
+
+    Raises:
+        InvalidInputError: It is no array.
+    """
+    try:
+        return known if given is None else np.asarray(given, dtype=bool)
+    except ValueError as error:
+        raise InvalidInputError(f"foreground must be an (H, W) array, got {given!r:.80}: {error}") from error
+
+
+def pixels_hw(pixels: NDArray[Any]) -> tuple[int, int]:
+    """Return the height and width of (H, W) or (H, W, C)."""
+    height, width = pixels.shape[:2]
+    return height, width

@@ -1,4 +1,4 @@
-"""Results that are one array per image: depth, normals, classes, features."""
+"""Results that are one array per image: normals, classes, features."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from sapiens_client.errors import InvalidInputError
-from sapiens_client.results.base import Result, drawn
+from sapiens_client.results.base import Result, drawn, given_mask, pixels_hw
 from sapiens_client.results.coco import CocoSegmentation, Rle, class_rles
 from sapiens_client.results.interop import supervision_masks
 from sapiens_client.results.labels import classes_of, index_of
@@ -23,7 +22,6 @@ from sapiens_client.results.saving import (
     checked_image_id,
     write_exr,
     write_ids,
-    write_png16,
 )
 from sapiens_core.recipes.recipe import PATCH_SIZE
 
@@ -33,71 +31,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from sapiens_core.labels import ClassSet
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class DepthResult(Result):
-    """Relative depth of every pixel.
-
-    Its array is read-only and may be an unaligned view of the reply; `.copy()` gives an aligned writable one.
-
-    Attributes:
-        depth: (H, W) float32, relative; larger is farther.
-        foreground: (H, W) bool, where a person is; None: not known. `analyze` tells it where it was asked for
-            classes too.
-    """
-
-    depth: NDArray[np.float32] = field(repr=False)
-    foreground: NDArray[np.bool_] | None = field(default=None, repr=False)
-
-    writers: ClassVar[Mapping[Format, Writer]] = MappingProxyType(
-        {
-            **ONE_ARRAY,
-            Format.PNG16: lambda result, path, _: write_png16(result.depth, path),
-            Format.EXR: lambda result, path, _: write_exr({"Y": result.depth}, path),
-        }
-    )
-
-    @property
-    def image_hw(self) -> tuple[int, int]:
-        """Height and width of the image, upright, in pixels."""
-        return _size(self.depth)
-
-    def plot(self, foreground: NDArray[np.bool_] | None = None) -> Image:
-        """Draw the depth in the colours of the reference: inferno, near is bright.
-
-        Args:
-            foreground: (H, W) bool; the colours span the depths inside it, the rest is grey. None: that of
-                the result, or all.
-
-        Raises:
-            InvalidInputError: `foreground` has another shape than the depth.
-        """
-        from sapiens_core.pictures import depth_picture
-
-        return drawn(depth_picture, self.depth, _mask(foreground, self.foreground))
-
-    def normal_from_depth(self, foreground: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
-        """Estimate the surface's normals from the slope of the depth.
-
-        Depth is relative: in which direction a surface leans is meaningful, by how much is not.
-
-        Args:
-            foreground: (H, W) bool; the rest of the image, whose depth means nothing, is left out. None: all.
-
-        Returns:
-            (H, W, 3) float32, unit vectors x (right), y (down), z (away from the camera), which point towards
-            the camera; NaN where the 7x7 pixels around are not all foreground.
-
-        Raises:
-            InvalidInputError: `foreground` has another shape than the depth.
-        """
-        from sapiens_core.finish.depth import normals_from_depth
-
-        try:
-            return normals_from_depth(self.depth, _mask(foreground))
-        except ValueError as error:
-            raise InvalidInputError(str(error)) from error
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -128,7 +61,7 @@ class NormalResult(Result):
     @property
     def image_hw(self) -> tuple[int, int]:
         """Height and width of the image, upright, in pixels."""
-        return _size(self.normals)
+        return pixels_hw(self.normals)
 
     def plot(self, foreground: NDArray[np.bool_] | None = None) -> Image:
         """Draw x, y and z as red, green and blue, like the reference.
@@ -141,7 +74,7 @@ class NormalResult(Result):
         """
         from sapiens_core.pictures import normal_picture
 
-        return drawn(normal_picture, self.normals, _mask(foreground, self.foreground))
+        return drawn(normal_picture, self.normals, given_mask(foreground, self.foreground))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -163,7 +96,7 @@ class SegmentationResult(Result):
     @property
     def image_hw(self) -> tuple[int, int]:
         """Height and width of the image, upright, in pixels."""
-        return _size(self.class_map)
+        return pixels_hw(self.class_map)
 
     @property
     def class_set(self) -> ClassSet:
@@ -278,17 +211,3 @@ def _principal_colors(features: NDArray[np.float32]) -> NDArray[np.uint8]:
     colors = np.zeros((len(values), 3), dtype=np.uint8)
     colors[:, : values.shape[1]] = values
     return colors.reshape(*features.shape[1:], 3)
-
-
-def _mask(
-    given: NDArray[np.bool_] | None, known: NDArray[np.bool_] | None = None
-) -> NDArray[np.bool_] | None:
-    try:
-        return known if given is None else np.asarray(given, dtype=bool)
-    except ValueError as error:
-        raise InvalidInputError(f"foreground must be an (H, W) array, got {given!r:.80}: {error}") from error
-
-
-def _size(pixels: NDArray[np.float32] | NDArray[np.uint8]) -> tuple[int, int]:
-    height, width = pixels.shape[:2]
-    return height, width

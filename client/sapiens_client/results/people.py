@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from numbers import Real
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
@@ -15,6 +16,7 @@ from sapiens_client.results.base import Result, drawn
 from sapiens_client.results.coco import CocoKeypoints, keypoint_triples, person_score
 from sapiens_client.results.interop import supervision_keypoints, table
 from sapiens_client.results.labels import index_of, keypoint_set_from
+from sapiens_client.results.openpose import OpenPoseBody, OpenPoseFrame, converted, openpose_frame
 from sapiens_client.results.rows import Rows, picked
 from sapiens_client.results.saving import (
     ARRAYS_AND_COCO,
@@ -23,8 +25,9 @@ from sapiens_client.results.saving import (
     Writer,
     checked_id,
     checked_image_id,
+    write_json,
 )
-from sapiens_core.labels import KeypointSet, counterparts, keypoint_set
+from sapiens_core.labels import KeypointSet, keypoint_set
 
 if TYPE_CHECKING:
     import pandas
@@ -104,7 +107,12 @@ class PoseResult(Result):
     bbox_scores: NDArray[np.float32] | None = field(default=None, repr=False)
     keypoint_set: KeypointSet = field(repr=False)
 
-    writers: ClassVar[Mapping[Format, Writer]] = ARRAYS_AND_COCO
+    writers: ClassVar[Mapping[Format, Writer]] = MappingProxyType(
+        {
+            **ARRAYS_AND_COCO,
+            Format.OPENPOSE: lambda result, path, _: write_json(result.to_openpose(), path),
+        }
+    )
 
     @cached_property
     def persons(self) -> tuple[Person, ...]:
@@ -164,33 +172,38 @@ class PoseResult(Result):
         """Convert to another set of keypoints, by their names.
 
         Args:
-            target: "coco" (17), "coco_wholebody" (133), "goliath" (308), or a set.
+            target: "coco" (17), "coco_wholebody" (133), "goliath" (308); of OpenPose "openpose25" and
+                "openpose18", whose neck is the middle of the shoulders, "hands21", the left hand and then the
+                right one (42), and "face70"; or a set.
 
         Returns:
-            The keypoints of the set. Those that the network does not find are NaN with score 0: the faces of
-            the larger sets follow different schemes.
+            The keypoints of the set. One that lies halfway between others has the lower of their scores.
+            Those that the network does not find are NaN with score 0: the faces of the larger sets follow
+            different schemes, and of "face70" the 308 keypoints hold 24.
 
         Raises:
-            InvalidInputError: There is no such set, or the sets have no name in common.
+            InvalidInputError: There is no such set, or the sets have no keypoint in common.
         """
         try:
             target = target if isinstance(target, KeypointSet) else keypoint_set(target)
         except (ValueError, TypeError) as error:  # also of what cannot be the name of anything
             raise InvalidInputError(str(error)) from error
-        sources = counterparts(self.keypoint_set, target)
-        is_found = np.array([source is not None for source in sources])
-        if not is_found.any():
-            raise InvalidInputError(
-                f"keypoint sets must share names, got {self.keypoint_set.names[:3]}... and "
-                f"{target.names[:3]}...; the served network has labels of its own"
-            )
-        indices = [source or 0 for source in sources]
-        return replace(
-            self,
-            keypoints=np.where(is_found[:, None], self.keypoints[:, indices], np.float32(np.nan)),
-            scores=np.where(is_found, self.scores[:, indices], np.float32(0)),
-            keypoint_set=target,
-        )
+        keypoints, scores = converted(self.keypoints, self.scores, self.keypoint_set, target)
+        return replace(self, keypoints=keypoints, scores=scores, keypoint_set=target)
+
+    def to_openpose(self, body: OpenPoseBody = "openpose25") -> OpenPoseFrame:
+        """Return the persons as OpenPose writes them, whatever the network's keypoints.
+
+        Keypoints are x, y and score in 0..1; one that the network does not find is three zeros. Hands and
+        face are empty lists where it finds none of their keypoints, but perhaps the wrist.
+
+        Args:
+            body: "openpose25" (BODY_25), or "openpose18" (COCO).
+
+        Raises:
+            InvalidInputError: There is no such body, or the network's keypoints have labels of their own.
+        """
+        return openpose_frame(self.keypoints, self.scores, self.keypoint_set, body)
 
     def to_coco(self, *, image_id: ImageId, category_id: int = 1) -> list[CocoKeypoints]:
         """Return one COCO keypoint result per person.

@@ -79,8 +79,12 @@ class Format(StrEnum):
     NPZ = "npz", ".npz", "all arrays by name, and what they are"
     PNG16 = "png16", ".16.png", "16 bit, with scale and offset in a .json beside it", ".16.json"
     EXR = "exr", ".exr", "OpenEXR, 32-bit floats"
+    PLY = "ply", ".ply", "points in metres, binary"
+    GLB = "glb", ".glb", "points in metres as glTF"
+    CUTOUT = "cutout", ".cutout.png", "the person with transparency"
     IDS = "ids", ".ids.png", "8-bit class ids"
     JSON = "json", ".json", "COCO results"
+    OPENPOSE = "openpose", ".openpose.json", "keypoints as OpenPose writes them"
 
 
 def format_of(name: str, offered: Iterable[Format]) -> Format:
@@ -135,17 +139,18 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def _write(content: bytes, path: Path) -> None:
+def write_bytes(content: bytes, path: Path) -> tuple[Path, ...]:
+    """Write a file whole, or not at all."""
     with _new_file(path) as file:
         file.write(content)
+    return (path,)
 
 
 def write_ids(class_map: NDArray[np.uint8], path: Path) -> tuple[Path, ...]:
     """Write (H, W) uint8 as 8-bit grey, one level per class."""
     import PIL.Image
 
-    _write(png(PIL.Image.fromarray(class_map)), path)
-    return (path,)
+    return write_bytes(png(PIL.Image.fromarray(class_map)), path)
 
 
 def write_png16(values: NDArray[np.float32], path: Path) -> tuple[Path, ...]:
@@ -174,8 +179,12 @@ def write_png16(values: NDArray[np.float32], path: Path) -> tuple[Path, ...]:
 
 def write_exr(channels: Mapping[str, NDArray[np.float32]], path: Path) -> tuple[Path, ...]:
     """Write (H, W) float32 channels by name as OpenEXR."""
-    _write(exr(channels), path)
-    return (path,)
+    return write_bytes(exr(channels), path)
+
+
+def write_json(content: object, path: Path) -> tuple[Path, ...]:
+    """Write plain data as a line of JSON."""
+    return write_bytes(_json_line(content), path)
 
 
 def _json_line(content: Any) -> bytes:
@@ -183,15 +192,13 @@ def _json_line(content: Any) -> bytes:
 
 
 def _write_picture(result: Any, path: Path, _: ImageId) -> tuple[Path, ...]:
-    _write(png(result.plot()), path)
-    return (path,)
+    return write_bytes(png(result.plot()), path)
 
 
 def _write_jpg(result: Any, path: Path, _: ImageId) -> tuple[Path, ...]:
     buffer = io.BytesIO()
     result.plot().convert("RGB").save(buffer, format="JPEG")
-    _write(buffer.getvalue(), path)
-    return (path,)
+    return write_bytes(buffer.getvalue(), path)
 
 
 def _write_npy(result: Any, path: Path, _: ImageId) -> tuple[Path, ...]:
@@ -238,8 +245,7 @@ def read_npz(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 
 
 def _write_coco(result: Any, path: Path, image_id: ImageId) -> tuple[Path, ...]:
-    _write(_json_line(result.to_coco(image_id=image_id)), path)
-    return (path,)
+    return write_json(result.to_coco(image_id=image_id), path)
 
 
 SEVERAL_ARRAYS: Mapping[Format, Writer] = MappingProxyType(

@@ -11,7 +11,8 @@ import numpy as np
 
 from sapiens_client.errors import InferenceError, InvalidInputError, ModelNotServedError, SapiensError
 from sapiens_client.results.base import Result
-from sapiens_client.results.dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
+from sapiens_client.results.dense import FeatureResult, NormalResult, SegmentationResult
+from sapiens_client.results.depth import DepthResult
 from sapiens_client.results.detections import DetectionResult
 from sapiens_client.results.people import PoseResult
 from sapiens_client.steps import Flow, Together

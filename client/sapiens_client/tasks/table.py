@@ -8,7 +8,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from sapiens_client.results.dense import DepthResult, FeatureResult, NormalResult, SegmentationResult
+from sapiens_client.results.dense import FeatureResult, NormalResult, SegmentationResult
+from sapiens_client.results.depth import DepthResult
 from sapiens_client.results.detections import DetectionResult
 from sapiens_client.results.people import PoseResult
 from sapiens_client.steps import Flow

@@ -211,7 +211,7 @@ def _places(keypoints: KeypointSet) -> NDArray[np.float32]:
     indices = np.arange(1, len(keypoints.names) + 1)[:, None]
     places = 0.1 + 0.8 * (indices / np.array([_PLASTIC, _PLASTIC**2]) % 1)
     for index, known in enumerate(counterparts(keypoint_set("coco"), keypoints)):
-        if known is not None:
-            places[index] = _STANDING[known]
+        if known:
+            places[index] = np.mean([_STANDING[each] for each in known], axis=0)
     chosen: NDArray[np.float32] = places.astype(np.float32)
     return chosen

@@ -128,6 +128,11 @@ def inferno_bgr(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return cast("NDArray[np.uint8]", cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO))
 
 
+def turbo_bgr(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Colour (H, W) grey levels with OpenCV's turbo: (H, W, 3) BGR."""
+    return cast("NDArray[np.uint8]", cv2.applyColorMap(levels, cv2.COLORMAP_TURBO))
+
+
 def float32_of(halves: NDArray[np.float16]) -> NDArray[np.float32]:
     """Convert (C, ...) arrays with the processor's instructions, which numpy does not use."""
     rows = np.ascontiguousarray(halves).view(np.int16).reshape(len(halves), -1)

@@ -1,0 +1,1 @@
+"""Depth and points as surfaces in metres."""
