@@ -73,7 +73,17 @@ _CORE = (
 _CLIENT = (
     *("errors", "version", "deadline", "background", "steps", "tracing"),
     *("results", "connection", "wire", "shared", "servers", "tasks", "bulk"),
-    *("client_base", "client", "async_client", "public", "__init__", "tensors", "cli", "testing"),
+    *(
+        "client_base",
+        "client_maps",
+        "client",
+        "async_client",
+        "public",
+        "__init__",
+        "tensors",
+        "cli",
+        "testing",
+    ),
 )
 ROOMS = {
     "core/sapiens_core": {room: set(_CORE[:floor]) for floor, room in enumerate(_CORE)},

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, Unpack, overload
+from collections.abc import Generator, Iterable
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, Unpack
 
-from sapiens_client.bulk.tasks import MapOptions, task_items
 from sapiens_client.client_base import SyncClient
+from sapiens_client.client_maps import MapsImages
 from sapiens_client.results.dense import FeatureResult, NormalResult, SegmentationResult
 from sapiens_client.results.depth import DepthResult
+from sapiens_client.results.matting import AlbedoResult, MattingResult
+from sapiens_client.results.pointmap import PointmapResult
 from sapiens_client.tasks.analyze import ANSWERED_TOGETHER, Analysis, analyze, checked_tasks
 from sapiens_client.tasks.dense import dense_result
 from sapiens_client.tasks.people import detection_result, people_result, pose_result
-from sapiens_client.tasks.table import AnalysisTask, TaskName
+from sapiens_client.tasks.table import TaskName
 from sapiens_core.recipes.recipe import Task
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ Images: TypeAlias = "Iterable[ImageLike]"
 Items: TypeAlias = "Generator[Item[R], None, None]"
 
 
-class SapiensClient(SyncClient):
+class SapiensClient(SyncClient, MapsImages):
     """A client of one server, or of several with the same models; any number of threads may share it.
 
     A request that fails because a server went away, stops, or is full is sent again, to another server where
@@ -141,6 +143,60 @@ class SapiensClient(SyncClient):
         """
         return self._dense(Task.FEATURES, FeatureResult, image, model, options)
 
+    def pointmap(
+        self, image: ImageLike, *, model: str | None = None, **options: Unpack[CallOptions]
+    ) -> PointmapResult:
+        """Estimate where every pixel lies in front of the camera, in metres.
+
+        Args:
+            image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
+            model: Another ensemble for the task on the server, e.g. "pointmap_1b". None: "pointmap".
+            options: `timeout_s`, `headers` and `channel_order` of this call, see `CallOptions`.
+
+        Returns:
+            Points at the size of the image, and the camera that the network supposes.
+
+        Raises:
+            SapiensError: There is no result; its class tells why, see `SapiensClient`.
+        """
+        return self._dense(Task.POINTMAP, PointmapResult, image, model, options)
+
+    def matting(
+        self, image: ImageLike, *, model: str | None = None, **options: Unpack[CallOptions]
+    ) -> MattingResult:
+        """Estimate how much of every pixel belongs to persons, and their colours there.
+
+        Args:
+            image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
+            model: Another ensemble for the task on the server, e.g. "matting_1b". None: "matting".
+            options: `timeout_s`, `headers` and `channel_order` of this call, see `CallOptions`.
+
+        Returns:
+            Alpha and premultiplied foreground at the size of the image.
+
+        Raises:
+            SapiensError: There is no result; its class tells why, see `SapiensClient`.
+        """
+        return self._dense(Task.MATTING, MattingResult, image, model, options)
+
+    def albedo(
+        self, image: ImageLike, *, model: str | None = None, **options: Unpack[CallOptions]
+    ) -> AlbedoResult:
+        """Estimate the colour of every pixel's surface, without light and shadow.
+
+        Args:
+            image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
+            model: Another ensemble for the task on the server, e.g. "albedo_1b". None: "albedo".
+            options: `timeout_s`, `headers` and `channel_order` of this call, see `CallOptions`.
+
+        Returns:
+            Colours at the size of the image.
+
+        Raises:
+            SapiensError: There is no result; its class tells why, see `SapiensClient`.
+        """
+        return self._dense(Task.ALBEDO, AlbedoResult, image, model, options)
+
     def pose(
         self,
         image: ImageLike,
@@ -221,7 +277,7 @@ class SapiensClient(SyncClient):
         Args:
             image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             tasks: Names of methods: "depth", "normal", "seg", "pose" (the whole image as one person),
-                "features", "detect", "people".
+                "features", "pointmap", "matting", "albedo", "detect", "people".
             options: `timeout_s`, `headers` and `channel_order` of this call, see `CallOptions`.
 
         Returns:
@@ -235,67 +291,6 @@ class SapiensClient(SyncClient):
         """
         chosen = checked_tasks(tasks)
         return self._ask(image, lambda call: analyze(call.session, call.upload, chosen), options)
-
-    @overload
-    def map(
-        self, task: Literal["depth"], images: Images, **options: Unpack[MapOptions]
-    ) -> Items[DepthResult]: ...
-    @overload
-    def map(
-        self, task: Literal["normal"], images: Images, **options: Unpack[MapOptions]
-    ) -> Items[NormalResult]: ...
-    @overload
-    def map(
-        self, task: Literal["seg"], images: Images, **options: Unpack[MapOptions]
-    ) -> Items[SegmentationResult]: ...
-    @overload
-    def map(
-        self, task: Literal["features"], images: Images, **options: Unpack[MapOptions]
-    ) -> Items[FeatureResult]: ...
-    @overload
-    def map(
-        self, task: Literal["detect"], images: Images, **options: Unpack[MapOptions]
-    ) -> Items[DetectionResult]: ...
-    @overload
-    def map(
-        self, task: Literal["pose", "people"], images: Images, **options: Unpack[MapOptions]
-    ) -> Items[PoseResult]: ...
-    @overload
-    def map(  # type: ignore[overload-overlap]  # an AnalysisTask is a string, but never this one
-        self, task: Literal["analyze"], images: Images, **options: Unpack[MapOptions]
-    ) -> Items[Analysis]: ...
-    @overload
-    def map(self, task: AnalysisTask, images: Images, **options: Unpack[MapOptions]) -> Items[Result]: ...
-    @overload
-    def map(self, task: Callable[[T], R], images: Iterable[T], **options: Unpack[MapOptions]) -> Items[R]: ...
-    def map(self, task: Any, images: Any, **options: Unpack[MapOptions]) -> Items[Any]:
-        """Ask about many images, several at a time.
-
-        Images are read when it is their turn, and no more results are kept than stated under `concurrency`.
-        Closing the iterator, or leaving the loop over it, stops everything without waiting.
-
-        Args:
-            task: Name of the method to ask with, "analyze" included; `pose` without `bboxes` takes the whole
-                images as persons. Or a function of an image, awaited where methods are.
-            images: As the methods take them; may be a generator, which is closed in the end.
-            options: `concurrency=8`: how many to ask about at a time; at most twice as many are under way or
-                kept. `ordered=True`: items come in the order of the images, else as they are ready.
-                `on_error="raise"`: the first error ends everything; "yield": it stands in its item.
-                `progress=False`: whether to draw a bar on a terminal. `bboxes=None`: for `pose`, the boxes in
-                each image, taken along with it. `tasks`: for `analyze`. `model=None`, and those of
-                `CallOptions`: as for the methods, for every image.
-
-        Returns:
-            One item per image: `item.index`, `item.image` (its path), `item.result`, `item.error`.
-
-        Raises:
-            InvalidInputError: There is no such task, or an option cannot be used.
-
-        Example:
-            >>> for item in client.map("seg", Path("photos").glob("*.jpg"), progress=True):
-            ...     item.result.save(f"out/{item.index}.ids.png")
-        """
-        return task_items(self, task, images, **options)
 
     def _dense(
         self, task: Task, kind: type[D], image: ImageLike, model: str | None, options: CallOptions

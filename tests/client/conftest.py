@@ -305,9 +305,8 @@ def pointmap_result(make) -> PointmapResult:
     intrinsics = np.array([[100, 0, 44.5], [0, 100, 59.5], [0, 0, 1]])
     with np.errstate(invalid="ignore"):
         points = unprojected(depth, intrinsics)
-    arrays = {"points": points, "valid": np.isfinite(depth).view(np.uint8), "scale": np.float32([2])}
-    arrays |= {"focal_length": np.float32([100]), "intrinsics": intrinsics.astype(np.float32)}
-    return make(PointmapResult, **arrays)
+    camera = {"focal_length": np.float32([100]), "intrinsics": intrinsics.astype(np.float32)}
+    return make(PointmapResult, points=points, valid=np.isfinite(depth).view(np.uint8), **camera)
 
 
 @pytest.fixture

@@ -129,8 +129,11 @@ def test_several_tasks_are_one_request(client, server, photo):
     assert asked == {"human", "people_pose", "depth"}
 
 
+METHODS = ("depth", "normal", "seg", "features", "pose", "pointmap", "matting", "albedo", "detect", "people")
+
+
 @pytest.mark.parametrize("hw", [(1, 1), (1, 300), (300, 1), (700, 500)])
-@pytest.mark.parametrize("method", ["depth", "normal", "seg", "features", "pose", "detect", "people"])
+@pytest.mark.parametrize("method", METHODS)
 def test_images_of_every_size_are_answered(method, hw, client):
     result = getattr(client, method)(np.zeros((*hw, 3), np.uint8))
     assert result.image_hw == hw

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sapiens_client import (
+    AlbedoResult,
     Analysis,
     AnalysisTask,
     AsyncSapiensClient,
@@ -22,8 +23,11 @@ from sapiens_client import (
     FeatureResult,
     ImageLike,
     KeypointSet,
+    MattingResult,
     NormalResult,
+    OpenPoseFrame,
     Person,
+    PointmapResult,
     PoseResult,
     RequestTimeoutError,
     Result,
@@ -46,6 +50,9 @@ def every_task(image: NDArray[np.uint8]) -> None:
         assert_type(client.seg(b"the bytes of a file"), SegmentationResult)
         assert_type(client.pose(image, bboxes=[[1, 2, 3, 4]]), PoseResult)
         assert_type(client.features(image), FeatureResult)
+        assert_type(client.pointmap(image), PointmapResult)
+        assert_type(client.matting(image), MattingResult)
+        assert_type(client.albedo(image, model="albedo_1b"), AlbedoResult)
         assert_type(client.detect(image), DetectionResult)
         assert_type(client.people(image, whole_image_if_nobody=True), PoseResult)
         analysis = client.analyze(image, tasks=("depth", "seg"))
@@ -70,6 +77,14 @@ def results(client: SapiensClient) -> tuple[Path, ...]:
     assert_type(next(iter(detections)), Detection)
     assert_type(detections[detections.scores > 0.5][:3], DetectionResult)
     assert_type(client.pose("photo.jpg", detections), PoseResult)
+    assert_type(pose.to("openpose25").to_openpose(), OpenPoseFrame)
+    points = client.pointmap("photo.jpg")
+    assert_type(points.focal_px, float)
+    assert_type(points.valid, NDArray[np.bool_])
+    assert_type(points.save("mesh.glb", edge_tolerance=0.04), tuple[Path, ...])
+    assert_type(client.depth("photo.jpg").align_to(points), DepthResult)
+    assert_type(client.depth("photo.jpg").align_to([[1, 2, 3.5]]).to_points(np.eye(3)), PointmapResult)
+    client.matting("photo.jpg").composite((255, 255, 255)).save("portrait.png")
     assert_type(client.seg("photo.jpg").mask("Hair"), NDArray[np.bool_])
     assert_type(DepthResult.load("depth.npz"), DepthResult)
     assert_type(Result.load(Path("depth.npz")), Result)
@@ -91,6 +106,9 @@ def many_images(client: SapiensClient, paths: list[Path], task: AnalysisTask) ->
     assert_type(next(client.map("normal", paths)).result, NormalResult)
     assert_type(next(client.map("seg", paths, ordered=False)).result, SegmentationResult)
     assert_type(next(client.map("features", paths)).result, FeatureResult)
+    assert_type(next(client.map("pointmap", paths)).result, PointmapResult)
+    assert_type(next(client.map("matting", paths)).result, MattingResult)
+    assert_type(next(client.map("albedo", paths)).result, AlbedoResult)
     assert_type(next(client.map("detect", paths)).result, DetectionResult)
     assert_type(next(client.map("pose", paths)).result, PoseResult)
     assert_type(next(client.map("people", paths)).result, PoseResult)

@@ -17,6 +17,7 @@ from sapiens_client.cli.group import ABOUT, new_app, unwrapped
 from sapiens_client.cli.models import models_command
 from sapiens_client.cli.ready import ready_command
 from sapiens_client.cli.run import Flags, Job, Settings, run
+from sapiens_client.results.pointmap import SURFACES
 from sapiens_client.results.saving import Format
 from sapiens_client.tasks.table import AnalysisTask
 from sapiens_core.recipes.combined import HUMAN_TASKS
@@ -187,6 +188,37 @@ def _pose(
     )
 
 
+def _pointmap(
+    images: Images,
+    *,
+    edge_tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            help="With --format ply or glb: a mesh, with an edge where neighbouring pixels differ in depth "
+            "by more than this, relative to the nearer one, e.g. 0.04.",
+            show_default="points",
+        ),
+    ] = None,
+    model: Model = None,
+    settings: Settings,
+) -> None:
+    if edge_tolerance is not None and not SURFACES.keys() & {*settings.formats}:
+        raise typer.BadParameter(f"--edge-tolerance needs --format {' or '.join(SURFACES)}")
+    task = AnalysisTask.POINTMAP
+    run(
+        Job(
+            task,
+            [task],
+            lambda client, path: {task: client.pointmap(path, model=model)},
+            model,
+            edge_tolerance,
+        ),
+        images,
+        settings,
+    )
+
+
 def _analyze(
     images: Images,
     *,
@@ -204,7 +236,7 @@ def _analyze(
     run(Job("analyze", tasks, lambda client, path: client.analyze(path, tasks).answers), images, settings)
 
 
-_COMMANDS = {AnalysisTask.POSE: _pose, AnalysisTask.PEOPLE: _people}
+_COMMANDS = {AnalysisTask.POSE: _pose, AnalysisTask.PEOPLE: _people, AnalysisTask.POINTMAP: _pointmap}
 for _task in AnalysisTask:
     if _task in _COMMANDS:
         app.command(_task.value, help=unwrapped(ABOUT[_task] + _RULES))(_with_settings(_COMMANDS[_task]))

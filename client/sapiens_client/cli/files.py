@@ -23,7 +23,8 @@ _SUFFIXES = "|".join(suffix[1:] for suffix in sorted(IMAGE_SUFFIXES))
 _TASKS = "|".join(AnalysisTask)
 # What a command calls its pictures: those of further models begin with a task, too.
 _RESULT = re.compile(
-    rf"(?P<image>.+\.({_SUFFIXES}))_({_TASKS})(_[a-z0-9_.-]*?)?(\.16|\.ids)?\.(png|jpg)", re.IGNORECASE
+    rf"(?P<image>.+\.({_SUFFIXES}))_({_TASKS})(_[a-z0-9_.-]*?)?(\.16|\.ids|\.cutout)?\.(png|jpg)",
+    re.IGNORECASE,
 )
 
 

@@ -26,6 +26,7 @@ from sapiens_client.errors import (
 )
 from sapiens_client.results.detections import DetectionResult
 from sapiens_client.results.people import PoseResult
+from sapiens_client.results.pointmap import SURFACES, PointmapResult
 from sapiens_client.results.saving import Format
 from sapiens_client.tasks.table import CLIENT_TASKS, AnalysisTask
 
@@ -53,12 +54,14 @@ class Job:
         tasks: What is asked about every image.
         ask: How.
         model: Ensemble that is asked instead of the task's own, after which files are named then.
+        edge_tolerance: Where meshes of points have edges; None: points, see `PointmapResult.save`.
     """
 
     title: str
     tasks: Sequence[AnalysisTask]
     ask: Ask
     model: str | None = None
+    edge_tolerance: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +223,11 @@ class _Run:
         for form in self._settings.formats:
             path = image.result(self._settings.output, self._job.model or task, form.suffix)
             path.parent.mkdir(parents=True, exist_ok=True)
-            files += answer.save(path, image_id=image.image_id(is_number=self._has_numbers))
+            image_id = image.image_id(is_number=self._has_numbers)
+            if isinstance(answer, PointmapResult) and form in SURFACES:
+                files += answer.save(path, image_id=image_id, edge_tolerance=self._job.edge_tolerance)
+            else:
+                files += answer.save(path, image_id=image_id)
         self._introduce(answer.model)
         if isinstance(answer, DetectionResult | PoseResult) and not len(answer.bboxes):
             self.note(f"0 persons found in {image.path}")

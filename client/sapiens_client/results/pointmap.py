@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-_ENCODERS = MappingProxyType({Format.PLY: ply, Format.GLB: glb})
+SURFACES = MappingProxyType({Format.PLY: ply, Format.GLB: glb})
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -134,9 +134,9 @@ class PointmapResult(Result):
             return super().save(path, image_id=image_id)
         path = Path(path)
         form = format_of(path.name, self.writers)
-        if form not in _ENCODERS:
+        if form not in SURFACES:
             raise InvalidInputError(
-                f"edge_tolerance is for {' and '.join(form.suffix for form in _ENCODERS)}, got {path.name!r}"
+                f"edge_tolerance is for {' and '.join(form.suffix for form in SURFACES)}, got {path.name!r}"
             )
         return write_bytes(self.encoded(form, edge_tolerance), path)
 
@@ -162,7 +162,7 @@ class PointmapResult(Result):
                 f"{form.value} needs {'points' if faces is None else 'triangles'}, got none that are valid"
             )
         colors = self.image[chosen] if self.encoded_image.size else None
-        return _ENCODERS[form](self.points[chosen], colors, faces)
+        return SURFACES[form](self.points[chosen], colors, faces)
 
     def _chosen(self, foreground: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
         mask = given_mask(foreground, self.foreground)

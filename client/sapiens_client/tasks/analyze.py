@@ -14,7 +14,9 @@ from sapiens_client.results.base import Result
 from sapiens_client.results.dense import FeatureResult, NormalResult, SegmentationResult
 from sapiens_client.results.depth import DepthResult
 from sapiens_client.results.detections import DetectionResult
+from sapiens_client.results.matting import AlbedoResult, MattingResult
 from sapiens_client.results.people import PoseResult
+from sapiens_client.results.pointmap import PointmapResult
 from sapiens_client.steps import Flow, Together
 from sapiens_client.tasks.call import Call
 from sapiens_client.tasks.dense import dense_results, lean_way
@@ -39,6 +41,9 @@ _IN_SOME_HUMAN = {task.value for tasks in HUMAN_TASKS_OF.values() for task in ta
 SMALL_IMAGE = np.full((64, 48, 3), 127, np.uint8)
 # What may befall one task alone, even if it was the only one.
 _OF_ONE_TASK = (ModelNotServedError, InferenceError)
+
+
+_OF_SURFACES = (DepthResult, NormalResult, PointmapResult, AlbedoResult)
 
 
 class _NotAskedError(InvalidInputError, KeyError):
@@ -110,6 +115,21 @@ class Analysis(Mapping[str, Result]):
     def features(self) -> FeatureResult:
         """Result of `features`."""
         return self._result(AnalysisTask.FEATURES, FeatureResult)
+
+    @property
+    def pointmap(self) -> PointmapResult:
+        """Result of `pointmap`."""
+        return self._result(AnalysisTask.POINTMAP, PointmapResult)
+
+    @property
+    def matting(self) -> MattingResult:
+        """Result of `matting`."""
+        return self._result(AnalysisTask.MATTING, MattingResult)
+
+    @property
+    def albedo(self) -> AlbedoResult:
+        """Result of `albedo`."""
+        return self._result(AnalysisTask.ALBEDO, AlbedoResult)
 
     @property
     def detect(self) -> DetectionResult:
@@ -186,15 +206,13 @@ def warmed_up(call: Call, tasks: tuple[str, ...]) -> Flow[None]:
 
 
 def _with_foreground(answers: Mapping[str, Result | SapiensError]) -> dict[str, Result | SapiensError]:
-    """Tell depth and normals where the person is, if the classes are among the answers."""
+    """Tell the results of surfaces where the person is, if the classes are among the answers."""
     seg = answers.get(AnalysisTask.SEG)
     if not isinstance(seg, SegmentationResult):
         return dict(answers)
     foreground = seg.foreground
     return {
-        task: replace(answer, foreground=foreground)
-        if isinstance(answer, DepthResult | NormalResult)
-        else answer
+        task: replace(answer, foreground=foreground) if isinstance(answer, _OF_SURFACES) else answer
         for task, answer in answers.items()
     }
 

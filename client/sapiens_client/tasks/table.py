@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from sapiens_client.results.dense import FeatureResult, NormalResult, SegmentationResult
 from sapiens_client.results.depth import DepthResult
 from sapiens_client.results.detections import DetectionResult
+from sapiens_client.results.matting import AlbedoResult, MattingResult
 from sapiens_client.results.people import PoseResult
+from sapiens_client.results.pointmap import PointmapResult
 from sapiens_client.steps import Flow
 from sapiens_client.tasks.dense import dense_result
 from sapiens_client.tasks.people import detection_result, people_result, pose_result
@@ -30,12 +32,19 @@ class AnalysisTask(StrEnum):
     SEG = "seg"
     POSE = "pose"
     FEATURES = "features"
+    POINTMAP = "pointmap"
+    MATTING = "matting"
+    ALBEDO = "albedo"
     DETECT = "detect"
     PEOPLE = "people"
 
 
 # For type checkers, which find misspelt ones.
-TaskName: TypeAlias = AnalysisTask | Literal["depth", "normal", "seg", "pose", "features", "detect", "people"]
+TaskName: TypeAlias = (
+    AnalysisTask
+    | Literal["depth", "normal", "seg", "pose", "features"]
+    | Literal["pointmap", "matting", "albedo", "detect", "people"]
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,9 @@ CLIENT_TASKS: Mapping[AnalysisTask, ClientTask] = MappingProxyType(
         AnalysisTask.SEG: _dense(Task.SEG, SegmentationResult),
         AnalysisTask.POSE: ClientTask(PoseResult, pose_result),
         AnalysisTask.FEATURES: _dense(Task.FEATURES, FeatureResult),
+        AnalysisTask.POINTMAP: _dense(Task.POINTMAP, PointmapResult),
+        AnalysisTask.MATTING: _dense(Task.MATTING, MattingResult),
+        AnalysisTask.ALBEDO: _dense(Task.ALBEDO, AlbedoResult),
         AnalysisTask.DETECT: ClientTask(DetectionResult, detection_result),
         AnalysisTask.PEOPLE: ClientTask(PoseResult, people_result),
     }
