@@ -14,8 +14,6 @@ MODELS := models
 OUT := out
 # Processes that run tests, each with servers of its own.
 WORKERS := 2
-DEPLOY_PROGRAMS := haproxy prometheus promtool
-DEPLOY_PACKAGES := haproxy prometheus
 
 .PHONY: help demo test test-deploy lint configs dashboard clean
 
@@ -32,14 +30,7 @@ demo: .venv/installed ## export small networks, serve them, send them a photogra
 test: .venv/installed ## run all tests
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-test-deploy: .venv/installed ## run the tests of what surrounds a server; they need programs of the distribution
-	@missing=
-	for program in $(DEPLOY_PROGRAMS); do command -v "$$program" >/dev/null || missing="$$missing $$program"; done
-	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-		apt-get update -qq && apt-get install -y -qq --no-install-recommends $(DEPLOY_PACKAGES)
-	elif [ -n "$$missing" ]; then
-		echo "make: not on PATH:$$missing; install Debian's packages $(DEPLOY_PACKAGES)" >&2; exit 1
-	fi
+test-deploy: .venv/installed ## build the image, run it, and test what surrounds a server; as root it installs what it needs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 		--editable '.[opencv,server,export,dev,deploy]'
 	$(BIN)/python -m scripts.dependencies

@@ -43,6 +43,7 @@ ALLOWED = {
     "export/sapiens_export": {"sapiens_export", "sapiens_core", "torch", *ARRAYS},
     "export/sapiens_export/commands": {"sapiens_export", "sapiens_core", "huggingface_hub", *COMMAND_LINE},
     "export/sapiens_export/commands/verify.py": {*EXPORT, "sapiens_server", *COMMAND_LINE},
+    "export/sapiens_export/commands/up.py": {*EXPORT, "sapiens_server", *COMMAND_LINE},
     "export/sapiens_export/disk.py": {"sapiens_export", "sapiens_core", "rich", "numpy"},
     "export/sapiens_export/documents.py": {"pydantic", "pydantic_core"},
     "export/sapiens_export/engines/onnx.py": {*EXPORT, "torch", "onnxruntime", *ARRAYS},
@@ -97,7 +98,10 @@ ROOMS = {
         "repository": {"documents", "networks"},
         "parity": {"networks", "weights", "engines", "repository"},
         "exporter": {"disk", "networks", "weights", "engines", "repository", "parity"},
-        "commands": {"disk", "networks", "weights", "engines", "repository", "parity", "exporter"},
+        "engine_store": {"repository"},
+        "commands": {
+            *("disk", "networks", "weights", "engines", "repository", "parity", "exporter", "engine_store"),
+        },
     },
 }
 

@@ -30,7 +30,7 @@ from sapiens_export.repository.manifest import InstalledEngine
 from sapiens_export.repository.serving import Serving
 from sapiens_export.repository.staging import staging_folder
 from sapiens_export.repository.write import check_models, write_models
-from sapiens_export.weights.checkpoints import file_sha256
+from sapiens_export.weights.hashes import file_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

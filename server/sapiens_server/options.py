@@ -24,10 +24,16 @@ _file = partial(_access, metavar="FILE", exists=True, dir_okay=False)
 class Endpoints:
     """Where the server listens."""
 
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1"
-    grpc_port: Annotated[int, _port(help="Port for clients; 0: any free one.")] = 8001
-    http_port: Annotated[int | None, _port(help="Port of the HTTP API; off without.")] = None
-    metrics_port: Annotated[int | None, _port(help="Port of the metrics; off without.")] = None
+    host: Annotated[str, typer.Option(help="Address to listen on.", envvar="SAPIENS_HOST")] = "127.0.0.1"
+    grpc_port: Annotated[
+        int, _port(help="Port for clients; 0: any free one.", envvar="SAPIENS_GRPC_PORT")
+    ] = 8001
+    http_port: Annotated[
+        int | None, _port(help="Port of the HTTP API; off without.", envvar="SAPIENS_HTTP_PORT")
+    ] = None
+    metrics_port: Annotated[
+        int | None, _port(help="Port of the metrics; off without.", envvar="SAPIENS_METRICS_PORT")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -35,9 +41,15 @@ class Health:
     """Where this command tells how the server is."""
 
     health_port: Annotated[
-        int | None, _port(help="Port of /live, /ready and /metrics of this command; off without.")
+        int | None,
+        _port(
+            help="Port of /live, /ready and /metrics of this command; off without.",
+            envvar="SAPIENS_HEALTH_PORT",
+        ),
     ] = None
-    health_host: Annotated[str, typer.Option(help="Address for the health port.")] = "127.0.0.1"
+    health_host: Annotated[
+        str, typer.Option(help="Address for the health port.", envvar="SAPIENS_HEALTH_HOST")
+    ] = "127.0.0.1"
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from containers import FOLDER, product_image, run, unable
 from live import Prometheus, Served, scraping, serving
+from programs import lacking
 
 from sapiens_export.exporter import EngineOptions, export_engine
 from sapiens_export.weights.sources import built_in_detector, source_from_seed
+
+NOT_RUN = pytest.StashKey[dict[str, str]]()
+
+
+_prometheus = partial(lacking, ("prometheus", "promtool"), ("prometheus",))
+
+# What files need of the machine: a function that says what it lacks.
+NEEDS = {
+    "test_balancers": partial(lacking, ("haproxy",), ("haproxy",)),
+    "test_compose_run": unable,
+    "test_dashboard": _prometheus,
+    "test_image": unable,
+    "test_load_signal": _prometheus,
+    "test_rules": _prometheus,
+}
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what this machine cannot run, which is said at the end: it is not among what passed."""
+    asked = {item.path.stem for item in items} & {*NEEDS}
+    config.stash[NOT_RUN] = {name: why for name in sorted(asked) if (why := NEEDS[name]())}
+    left_out = [item for item in items if item.path.stem in config.stash[NOT_RUN]]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for name, why in config.stash.get(NOT_RUN, {}).items():
+        terminalreporter.write_line(f"NOT RUN, as this machine cannot: {name}: {why}", red=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """The product's image, on a stand-in for NVIDIA's."""
+    return product_image()
+
+
+@pytest.fixture
+def volume(image) -> Iterator[str]:
+    name = f"sapiens-cache-{FOLDER.stat().st_ino}"
+    yield name
+    run("podman", "volume", "rm", "--force", name)
 
 
 @pytest.fixture(scope="session")

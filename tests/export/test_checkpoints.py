@@ -13,7 +13,6 @@ from sapiens_core.recipes.recipe import Task
 from sapiens_export.networks.config import NetworkConfig
 from sapiens_export.networks.sapiens import SapiensNetwork
 from sapiens_export.weights.checkpoints import (
-    file_sha256,
     is_torchscript,
     load_state_dict,
     network_from_archive,
@@ -21,6 +20,7 @@ from sapiens_export.weights.checkpoints import (
     random_network,
     recognised_network,
 )
+from sapiens_export.weights.hashes import file_sha256
 from sapiens_export.weights.sources import source_from_checkpoint
 
 OFFICIAL_LAYOUTS = ["ckpt_seg28_wrapped.pth", "ckpt_pose308_mmengine_meta.pth", "ckpt_pretrain_clean.pth"]

@@ -15,7 +15,7 @@ from sapiens_export.commands.export import export_command
 from sapiens_export.commands.zoo import zoo_command
 from sapiens_export.exporter import EngineOptions, export_engine
 from sapiens_export.networks.config import DEMO_NETWORKS, demo_network, released_network
-from sapiens_export.weights.checkpoints import file_sha256
+from sapiens_export.weights.hashes import file_sha256
 from sapiens_export.weights.licences import DEMO_LICENCE
 from sapiens_export.weights.sources import source_from_checkpoint
 from training.network import demo_config

@@ -28,8 +28,8 @@ from sapiens_export.engines.torchscript import engine_from_torchscript
 from sapiens_export.exporter import EngineOptions, export_detector, export_engine
 from sapiens_export.parity.measures import in_order_of
 from sapiens_export.repository.serving import Serving
-from sapiens_export.weights.checkpoints import file_sha256
 from sapiens_export.weights.detectors import load_detector
+from sapiens_export.weights.hashes import file_sha256
 from sapiens_export.weights.hub import Hub
 from sapiens_export.weights.sources import source_from_seed
 

@@ -14,7 +14,7 @@ from sapiens_export.engines.torchscript import engine_from_torchscript
 from sapiens_export.exporter import EngineOptions, ParityError, export_engine
 from sapiens_export.networks.config import read_network
 from sapiens_export.parity import pipeline
-from sapiens_export.weights.checkpoints import file_sha256
+from sapiens_export.weights.hashes import file_sha256
 from sapiens_export.weights.sources import source_from_checkpoint, source_from_seed
 
 ENGINE = Path("depth_engine", "1", "model.pt")

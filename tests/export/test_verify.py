@@ -14,7 +14,7 @@ from sapiens_core.recipes.recipe import Task
 from sapiens_export.commands.verify import verify_command
 from sapiens_export.exporter import EngineOptions, export_engine
 from sapiens_export.repository.manifest import installed_engine
-from sapiens_export.weights.checkpoints import file_sha256
+from sapiens_export.weights.hashes import file_sha256
 from sapiens_export.weights.sources import Source, built_in_detector, source_from_seed
 from sapiens_server.installation import Installation
 

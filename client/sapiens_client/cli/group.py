@@ -33,6 +33,10 @@ ABOUT: Mapping[str, str] = {
     "serve": (
         "Serve the models of a repository until SIGTERM or Ctrl-C, and start the server again when it fails."
     ),
+    "up": (
+        "Serve tasks: fetch weights, build engines for this machine, verify and keep them, "
+        "run `sapiens serve`."
+    ),
     "doctor": (
         "Look at this machine and installation: what would keep `sapiens serve` from serving, and what to do."
     ),

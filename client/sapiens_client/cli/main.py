@@ -18,8 +18,11 @@ _OTHER_PARTS: Mapping[str, str] = {
     "verify": "sapiens_export.commands.verify",
     "zoo": "sapiens_export.commands.zoo",
     "serve": "sapiens_server.cli",
+    "up": "sapiens_export.commands.up",
     "doctor": "sapiens_server.doctor.command",
 }
+# `up` hands the options that it does not know to `serve`.
+_SETTINGS: Mapping[str, dict[str, bool]] = {"up": {"allow_extra_args": True, "ignore_unknown_options": True}}
 
 
 def main() -> None:
@@ -46,7 +49,7 @@ def app_with(wanted: list[str]) -> typer.Typer:
     for name in wanted:
         if name in _OTHER_PARTS:
             command = getattr(import_module(_OTHER_PARTS[name]), f"{name}_command")
-            app.command(name, help=unwrapped(command.__doc__))(command)
+            app.command(name, help=unwrapped(command.__doc__), context_settings=_SETTINGS.get(name))(command)
     return app
 
 

@@ -13,14 +13,19 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-_MISSING_EXTRA = "sapiens export needs {name}: pip install 'sapiens-triton[export]'"
+_MISSING_EXTRA = "sapiens {command} needs {name}: pip install 'sapiens-triton[export]'"
 WRONG_USAGE = 2
 _INTERRUPTED = 128 + signal.SIGINT
 
 
 @contextmanager
-def interruptible(console: Console) -> Iterator[None]:
-    """End on errors, Ctrl-C and SIGTERM alike: clean up, one line; exit status 1, if interrupted 130."""
+def interruptible(console: Console, command: str = "export") -> Iterator[None]:
+    """End on errors, Ctrl-C and SIGTERM alike: clean up, one line; exit status 1, if interrupted 130.
+
+    Args:
+        console: For the line.
+        command: What is interrupted.
+    """
     interruptions: list[int] = []
 
     def interrupt(number: int, _frame: object) -> NoReturn:
@@ -34,7 +39,7 @@ def interruptible(console: Console) -> Iterator[None]:
     except (KeyboardInterrupt, Exception) as error:  # torch makes an error of its own of an interruption
         if not interruptions:
             raise
-        console.print("sapiens export: interrupted", markup=False)
+        console.print(f"sapiens {command}: interrupted", markup=False)
         raise typer.Exit(_INTERRUPTED) from error
     finally:
         for number, handler in before.items():
@@ -42,21 +47,24 @@ def interruptible(console: Console) -> Iterator[None]:
 
 
 @contextmanager
-def told_in_a_sentence(console: Console, *, status_of_value_errors: int = 1) -> Iterator[None]:
+def told_in_a_sentence(
+    console: Console, command: str = "export", *, status_of_value_errors: int = 1
+) -> Iterator[None]:
     """End on errors with one line and exit status 1.
 
     Args:
         console: For the line.
+        command: What fails.
         status_of_value_errors: Exit status of ValueErrors instead, `WRONG_USAGE` where only the user's
             words are looked at.
     """
     try:
         yield
     except ModuleNotFoundError as error:
-        console.print(_MISSING_EXTRA.format(name=error.name), markup=False)
+        console.print(_MISSING_EXTRA.format(command=command, name=error.name), markup=False)
         raise typer.Exit(1) from error
     except typer.Exit:  # a RuntimeError, like those of torch
         raise
     except (ValueError, OSError, RuntimeError) as error:
-        console.print(f"sapiens export: {error}", markup=False, soft_wrap=True)
+        console.print(f"sapiens {command}: {error}", markup=False, soft_wrap=True)
         raise typer.Exit(status_of_value_errors if isinstance(error, ValueError) else 1) from error

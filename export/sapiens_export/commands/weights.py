@@ -219,6 +219,27 @@ class WeightOptions:
             ask=_ask if sys.stdin.isatty() else None,
         )
 
+    def sha256(self) -> str:
+        """Return the hash of the weight file, which is fetched if it is not here.
+
+        Raises:
+            ValueError: There is no such file, or its licence is not accepted.
+            DownloadError: The hub does not give the file.
+        """
+        from sapiens_export.weights.hashes import file_sha256
+
+        if self.task == Task.DETECT:
+            from sapiens_export.networks.config import NANODET_WEIGHTS
+
+            return file_sha256(NANODET_WEIGHTS)
+        if self.published and self.mirror is None:
+            from sapiens_export.weights.hub import cached_sha256
+
+            if known := cached_sha256(self.published.file):
+                return known
+        fetched = self.fetched()
+        return file_sha256(fetched.path if fetched else self._demo_file)
+
     def source(self, fetched: OfficialCheckpoint | None) -> Source:
         """Load the network.
 

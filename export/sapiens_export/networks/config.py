@@ -27,6 +27,7 @@ from sapiens_export.networks.sapiens2_config import Sapiens2NetworkConfig, relea
 CUSTOM_SIZE = "custom"
 DEMO_SIZE = "demo"
 DEMO_NETWORKS = Path(str(files("sapiens_export") / "demo_networks"))
+NANODET_WEIGHTS = Path(str(files("sapiens_export") / "data" / "nanodet.safetensors"))
 
 _MAX_INPUT_SIDE = 8192
 _MAX_SIZES = {

@@ -18,7 +18,7 @@ from sapiens_export.repository.manifest import MANIFEST_FILE, InstalledEngine, i
 from sapiens_export.repository.wiring import misfits
 from sapiens_export.repository.write import VERSION_FOLDER
 from sapiens_export.repository.written import WrittenModel, written_model
-from sapiens_export.weights.checkpoints import file_sha256
+from sapiens_export.weights.hashes import file_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,7 +7,6 @@ network, the archive itself is used, and calling it runs what it contains.
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import tarfile
 import zipfile
@@ -271,12 +270,6 @@ def random_network(config: NetworkConfig, seed: int) -> SapiensNetwork:
         network = SapiensNetwork(config)
         nn.init.normal_(network.backbone.pos_embed, std=0.02)
     return network.eval()
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path) -> object:

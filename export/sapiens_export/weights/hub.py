@@ -100,6 +100,20 @@ def download_checkpoint(file: HubFile, *, mirror: Path | None = None, hub: Hub |
     return Download(path, revision=_revision(path, file))
 
 
+def cached_sha256(file: HubFile, *, hub: Hub | None = None) -> str | None:
+    """Return the hash of a weight file in the cache, which is not read for that; None: it is not there.
+
+    Args:
+        file: What is wanted.
+        hub: Whose cache; None: as the environment says.
+    """
+    path = _cached(file, hub or Hub())
+    if path is None or not path.is_symlink():
+        return None
+    blob = path.readlink().name
+    return blob if _SHA256.fullmatch(blob) else None
+
+
 def mirrored_file(file: HubFile, mirror: Path) -> Path:
     """Return the copy of a file that a mirror holds.
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from importlib.resources import as_file, files
 from typing import TYPE_CHECKING
 
-from sapiens_export.networks.config import NANODET
+from sapiens_export.networks.config import NANODET, NANODET_WEIGHTS
 from sapiens_export.networks.nanodet import NanoDet
 from sapiens_export.networks.sapiens2_config import REGISTER_TOKENS, Sapiens2NetworkConfig
 from sapiens_export.weights.checkpoints import (
-    file_sha256,
     is_torchscript,
     load_state_dict,
     network_from_archive,
@@ -18,6 +16,7 @@ from sapiens_export.weights.checkpoints import (
     random_network,
     recognised_network,
 )
+from sapiens_export.weights.hashes import file_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
     from sapiens_core.recipes.recipe import Task
     from sapiens_export.networks.config import EngineConfig, WeightsConfig
-
-_NANODET_FILE = "nanodet.safetensors"
 
 
 @dataclass(frozen=True)
@@ -118,8 +115,6 @@ def source_from_seed(config: WeightsConfig, seed: int) -> Source:
 
 def built_in_detector() -> Source:
     """Load the detector whose weights are part of this package."""
-    with as_file(files("sapiens_export") / "data" / _NANODET_FILE) as path:
-        weights, sha256 = load_state_dict(path), file_sha256(path)
     network = NanoDet()
-    network.load_state_dict(weights)
-    return Source(network.eval(), NANODET, sha256)
+    network.load_state_dict(load_state_dict(NANODET_WEIGHTS))
+    return Source(network.eval(), NANODET, file_sha256(NANODET_WEIGHTS))
