@@ -34,7 +34,7 @@ test-deploy: .venv/installed ## build the image, run it, and test what surrounds
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 		--editable '.[opencv,server,export,dev,deploy]'
 	$(BIN)/python -m scripts.dependencies
-	$(BIN)/python -m pytest tests/deploy
+	$(BIN)/python -m pytest --capture=sys tests/deploy
 
 lint: .venv/installed ## check style and types
 	$(BIN)/ruff check .

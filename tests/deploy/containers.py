@@ -34,6 +34,7 @@ IMAGE = "localhost/sapiens-triton:test"
 _DEBIAN_IMAGE = "localhost/debian:test"
 
 # Limits that nobody may raise, a runtime that knows both kinds of cgroups, and no file outside of the folder.
+# With a static_dir of its own podman 4.3 waits 20 s for the end of every container.
 _CONFIGS = {
     "containers.conf": """
 [containers]
@@ -43,7 +44,6 @@ runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "none"
 lock_type = "file"
-static_dir = "{folder}/static"
 tmp_dir = "{folder}/tmp"
 volume_path = "{folder}/volumes"
 """,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 from containers import container, image_config, num_processes_in, run
-
-MAX_STOP_S = 10.0
+from programs import say
 
 DEPTH = """
 import numpy as np
@@ -48,7 +47,7 @@ def test_the_image_says_what_it_is(image):
     assert facts["left"] == []
 
 
-def test_a_container_answers_and_ends_and_builds_its_engines_once(image, volume, record_property):
+def test_a_container_answers_and_ends_and_builds_its_engines_once(image, volume):
     stops = []
     for is_first in (True, False):
         with container(image, "up", "--tasks", "depth", volume=volume) as running:
@@ -61,6 +60,5 @@ def test_a_container_answers_and_ends_and_builds_its_engines_once(image, volume,
             assert status == 0, running.logs()
             assert num_processes_in(namespace) == 0
             stops.append(seconds)
-    record_property("seconds to stop", stops)
-    assert min(stops) <= MAX_STOP_S, stops
+    say(f"containers took {', '.join(f'{each:.1f}' for each in stops)} s to stop")
     assert run("podman", "ps", "--all", "--quiet") == ""
