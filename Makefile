@@ -28,7 +28,8 @@ demo: .venv/installed ## export small networks, serve them, send them a photogra
 	$(BIN)/python examples/demo.py $(PHOTO) --repository $(MODELS) --output $(OUT)
 
 test: .venv/installed ## run all tests
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest tests/bench  # alone: it looks at what this machine has in shared memory
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --ignore tests/bench
 
 test-deploy: .venv/installed ## build the image, run it, and test what surrounds a server; as root it installs what it needs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \

@@ -172,12 +172,14 @@ def accepting(serve: Callable[[socket.socket], object]) -> Iterator[str]:
                 threading.Thread(target=serve, args=(connection,), daemon=True).start()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=accept, daemon=True).start()
+        acceptor = threading.Thread(target=accept, daemon=True)
+        acceptor.start()
         try:
             yield f"127.0.0.1:{listener.getsockname()[1]}"
         finally:
             with suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
+            acceptor.join()  # what it has just accepted is to be closed too
             for connection in connections:
                 connection.close()
 

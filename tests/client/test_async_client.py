@@ -30,7 +30,10 @@ def test_both_clients_have_the_same_methods_with_the_same_signatures_and_docstri
         assert inspect.iscoroutinefunction(twins[name]) is (name not in ("map", "with_options")), (
             "not awaited"
         )
-        assert inspect.signature(twins[name]) == inspect.signature(method)
+        signatures = [inspect.signature(each) for each in (twins[name], method)]
+        if name == "map":  # one returns an iterator, the other an asynchronous one
+            signatures = [each.replace(return_annotation=None) for each in signatures]
+        assert signatures[0] == signatures[1]
         assert twins[name].__doc__.replace(">>> async for", ">>> for") == method.__doc__
 
 

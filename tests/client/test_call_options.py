@@ -142,7 +142,10 @@ def test_files_are_as_they_are_whatever_the_order_of_arrays(client, encode, phot
 def test_warming_up_asks_every_task_once(client, server, photo):
     client.warm_up()
     inferences = [request.model for request in server.requests if request.method == "ModelInfer"]
-    assert sorted(inferences) == ["detect", "features", "human", "people_pose", "pose"]
+    second_family = ["albedo", "matting", "pointmap"]
+    assert sorted(inferences) == sorted(
+        ["detect", "features", "human", "people_pose", "pose", *second_family]
+    )
     num_configs = sum(request.method == "ModelConfig" for request in server.requests)
     client.depth(photo)
     assert sum(request.method == "ModelConfig" for request in server.requests) == num_configs
