@@ -29,6 +29,7 @@ METADATA = {
 
 
 def main() -> None:
+    """Read the package, write the file."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

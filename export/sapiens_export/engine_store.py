@@ -85,16 +85,17 @@ class EngineStore:
 
     def _once(self, folder: Path, make: Callable[[Path], object]) -> Path:
         """Make a folder as a whole or not at all; whoever is first of several that do is not disturbed."""
-        if not folder.is_dir():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as work:
-                made = Path(work, "models")
-                make(made)
-                try:
-                    made.rename(folder)
-                except OSError:
-                    if not folder.is_dir():
-                        raise
+        if folder.is_dir():
+            return folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as work:
+            made = Path(work, "models")
+            make(made)
+            try:
+                made.rename(folder)
+            except OSError:
+                if not folder.is_dir():
+                    raise
         return folder
 
 

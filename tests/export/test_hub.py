@@ -163,7 +163,7 @@ def test_a_mirror_without_the_file_says_where_it_should_be(tmp_path):
 @pytest.mark.usefixtures("config_folder")
 def test_nothing_is_downloaded_without_consent(hub, hub_server):
     with pytest.raises(ValueError, match="pass --accept-licence"):
-        checkpoint_from_zoo(Task.DEPTH, "0.3b", hub=hub)
+        checkpoint_from_zoo(zoo_entry(Task.DEPTH, "0.3b"), hub=hub)
     assert hub_server.requests == []
 
 
@@ -174,7 +174,7 @@ def test_published_weights_become_an_engine_that_says_where_they_are_from(
     weights = io.BytesIO()
     torch.save({"state_dict": load_file(golden_folder / "net_depth.safetensors")}, weights)
     hub_server.files[f"{FILE.repository}/{FILE.path}"] = weights.getvalue()
-    published = checkpoint_from_zoo(Task.DEPTH, "0.3b", accept_licence=True, hub=hub)
+    published = checkpoint_from_zoo(zoo_entry(Task.DEPTH, "0.3b"), accept_licence=True, hub=hub)
     assert published.entry == zoo_entry(Task.DEPTH, "0.3b")
     source = replace(
         source_from_checkpoint(Task.DEPTH, published.path, tiny_network), origin=published.origin

@@ -210,10 +210,7 @@ class WeightOptions:
         from sapiens_export.weights.official import checkpoint_from_zoo
 
         return checkpoint_from_zoo(
-            self.task,
-            self.published.size,
-            self.labels,
-            self.published.family,
+            self.published,
             accept_licence=self.accept_licence,
             mirror=self.mirror,
             ask=_ask if sys.stdin.isatty() else None,

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sapiens_core.recipes.recipe import Task
 from sapiens_export.weights.hub import Hub, download_checkpoint
 from sapiens_export.weights.licences import require_licence
-from sapiens_export.weights.zoo import ZooEntry, zoo_entry
+from sapiens_export.weights.zoo import ZooEntry
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,7 @@ class OfficialCheckpoint:
 
 
 def checkpoint_from_zoo(
-    task: Task,
-    size: str,
-    labels: str | None = None,
-    family: str | None = None,
+    entry: ZooEntry,
     *,
     accept_licence: bool = False,
     mirror: Path | None = None,
@@ -51,20 +47,16 @@ def checkpoint_from_zoo(
     """Get the published weights of a released network, once the user accepts their licence.
 
     Args:
-        task: What it predicts.
-        size: Name of the released size.
-        labels: Set of keypoints or classes; None: the default of the task and family.
-        family: Generation; None: the first that has the task in this size.
+        entry: Which.
         accept_licence: The user accepts the licence of the weights.
         mirror: Folder with copies, used instead of the hub.
         ask: Shows a question and returns the answer; None: there is nobody to ask.
         hub: Where from; None: as the environment says.
 
     Raises:
-        ValueError: There are no such weights, their licence is not accepted, or the file is damaged.
+        ValueError: Their licence is not accepted, or the file is damaged.
         DownloadError: The hub does not give the file.
     """
-    entry = zoo_entry(task, size, labels, family)
     require_licence(entry.licence, entry.file.repository, accepted=accept_licence, ask=ask)
     download = download_checkpoint(entry.file, mirror=mirror, hub=hub)
     return OfficialCheckpoint(download.path, entry, download.revision)
