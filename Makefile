@@ -15,7 +15,7 @@ OUT := out
 # Processes that run tests, each with servers of its own.
 WORKERS := 2
 
-.PHONY: help demo test test-deploy lint configs dashboard clean
+.PHONY: help demo test test-deploy lint configs dashboard chart clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -34,6 +34,8 @@ test: .venv/installed ## run all tests
 test-deploy: .venv/installed ## build the image, run it, and test what surrounds a server; as root it installs what it needs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 		--editable '.[opencv,server,export,dev,deploy]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python \
+		--requirement scripts/chart-requirements.txt
 	$(BIN)/python -m scripts.dependencies
 	$(BIN)/python -m pytest --capture=sys tests/deploy
 
@@ -48,6 +50,9 @@ configs: .venv/installed ## write the committed models from the recipes
 
 dashboard: .venv/installed ## write docker/observability/grafana/dashboards/sapiens.json (extra: deploy)
 	$(BIN)/python -m scripts.write_dashboard
+
+chart: .venv/installed ## write what the Helm chart has from elsewhere, and the plain manifest (needs what test-deploy installs)
+	$(BIN)/python -m scripts.write_chart
 
 clean: ## remove everything that the other commands made
 	rm -rf .venv models out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,11 @@ from sapiens_export.weights.sources import built_in_detector, source_from_seed
 NOT_RUN = pytest.StashKey[dict[str, str]]()
 
 
+def _kubectl() -> str:
+    """Debian's is too old to know what the files use."""
+    return "" if shutil.which("kubectl") else "kubectl is not on PATH"
+
+
 _prometheus = partial(lacking, ("prometheus", "promtool"), ("prometheus",))
 
 # What files need of the machine: a function that says what it lacks.
@@ -25,6 +31,7 @@ NEEDS = {
     "test_compose_run": unable,
     "test_dashboard": _prometheus,
     "test_image": unable,
+    "test_kustomize": _kubectl,
     "test_load_signal": _prometheus,
     "test_rules": _prometheus,
 }
