@@ -46,10 +46,10 @@ NETWORK = NetworkConfig("sapiens", Task.DEPTH, 16, 1, 1, 0, (32, 32), 1, 1)
 NUM_IMPORTS = 7
 SIZES_WH = ((64, 64), (1080, 1440), (4000, 3000))
 PATHS = {
-    "messages": ClientOptions(shared_memory=False),
-    "memory": ClientOptions(),
+    "messages": ClientOptions(shared_memory=False, output="image"),
+    "memory": ClientOptions(output="image"),
     "network": ClientOptions(shared_memory=False, output="network"),
-    "compressed": ClientOptions(shared_memory=False, compression="gzip"),
+    "compressed": ClientOptions(shared_memory=False, output="image", compression="gzip"),
 }
 MAX_MESSAGE = 2**31 - 1
 

@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def read_arrays(graph: dict, data: bytes) -> dict[str, np.ndarray]:
-    """Return the graph's constants by name, which lie one behind the other."""
+    """Return the graph's constants by name, each of the shape in the graph; they lie one behind the other."""
     arrays, offset = {}, 0
     for facts in (facts for group in graph["weightsManifest"] for facts in group["weights"]):
         stored = facts.get("quantization", {}).get("dtype", facts["dtype"])
@@ -54,7 +54,15 @@ def read_arrays(graph: dict, data: bytes) -> dict[str, np.ndarray]:
 
 
 def named_weights(arrays: dict[str, np.ndarray], inputs: list[list[str]]) -> dict[str, torch.Tensor]:
-    """Return the network's weights by our names; both have their convolutions in the same order."""
+    """Return the network's weights by our names; both have their convolutions in the same order.
+
+    Args:
+        arrays: The graph's constants by name; a kernel is (kH, kW, C_in, C_out).
+        inputs: Names of what goes into each node.
+
+    Returns:
+        Kernels of shape (C_out, C_in, kH, kW) and biases of shape (C_out,).
+    """
     weights = {}
     convolutions = [name for name, module in NanoDet().named_modules() if isinstance(module, nn.Conv2d)]
     for index, name in enumerate(convolutions):

@@ -15,6 +15,7 @@ from sapiens_core.recipes.lookup import first_recipes
 PATH = Path(__file__).parents[1] / "docker/observability/grafana/dashboards/sapiens.json"
 SOURCE = DataSourceRef(type_val="prometheus", uid="prometheus")
 HERE = 'replica=~"$replica"'
+Panel = tuple[str, str, str, str]  # title, query, legend, unit
 GPU = "GPU"  # the row whose metrics a server without one does not have
 
 
@@ -39,69 +40,60 @@ def mean(total: str, count: str, by: str, more: str = "") -> str:
     return f"{rate(total, by, more)} / ({rate(count, by, more)} > 0)"
 
 
-def rows() -> dict[str, list[tuple[str, str, str, str]]]:
-    """Return the panels of every row: title, query, legend, unit."""
+def rows() -> dict[str, list[Panel]]:
+    """Return the panels of every row."""
+    return {"Requests": requests(), "Where time goes": times(), "Replicas": replicas(), GPU: gpus()}
+
+
+def requests() -> list[Panel]:
+    """Return how much is asked, and with what success."""
     asked = f', model!~"{steps()}"'
     seconds = mean("nv_inference_request_duration_us", "nv_inference_request_success", "model", asked)
-    return {
-        "Requests": [
-            (
-                "Requests per second",
-                rate("nv_inference_request_success", "model", asked),
-                "{{model}}",
-                "reqps",
-            ),
-            ("Mean duration", f"{seconds} / 1e6", "{{model}}", "s"),
-            (
-                "Failed requests per second",
-                rate("nv_inference_request_failure", "model, reason", asked),
-                "{{model}} {{reason}}",
-                "reqps",
-            ),
-            ("Refused inputs per second", rate(REFUSED.name, "reason"), "{{reason}}", "reqps"),
-        ],
-        "Where time goes": [
-            (
-                "Waiting requests",
-                f"sum by (model) (triton:waiting_requests:rate30s{{{HERE}}})",
-                "{{model}}",
-                "short",
-            ),
-            ("Share of waiting", f"triton:queue_ratio:rate30s{{{HERE}}}", "{{replica}}", "percentunit"),
-            ("Requests per batch", f"triton:batch_size:rate30s{{{HERE}}}", "{{model}} {{replica}}", "short"),
-            ("Step, median", quantile(STEP_SECONDS.name, 0.5), "{{model}}", "s"),
-            ("Step, 99th percentile", quantile(STEP_SECONDS.name, 0.99), "{{model}}", "s"),
-            ("Failures of steps per second", rate(FAILED.name, "model"), "{{model}}", "reqps"),
-            (
-                "Persons per image",
-                mean(f"{PERSONS.name}_sum", f"{PERSONS.name}_count", "model"),
-                "{{model}}",
-                "short",
-            ),
-        ],
-        "Replicas": [
-            (
-                "Restarts in an hour",
-                f"sum by (replica, cause) (increase(sapiens_serve_restarts_total{{{HERE}}}[1h]))",
-                "{{replica}} {{cause}}",
-                "short",
-            ),
-            (
-                "Failed canaries per second",
-                rate("sapiens_serve_canary_failures_total", "replica, model"),
-                "{{replica}} {{model}}",
-                "short",
-            ),
-            ("In this phase for", f"sapiens_serve_phase_seconds{{{HERE}}}", "{{replica}} {{phase}}", "s"),
-            ("Processors", f"nv_cpu_utilization{{{HERE}}}", "{{replica}}", "percentunit"),
-            ("Memory of the machine", f"nv_cpu_memory_used_bytes{{{HERE}}}", "{{replica}}", "bytes"),
-        ],
-        GPU: [
-            ("GPU", f"nv_gpu_utilization{{{HERE}}}", "{{replica}} {{gpu_uuid}}", "percentunit"),
-            ("GPU memory", f"nv_gpu_memory_used_bytes{{{HERE}}}", "{{replica}} {{gpu_uuid}}", "bytes"),
-            ("GPU power", f"nv_gpu_power_usage{{{HERE}}}", "{{replica}} {{gpu_uuid}}", "watt"),
-        ],
-    }
+    successes = rate("nv_inference_request_success", "model", asked)
+    failures = rate("nv_inference_request_failure", "model, reason", asked)
+    return [
+        ("Requests per second", successes, "{{model}}", "reqps"),
+        ("Mean duration", f"{seconds} / 1e6", "{{model}}", "s"),
+        ("Failed requests per second", failures, "{{model}} {{reason}}", "reqps"),
+        ("Refused inputs per second", rate(REFUSED.name, "reason"), "{{reason}}", "reqps"),
+    ]
+
+
+def times() -> list[Panel]:
+    """Return what requests wait for, and what steps take."""
+    waiting = f"sum by (model) (triton:waiting_requests:rate30s{{{HERE}}})"
+    persons = mean(f"{PERSONS.name}_sum", f"{PERSONS.name}_count", "model")
+    return [
+        ("Waiting requests", waiting, "{{model}}", "short"),
+        ("Share of waiting", f"triton:queue_ratio:rate30s{{{HERE}}}", "{{replica}}", "percentunit"),
+        ("Requests per batch", f"triton:batch_size:rate30s{{{HERE}}}", "{{model}} {{replica}}", "short"),
+        ("Step, median", quantile(STEP_SECONDS.name, 0.5), "{{model}}", "s"),
+        ("Step, 99th percentile", quantile(STEP_SECONDS.name, 0.99), "{{model}}", "s"),
+        ("Failures of steps per second", rate(FAILED.name, "model"), "{{model}}", "reqps"),
+        ("Persons per image", persons, "{{model}}", "short"),
+    ]
+
+
+def replicas() -> list[Panel]:
+    """Return how each server fares."""
+    restarts = f"sum by (replica, cause) (increase(sapiens_serve_restarts_total{{{HERE}}}[1h]))"
+    canaries = rate("sapiens_serve_canary_failures_total", "replica, model")
+    return [
+        ("Restarts in an hour", restarts, "{{replica}} {{cause}}", "short"),
+        ("Failed canaries per second", canaries, "{{replica}} {{model}}", "short"),
+        ("In this phase for", f"sapiens_serve_phase_seconds{{{HERE}}}", "{{replica}} {{phase}}", "s"),
+        ("Processors", f"nv_cpu_utilization{{{HERE}}}", "{{replica}}", "percentunit"),
+        ("Memory of the machine", f"nv_cpu_memory_used_bytes{{{HERE}}}", "{{replica}}", "bytes"),
+    ]
+
+
+def gpus() -> list[Panel]:
+    """Return how each GPU fares."""
+    return [
+        ("GPU", f"nv_gpu_utilization{{{HERE}}}", "{{replica}} {{gpu_uuid}}", "percentunit"),
+        ("GPU memory", f"nv_gpu_memory_used_bytes{{{HERE}}}", "{{replica}} {{gpu_uuid}}", "bytes"),
+        ("GPU power", f"nv_gpu_power_usage{{{HERE}}}", "{{replica}} {{gpu_uuid}}", "watt"),
+    ]
 
 
 def states() -> list[tuple[str, str]]:

@@ -133,7 +133,7 @@ def test_imports_keep_to_the_layers(path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "model_repository").glob("*/1/*.py")), ids=str)
 def test_adapters_are_thin(path):
-    assert len(path.read_text().splitlines()) <= 3
+    assert len(path.read_text().splitlines()) <= 5
 
 
 def in_rooms():

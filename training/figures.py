@@ -85,7 +85,7 @@ class Figures:
         ).astype(np.float32)
 
     def sample(self, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Return (count, V, 3) float32 vertices of figures in random shapes and poses."""
+        """Return vertices of `count` figures in random forms and poses, (N, V, 3) float32, metres."""
         with torch.no_grad():
             output = self._model(
                 pose_parameters=self._poses(count, rng), phenotype_kwargs=self._shapes(count, rng)

@@ -26,7 +26,7 @@ def read_photograph(path: Path) -> NDArray[np.uint8]:
 
 
 def read_photographs(folder: Path | None) -> list[NDArray[np.uint8]]:
-    """Return (h, w, 3) RGB images for backgrounds and cloth; see the README for whose may be used."""
+    """Return (H, W, 3) uint8 RGB images for backgrounds and cloth; see the README for whose may be used."""
     return [read_photograph(path) for path in sorted(folder.iterdir())] if folder else []
 
 

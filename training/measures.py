@@ -96,8 +96,8 @@ def aligned_depth_error(depth: Tensor, target: Tensor) -> Tensor:
     """Return how far depth is off after the best scale and shift, relative to always saying the median.
 
     Args:
-        depth: (P,) float, of the person's pixels.
-        target: (P,) float, likewise.
+        depth: Float, of shape (P,): the person's pixels.
+        target: Of the same shape.
 
     Returns:
         () float: 0 is perfect, 1 as good as a constant. Scale and shift are those of least squares, and the

@@ -90,7 +90,7 @@ class DemoNetworks(nn.Module):
         return batch
 
     def task_weights(self, task: Task) -> dict[str, Tensor]:
-        """Return the weights of one task's network under the official names."""
+        """Return the weights of one task's network under the official names, of the official shape."""
         weights = {f"backbone.{name}": value for name, value in self.backbone.state_dict().items()}
         head = first_recipe(task).head
         if head:
@@ -99,7 +99,7 @@ class DemoNetworks(nn.Module):
         return weights
 
     def load_task_weights(self, weights: Mapping[Task, Mapping[str, Tensor]]) -> None:
-        """Take what `task_weights` returned of every task; the backbone is that of the last one."""
+        """Take weights, each of its official shape, by task; the backbone is that of the last one."""
         for task, named in weights.items():
             parts: dict[str, dict[str, Tensor]] = {}
             for name, value in named.items():

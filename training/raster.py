@@ -37,7 +37,7 @@ class Raster:
         )
 
     def nearest(self, values: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Return (F,) values of the nearest vertices, of (V,)."""
+        """Return the values of the nearest vertices, of shape (F,), of those of all vertices, (V,)."""
         nearest = self.weights.argmax(axis=1)
         return values[np.take_along_axis(self.corners, nearest[:, None], axis=1)[:, 0]]
 
@@ -107,31 +107,32 @@ def _z_buffer(points, triangles, height, width):  # type: ignore[no-untyped-def]
     shown = np.full((height, width), -1, np.int32)
     weights = np.zeros((height, width, 3), np.float32)
     for index in range(len(triangles)):
-        a, b, c = triangles[index]
-        if min(points[a, 2], points[b, 2], points[c, 2]) <= 0.05:
-            continue
-        ax, ay, bx, by = points[a, 0], points[a, 1], points[b, 0], points[b, 1]
-        cx, cy = points[c, 0], points[c, 1]
-        area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
-        if abs(area) < 1e-9:
-            continue
-        left = max(int(np.ceil(min(ax, bx, cx) - 0.5)), 0)
-        right = min(int(np.floor(max(ax, bx, cx) - 0.5)), width - 1)
-        top = max(int(np.ceil(min(ay, by, cy) - 0.5)), 0)
-        bottom = min(int(np.floor(max(ay, by, cy) - 0.5)), height - 1)
-        for row in range(top, bottom + 1):
-            for column in range(left, right + 1):
-                x, y = column + 0.5, row + 0.5
-                first = ((bx - x) * (cy - y) - (cx - x) * (by - y)) / area
-                second = ((cx - x) * (ay - y) - (ax - x) * (cy - y)) / area
-                third = 1 - first - second
-                if first < 0 or second < 0 or third < 0:
-                    continue
-                nearness = first / points[a, 2] + second / points[b, 2] + third / points[c, 2]
-                if nearness > nearest[row, column]:
-                    nearest[row, column] = nearness
-                    shown[row, column] = index
-                    weights[row, column, 0] = first
-                    weights[row, column, 1] = second
-                    weights[row, column, 2] = third
+        _draw(index, points[triangles[index]], nearest, shown, weights)
     return shown, weights
+
+
+@numba.njit(cache=True, fastmath=True)
+def _draw(index, corners, nearest, shown, weights):  # type: ignore[no-untyped-def]
+    """Write one triangle wherever nothing nearer was written."""
+    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = corners
+    area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+    if min(az, bz, cz) <= 0.05 or abs(area) < 1e-9:
+        return
+    height, width = nearest.shape
+    left = max(int(np.ceil(min(ax, bx, cx) - 0.5)), 0)
+    right = min(int(np.floor(max(ax, bx, cx) - 0.5)), width - 1)
+    top = max(int(np.ceil(min(ay, by, cy) - 0.5)), 0)
+    bottom = min(int(np.floor(max(ay, by, cy) - 0.5)), height - 1)
+    for row in range(top, bottom + 1):
+        for column in range(left, right + 1):
+            x, y = column + 0.5, row + 0.5
+            first = ((bx - x) * (cy - y) - (cx - x) * (by - y)) / area
+            second = ((cx - x) * (ay - y) - (ax - x) * (cy - y)) / area
+            third = 1 - first - second
+            nearness = first / az + second / bz + third / cz
+            if min(first, second, third) >= 0 and nearness > nearest[row, column]:
+                nearest[row, column] = nearness
+                shown[row, column] = index
+                weights[row, column, 0] = first
+                weights[row, column, 1] = second
+                weights[row, column, 2] = third

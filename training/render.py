@@ -102,7 +102,14 @@ def choose_view(person: Person, template: Template, rng: np.random.Generator) ->
 def render(
     person: Person, figures: Figures, photographs: Sequence[NDArray[np.uint8]], rng: np.random.Generator
 ) -> Sample | None:
-    """Photograph one person; None: there is too little of it in the image."""
+    """Photograph one person; None: there is too little of it in the image.
+
+    Args:
+        person: Who.
+        figures: The template and the places of keypoints that all bodies share.
+        photographs: Backgrounds and cloth, each (H, W, 3) uint8 RGB.
+        rng: Chance.
+    """
     view = choose_view(person, figures.template, rng)
     raster = rasterize(view.project(person.vertices), person.triangles, IMAGE_HW)
     class_ids = raster.nearest(person.class_ids)
@@ -152,7 +159,15 @@ def _seen_normals(person: Person, raster: Raster, view: View) -> NDArray[np.floa
 def render_shard(
     figures: Figures, photographs: Sequence[NDArray[np.uint8]], *, seed: int, number: int, size: int
 ) -> dict[str, NDArray[Any]]:
-    """Return the arrays of `size` samples, stacked by their names in `Sample`."""
+    """Return the arrays of N = `size` samples by their names in `Sample`: images are (N, H, W, 3) uint8 RGB.
+
+    Args:
+        figures: Bodies to choose from.
+        photographs: Backgrounds and cloth, each (H, W, 3) uint8 RGB.
+        seed: Of all shards together.
+        number: Of this one; both decide what is in it.
+        size: How many samples.
+    """
     rng = np.random.default_rng((seed, number))
     samples: list[Sample] = []
     while len(samples) < size:

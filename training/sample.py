@@ -35,7 +35,7 @@ class Sample:
 
 
 def stacked(samples: Sequence[Sample]) -> dict[str, NDArray[Any]]:
-    """Return the arrays of samples of one size, stacked, by their names in `Sample`."""
+    """Return the arrays of N samples of one size by their names in `Sample`: images are (N, H, W, 3)."""
     return {
         field.name: np.stack([getattr(sample, field.name) for sample in samples]) for field in fields(Sample)
     }

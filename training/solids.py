@@ -27,17 +27,17 @@ class Solid:
     triangles: NDArray[np.int64]
 
     def moved(self, by: ArrayLike) -> Self:
-        """Return the solid elsewhere; `by` is (3,), metres."""
+        """Return the solid elsewhere; `by` has shape (3,), metres."""
         return type(self)((self.vertices + np.asarray(by)).astype(np.float32), self.triangles)
 
     def turned(self, rotation: ArrayLike) -> Self:
-        """Return the solid turned around the origin by (3,) `rotation`, a rotation vector in radians."""
+        """Return the solid turned around the origin by a rotation vector of shape (3,), radians."""
         matrix = cv2.Rodrigues(np.asarray(rotation, dtype=np.float64))[0]
         return type(self)((self.vertices @ matrix.T).astype(np.float32), self.triangles)
 
 
 def box(sizes: ArrayLike) -> Solid:
-    """Return a box of (3,) `sizes`, metres; its corners are doubled so that its faces are flat."""
+    """Return a box; `sizes` has shape (3,), metres. Corners are doubled so that faces are flat."""
     faces = []
     for axis in range(3):
         for sign in (-1.0, 1.0):

@@ -176,7 +176,7 @@ class Training:
 
 
 def averaged_backbone(state: Path) -> dict[str, torch.Tensor]:
-    """Return the weights of the averaged backbone in a training's state file."""
+    """Return the weights of the averaged backbone in a training's state file, each of its official shape."""
     weights = torch.load(state, map_location="cpu", weights_only=True)["average"]
     prefix = "module.backbone."
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}

@@ -37,7 +37,7 @@ def load_average(state: Path) -> DemoNetworks:
 
 
 def write_network(task: Task, weights: dict[str, Tensor], folder: Path) -> None:
-    """Write weights in float16 and the description beside them."""
+    """Write weights, whose shape stays, in float16 and the description beside them."""
     halves = {name: value.half().contiguous() for name, value in weights.items()}
     path = folder / f"{task.value}.safetensors"
     save_file(halves, path)
@@ -47,7 +47,7 @@ def write_network(task: Task, weights: dict[str, Tensor], folder: Path) -> None:
 
 
 def distilled_features(networks: DemoNetworks, shards: Shards, steps: int) -> dict[str, Tensor]:
-    """Return the weights of a backbone with a class token whose features equal those of one without.
+    """Return the weights of a backbone with a class token, of shape (1, 1, C), that changes no features.
 
     Args:
         networks: The trained networks.

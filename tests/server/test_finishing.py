@@ -65,6 +65,16 @@ def test_what_a_distant_server_answers_travels_in_the_fewer_bytes(task, remote, 
         np.testing.assert_array_equal(getattr(result, ARRAYS[task]), array(plain, task, image))
 
 
+def test_beside_the_server_arrays_are_finished_here_where_that_saves_much(plain, tasks_server, photo):
+    large = np.tile(photo, (8, 10, 1))
+    with SapiensClient(tasks_server.grpc_url, options=ClientOptions(output="image")) as client:
+        there = client.normal(large)
+    here = plain.normal(large)
+    assert here.timing.finish_s > 0 == there.timing.finish_s
+    np.testing.assert_array_equal(here.normals, there.normals)
+    assert plain.normal(photo).timing.finish_s == plain.seg(large).timing.finish_s == 0
+
+
 def test_an_analysis_from_afar_equals_that_from_nearby(remote, plain, photo):
     far, near = remote.analyze(photo), plain.analyze(photo)
     for task, name in ARRAYS.items():

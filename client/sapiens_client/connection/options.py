@@ -63,7 +63,8 @@ class ClientOptions:
         resolve_every_s: How old the addresses of a name `dns:///...` may become while calls are made. [s]
         output: Where depth, normals and classes become as large as the image: "image", on the server, and
             they travel at that size; "network", here, by the same function, and the network's own arrays
-            travel; "auto", wherever fewer bytes travel, but on the server if all servers are on this machine.
+            travel; "auto", wherever fewer bytes travel, but on the server if all servers are on this machine
+            and less than 8 MiB would be saved.
         compression: What gRPC does to requests: helps pixels over slow lines, does nothing for JPEG. Whether
             replies are compressed is the server's choice: `--grpc-infer-response-compression-level`.
         shared_memory: Whether requests whose arrays have a megabyte or more, together with those of the

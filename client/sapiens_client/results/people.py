@@ -156,7 +156,7 @@ class PoseResult(Result):
 
     @property
     def person_scores(self) -> NDArray[np.float32]:
-        """(N,) float32, 0..1: mean of each person's keypoint scores above 0.2, times the score of the box."""
+        """Mean of a person's keypoint scores above 0.2, times the box's score: 0..1, float32, shape (N,)."""
         scores = [person_score(each.scores, each.bbox_score) for each in self.persons]
         return np.array(scores, dtype=np.float32)
 

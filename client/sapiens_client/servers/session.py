@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from sapiens_client.steps import Endpoint
     from sapiens_client.wire.served_model import ServedModel
 
+# On one machine bytes cost little: below this both ways take as long (`bench/last_step.py`).
+_SAVED_ON_LOOPBACK = 8 * 2**20
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -62,12 +65,13 @@ class Session:
         settings: Where the servers are, and how to reach them.
 
     Attributes:
-        output: Where arrays become as large as the image; "auto": wherever fewer bytes travel.
+        output: Where arrays become as large as the image; "auto": here if that saves `min_saved_bytes`.
+        min_saved_bytes: From how many on it is worth the work here.
     """
 
     def __init__(self, settings: Settings) -> None:
-        wish = settings.options.output
-        self.output: Output = "image" if wish == "auto" and settings.is_loopback else wish
+        self.output: Output = settings.options.output
+        self.min_saved_bytes = _SAVED_ON_LOOPBACK if settings.is_loopback else 1
         sender = Sender(settings.identity)
         self._shared_memory = SharedMemory(
             sender.sent, is_wanted=settings.options.shared_memory and settings.has_loopback

@@ -86,7 +86,7 @@ def dense_arrays(call: Call, task: str, served: ServedModel) -> Flow[dict[str, N
         served: The ensemble.
 
     Returns:
-        Arrays of the shapes that the task has, by their names.
+        Arrays without the batch axis by their names, each of the shape in the task's recipe: depth is (H, W).
 
     Raises:
         InferenceError: The network's own array is of another form.
@@ -128,13 +128,16 @@ def lean_way(call: Call, task: str, served: ServedModel) -> Flow[Lean | None]:
         task: What to ask for.
         served: The ensemble.
     """
-    wish = call.session.output
+    wish, encoded = call.session.output, call.upload.encoded
     suffix = served.name.removeprefix(task).removeprefix("_")
     if wish == "image":
         return None
     try:
         spec = served.recipe.named(suffix) if suffix else served.recipe
         if spec.postprocess is None or not spec.raw_outputs:
+            return None
+        most_bytes = (sum_of_bytes(spec.outputs, {}, encoded) or 0) - call.session.min_saved_bytes
+        if wish == "auto" and most_bytes <= 0:
             return None
         raw = yield from call.served_model(spec.raw_name)
         step = yield from call.served_model(spec.postprocess.name)
@@ -143,9 +146,8 @@ def lean_way(call: Call, task: str, served: ServedModel) -> Flow[Lean | None]:
             raise
         return None
     if wish == "auto":
-        encoded = call.upload.encoded
         lean_bytes = sum_of_bytes(spec.raw_outputs, raw.output_dims, encoded)
-        if lean_bytes is None or lean_bytes >= (sum_of_bytes(spec.outputs, {}, encoded) or 0):
+        if lean_bytes is None or lean_bytes > most_bytes:
             return None
     return Lean(spec, spec.raw_name, step.settings)
 

@@ -24,7 +24,7 @@ def num_bytes(tensor: TensorSpec, dims: Sequence[int], encoded: NDArray[np.uint8
     Args:
         tensor: The output.
         dims: Its shape in the model's config; empty: not known.
-        encoded: (B,) uint8, the image file.
+        encoded: The image file, of shape (B,), uint8.
 
     Returns:
         None: Nobody knows, or the file is no image, which the server will tell.
@@ -51,7 +51,7 @@ def sum_of_bytes(
     Args:
         tensors: The outputs.
         dims: Their shapes in the model's config, by their names, as far as known.
-        encoded: (B,) uint8, the image file.
+        encoded: The image file, of shape (B,), uint8.
     """
     large = [
         tensor for tensor in tensors if _OF_NETWORK_SIZE in tensor.dims or tensor.dims[:2] == _OF_IMAGE_SIZE

@@ -119,9 +119,15 @@ def _extreme_classes(
 
 
 def leaders(planes: Iterable[NDArray[np.float32] | NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Return (h, w) uint8, the index of the plane (h, w) with the largest value, the first of equals.
+    """Find the plane with the largest value in every place.
 
     A running maximum over whole planes, several times as fast as `argmax` over the first axis.
+
+    Args:
+        planes: One plane per class, all of one shape (h, w).
+
+    Returns:
+        Shape (h, w), uint8: index of the plane, the first of equals.
     """
     remaining = iter(planes)
     best = next(remaining).copy()

@@ -15,5 +15,5 @@ class Network(nn.Module):
 
     @property
     def kept_tensors(self) -> list[Tensor]:
-        """The parameters and buffers that stay float32 whatever the format between."""
+        """The parameters and buffers, of any shape, that stay float32 whatever the format between."""
         return [tensor for layer in self.last_layers for tensor in layer.parameters()]

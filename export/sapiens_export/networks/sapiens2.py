@@ -98,7 +98,7 @@ class Sapiens2Network(Network):
 
     @property
     def kept_tensors(self) -> list[Tensor]:
-        """The parameters and buffers that stay float32: those of the last layers, and the frequencies."""
+        """What stays float32: parameters of the last layers, of any shape, and the table of frequencies."""
         return [*super().kept_tensors, *(buffer for _, buffer in self.named_buffers())]
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
@@ -129,7 +129,7 @@ class Sapiens2Network(Network):
         return features if self.albedo is None else self.albedo(features)
 
     def official_state_dict(self) -> dict[str, Tensor]:
-        """Return the weights by their official names, with the table of periods."""
+        """Return the weights by their official names, and the table of periods, of shape (head_dim / 4,)."""
         periods = torch.empty(self.config.hidden_size // self.config.num_attention_heads // 4, device="meta")
         own = revert_weight_conversion(self.model, self.model.state_dict()) | {PERIODS: periods}
         if self.config.task == Task.FEATURES:
@@ -308,7 +308,7 @@ def sapiens2_network(config: Sapiens2NetworkConfig, weights: Mapping[str, Tensor
 
     Args:
         config: The architecture.
-        weights: Official names to float32 tensors of the shapes in `official_state_dict`.
+        weights: Official names to float32 tensors, each of the shape that `official_state_dict` has.
 
     Returns:
         The network in evaluation mode.

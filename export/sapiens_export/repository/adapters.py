@@ -10,10 +10,12 @@ if TYPE_CHECKING:
     from sapiens_core.contract.steps import StepSpec
 
 _FILE = "model.py"
-_TEXT = """from sapiens_core.triton.{kind} import TritonPythonModel
+_TEXT = '''"""Written by `sapiens export`; what it does is in config.pbtxt."""
+
+from sapiens_core.triton.{kind} import TritonPythonModel
 
 __all__ = ["TritonPythonModel"]
-"""
+'''
 
 
 def write_adapter(version_folder: Path, step: StepSpec) -> None:

@@ -127,7 +127,7 @@ def check_fit(wanted: Mapping[str, Tensor], weights: Mapping[str, Tensor], task:
     """Refuse weights that are not a network's.
 
     Args:
-        wanted: The network's names to tensors, of which the shapes count.
+        wanted: The network's names to tensors, of which the shape counts.
         weights: Names to tensors.
         task: What it predicts.
         source: What to call the weights in errors.

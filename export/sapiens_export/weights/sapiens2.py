@@ -60,7 +60,7 @@ def recognised_sapiens2(task: Task, weights: Mapping[str, Tensor], source: str) 
 
     Args:
         task: What the network predicts.
-        weights: Official names to tensors.
+        weights: Official names to tensors, of which the shape counts.
         source: What to call the weights in errors.
 
     Raises:

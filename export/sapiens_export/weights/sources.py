@@ -77,7 +77,7 @@ def recognised_config(
 
     Args:
         task: What it predicts.
-        weights: Names to tensors.
+        weights: Names to tensors, of which the shape counts.
         source: What to call the weights in errors.
         labels: Set of keypoints or classes of a released network, where their number does not tell.
 

@@ -24,9 +24,9 @@ def hide(pid: int, name: str, secret: str) -> None:
         words = (process / "cmdline").read_bytes()
         fields = (process / "stat").read_text(errors="replace").rpartition(") ")[2].split()
         start = int(fields[_ARGUMENTS_BEGIN])
-        places = [found.end() for found in re.finditer(re.escape(f"{name}=").encode(), words)]
+        before_secret = f"(?<={re.escape(name)}=){re.escape(secret)}".encode()
+        places = [found.start() for found in re.finditer(before_secret, words)]
         with (process / "mem").open("r+b", buffering=0) as memory:
             for place in places if start else ():
-                if words.startswith(secret.encode(), place):
-                    memory.seek(start + place)
-                    memory.write(b"*" * len(secret))
+                memory.seek(start + place)
+                memory.write(b"*" * len(secret))
