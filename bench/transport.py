@@ -141,6 +141,7 @@ def import_ms() -> dict[str, float]:
         "python": "",
         "import numpy": "import numpy",
         "import sapiens_client": "import sapiens_client",
+        "from sapiens_client import SapiensClient": "from sapiens_client import SapiensClient",
     }
     return quartiles_ms(
         {

@@ -256,8 +256,16 @@ def test_what_is_no_such_detector_is_refused(damage, message, tmp_path):
         load_detector(str(folder))
 
 
-@pytest.mark.parametrize("card", ["---\nlicense: mit\n---\n", None], ids=["model card", "no model card"])
-def test_a_name_on_the_hub_stands_for_the_files_there(card, hub_server, tmp_path):
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ("---\ntags: [a]\nlicense: 'mit'\n---\nlicense: of something else\n", "mit"),
+        ("---\nlicense: [\n---\n", "not stated by somebody/rtdetr"),
+        (None, "not stated by somebody/rtdetr"),
+    ],
+    ids=["model card", "broken model card", "no model card"],
+)
+def test_a_name_on_the_hub_stands_for_the_files_there(card, licence, hub_server, tmp_path):
     folder = save(rt_detr(), tmp_path / "detector")
     (folder / "README.md").unlink()
     if card:
@@ -269,7 +277,7 @@ def test_a_name_on_the_hub_stands_for_the_files_there(card, hub_server, tmp_path
     again = load_detector("somebody/rtdetr", hub)
     assert first.config == again.config
     assert first.config.size == "rtdetr"
-    assert first.licence == again.licence == ("mit" if card else "not stated by somebody/rtdetr")
+    assert first.licence == again.licence == licence
     assert file_sha256(again.weights) == file_sha256(folder / "model.safetensors")
 
 

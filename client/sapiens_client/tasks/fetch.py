@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
 import re
 from typing import TYPE_CHECKING
-from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from sapiens_client.deadline import Deadline
@@ -13,6 +11,7 @@ from sapiens_client.errors import ImageReadError, InvalidInputError
 from sapiens_core.contract.limits import LIMITS
 
 if TYPE_CHECKING:
+    from http.client import HTTPResponse
     from urllib.request import OpenerDirector
 
 _SCHEMES = ("http", "https")
@@ -36,7 +35,9 @@ def fetched(url: str, timeout_s: float) -> bytes:
         ImageReadError: It took too long, or ended early.
         OSError: There is no answer, or another one than the file.
     """
-    from urllib.request import Request  # here, because it loads much
+    from http.client import HTTPException  # here, because they load much
+    from urllib.error import HTTPError
+    from urllib.request import Request
 
     shown, parts = without_secrets(url), urlsplit(url)
     if parts.scheme.lower() not in _SCHEMES or "@" in parts.netloc:
@@ -51,11 +52,11 @@ def fetched(url: str, timeout_s: float) -> bytes:
     except HTTPError as error:
         error.close()
         raise
-    except http.client.HTTPException as error:
+    except HTTPException as error:
         raise ImageReadError(f"{shown!r} must be answered by a web server, got: {error!r}") from error
 
 
-def _read(reply: http.client.HTTPResponse, shown: str, deadline: Deadline) -> bytes:
+def _read(reply: HTTPResponse, shown: str, deadline: Deadline) -> bytes:
     content, size = bytearray(), reply.length
     while len(content) != size and (part := reply.read1(_CHUNK_BYTES)):
         content += part

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import ModelCard
 from transformers import AutoConfig, AutoModelForObjectDetection
+from yaml import YAMLError
 
 from sapiens_core.recipes.recipe import Normalization
 from sapiens_export.networks.config import DetectorConfig
@@ -123,7 +125,8 @@ def _normalization(preprocessing: dict[str, Any]) -> Normalization:
 
 
 def _licence(name: str, card: Path) -> str:
-    """Read the licence from the head of the model card, if there is one."""
-    text = card.read_text() if card.is_file() else ""
-    stated = re.search(r"^license:\s*(\S+)", text, re.MULTILINE)
-    return stated[1] if stated else f"not stated by {name}"
+    """Read the licence from the head of the model card, if there is one that can be read."""
+    stated = None
+    with suppress(OSError, ValueError, YAMLError):
+        stated = ModelCard.load(card, ignore_metadata_errors=True).data.license if card.is_file() else None
+    return str(stated) if stated else f"not stated by {name}"
