@@ -15,7 +15,7 @@ OUT := out
 # Processes that run tests, each with servers of its own.
 WORKERS := 2
 
-.PHONY: help demo test test-deploy lint configs dashboard chart clean
+.PHONY: help demo test test-deploy lint configs dashboard chart protocol clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -53,6 +53,9 @@ dashboard: .venv/installed ## write docker/observability/grafana/dashboards/sapi
 
 chart: .venv/installed ## write what the Helm chart has from elsewhere, and the plain manifest (needs what test-deploy installs)
 	$(BIN)/python -m scripts.write_chart
+
+protocol: .venv/installed ## write the tables of docs/protocol.md from the contract
+	$(BIN)/python -m scripts.write_protocol
 
 clean: ## remove everything that the other commands made
 	rm -rf .venv models out

@@ -23,6 +23,11 @@ def _kubectl() -> str:
     return "" if shutil.which("kubectl") else "kubectl is not on PATH"
 
 
+_languages = partial(
+    lacking,
+    ("node", "chromium", "g++", "make", "pkg-config", "protoc", "grpc_cpp_plugin"),
+    ("nodejs", "chromium", "g++", "make", "pkg-config", "protobuf-compiler-grpc", "libgrpc++-dev"),
+)
 _prometheus = partial(lacking, ("prometheus", "promtool"), ("prometheus",))
 
 # What files need of the machine: a function that says what it lacks.
@@ -33,6 +38,7 @@ NEEDS = {
     "test_image": unable,
     "test_kustomize": _kubectl,
     "test_load_signal": _prometheus,
+    "test_other_languages": _languages,
     "test_rules": _prometheus,
 }
 
