@@ -106,7 +106,9 @@ ROOMS = {
         "parity": {"networks", "weights", "engines", "repository"},
         "exporter": {"disk", "networks", "weights", "engines", "repository", "parity"},
         "engine_store": {"repository"},
+        "capacity": {"networks", "engines"},
         "commands": {
+            "capacity",
             *("disk", "networks", "weights", "engines", "repository", "parity", "exporter", "engine_store"),
         },
     },

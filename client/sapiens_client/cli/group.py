@@ -40,6 +40,7 @@ ABOUT: Mapping[str, str] = {
     "doctor": (
         "Look at this machine and installation: what would keep `sapiens serve` from serving, and what to do."
     ),
+    "plan": "Tell what a rate of requests takes: GPUs, memory, cores, network and disk.",
 }
 
 

@@ -20,6 +20,7 @@ _OTHER_PARTS: Mapping[str, str] = {
     "serve": "sapiens_server.cli",
     "up": "sapiens_export.commands.up",
     "doctor": "sapiens_server.doctor.command",
+    "plan": "sapiens_export.commands.capacity",
 }
 # `up` hands the options that it does not know to `serve`.
 _SETTINGS: Mapping[str, dict[str, bool]] = {"up": {"allow_extra_args": True, "ignore_unknown_options": True}}
