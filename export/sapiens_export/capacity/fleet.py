@@ -35,7 +35,7 @@ class Wish:
         gpu: Name in `facts.GPUS`.
         p99_s: What 99 of 100 answers shall take at most; None: it does not matter.
         share: What a network reaches of what the GPU's maker states; None: it was not measured.
-        batch_size: Largest batch of the engine.
+        batch_size: Largest batch of the engine; it takes memory.
     """
 
     rate: float
@@ -96,7 +96,7 @@ def fleet_plan(config: WeightsConfig, wish: Wish) -> list[Figure]:
         Figure(
             "busy", wish.rate / (num_gpus * per_gpu), "of their time", "derived", "rate / (GPUs x of one)"
         ),
-        _p99(config.task, wish, per_gpu, num_gpus),
+        _p99(config.task, wish.rate, per_gpu, num_gpus),
         *_memory(cost, gpu, wish),
         *_around(config, wish, cost, num_gpus),
     ]
@@ -138,40 +138,38 @@ def _num_gpus(per_gpu: float, task: str, wish: Wish) -> int:
         raise ValueError(f"this takes more than {MOST_GPUS} GPUs; lower --rate, or take a smaller network")
     if wish.p99_s is None:
         return fewest
-    unloaded_s = _batch_s(wish, per_gpu) + (facts.step_ms(task) or 0) / 1e3
+    unloaded_s = _unloaded_s(task, per_gpu)
     if wish.p99_s < unloaded_s:
         raise ValueError(
-            f"p99 must be at least {unloaded_s:.3f} s, what a batch of {wish.batch_size} takes without "
-            f"waiting, got {wish.p99_s:g} s; take a smaller network or batch, or a faster GPU"
+            f"p99 must be at least {unloaded_s:.3f} s, what an answer takes without waiting, got "
+            f"{wish.p99_s:g} s; take a smaller network or a faster GPU"
         )
     return next(
         (
             count
             for count in range(fewest, MOST_GPUS)
-            if _answered_s(task, wish, per_gpu, count) <= wish.p99_s
+            if _answered_s(task, wish.rate, per_gpu, count) <= wish.p99_s
         ),
         MOST_GPUS,
     )
 
 
-def _batch_s(wish: Wish, per_gpu: float) -> float:
-    """Return how long a full batch takes, in which a request must be expected to be."""
-    return wish.batch_size / per_gpu
+def _unloaded_s(task: str, per_gpu: float) -> float:
+    return 1 / per_gpu + (facts.step_ms(task) or 0) / 1e3
 
 
-def _answered_s(task: str, wish: Wish, per_gpu: float, num_gpus: int) -> float:
-    wait_s = wait_quantile_s(num_gpus, wish.rate / wish.batch_size, _batch_s(wish, per_gpu), _P)
-    return wait_s + _batch_s(wish, per_gpu) + (facts.step_ms(task) or 0) / 1e3
+def _answered_s(task: str, rate: float, per_gpu: float, num_gpus: int) -> float:
+    return wait_quantile_s(num_gpus, rate, 1 / per_gpu, _P) + _unloaded_s(task, per_gpu)
 
 
-def _p99(task: str, wish: Wish, per_gpu: float, num_gpus: int) -> Figure:
+def _p99(task: str, rate: float, per_gpu: float, num_gpus: int) -> Figure:
     return Figure(
         "p99",
-        _answered_s(task, wish, per_gpu, num_gpus),
+        _answered_s(task, rate, per_gpu, num_gpus),
         "s",
         "derived",
-        f"waiting for full batches of {wish.batch_size} (Erlang C, halved), the batch, the steps on the CPU; "
-        "without the way there and back; bench/fleet_simulation.py plays it",
+        "waiting (Erlang C, for constant times), network, steps on the CPU where measured; not the way "
+        "there and back; bench/fleet_simulation.py plays it",
     )
 
 

@@ -32,7 +32,9 @@ def wait_quantile_s(num_servers: int, rate: float, service_s: float, share: floa
     Returns:
         Seconds; infinite where more comes than they can do.
 
-    Source: the waits of Erlang's model, halved because service times do not vary (Allen and Cunneen).
+    Source: the waits of Erlang's model, halved because service times do not vary (Allen and Cunneen). But
+    whoever comes when all are busy is given to one, not to the first that is free, and waits for what that
+    one still has to do, up to a whole service. The longer of both is within a fifth of what is played.
     """
     load = rate * service_s
     if load >= num_servers:
@@ -40,4 +42,6 @@ def wait_quantile_s(num_servers: int, rate: float, service_s: float, share: floa
     waiting = waiting_share(num_servers, load)
     if waiting <= 1 - share:
         return 0.0
-    return 0.5 * math.log(waiting / (1 - share)) * service_s / (num_servers - load)
+    in_one_queue_s = 0.5 * math.log(waiting / (1 - share)) * service_s / (num_servers - load)
+    behind_one_s = service_s * (1 - (1 - share) / waiting)
+    return max(in_one_queue_s, behind_one_s)
