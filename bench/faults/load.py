@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from figures import Figure, at_least, at_most, exactly, told
-from servers import answering_server, new_image
+from servers import IMAGE_BYTES, answering_server, new_image
 
 from sapiens_client import ClientOptions, SapiensClient, SapiensError
 
@@ -63,18 +63,19 @@ class Load:
     Args:
         client: Of which servers.
         num_callers: How many calls are under way at a time.
+        num_bytes: Size of each image.
     """
 
-    def __init__(self, client: SapiensClient, num_callers: int) -> None:
+    def __init__(self, client: SapiensClient, num_callers: int, num_bytes: int = IMAGE_BYTES) -> None:
         self._client = client
-        self._num_callers = num_callers
+        self._images = [new_image(number, num_bytes=num_bytes) for number in range(num_callers)]
         self._is_over = threading.Event()
         self._threads = ThreadPoolExecutor(num_callers)
         self._began_s = time.monotonic()
         self.calls: list[Call] = []
 
     def __enter__(self) -> Self:
-        self._work = [self._threads.submit(self._call, new_image(n)) for n in range(self._num_callers)]
+        self._work = [self._threads.submit(self._call, image) for image in self._images]
         return self
 
     def __exit__(self, *exc_info: object) -> None:

@@ -16,7 +16,8 @@ from servers import NUM_SLOTS, WAIT_S, new_image
 from tritonclient.utils import InferenceServerException
 
 _QUEUE_SIZE = 16
-_SHARES = (0.5, 1.0, 1.5, 2.0, 3.0)  # of what the server can carry
+_OVERLOADS = (3.0, 10.0)
+_SHARES = (0.5, 1.0, 1.5, 2.0, *_OVERLOADS)  # of what the server can carry
 _IMAGE_BYTES = 3_000
 _REFUSED = "Exceeds maximum queue size"
 _SETTLED_S = 1.0
@@ -49,22 +50,26 @@ def offered(sizes: Sizes) -> list[Figure]:
             calls = _sent(server.grpc_url, share * capacity, seconds)
             goodput = _goodput(calls, seconds) / capacity
             figures.append(told(f"answered at {share:g} x", goodput, "x"))
+            if share in _OVERLOADS:
+                figures += _overloaded(share, calls, goodput)
+    return figures
+
+
+def _overloaded(share: float, calls: list[_Call], goodput: float) -> list[Figure]:
+    """Return what is required where there is far too much."""
     answered, refused = (
         [call.took_s for call in calls if bool(call.failure) is is_refused] for is_refused in (False, True)
     )
     longest_s = 2 * _QUEUE_SIZE * WAIT_S / NUM_SLOTS
+    num_others = sum(bool(call.failure) and _REFUSED not in call.failure for call in calls)
+    at = f"at {share:g} x"
     return [
-        *figures,
-        told(f"refused at {_SHARES[-1]:g} x", len(refused)),
-        at_least(f"of what it can, answered at {_SHARES[-1]:g} x", goodput, 0.9, "x"),
-        at_most("99 of 100 answers there within", float(np.quantile(answered, 0.99)), longest_s, "s"),
-        at_most("99 of 100 refusals there within", float(np.quantile(refused, 0.99)), 0.05, "s"),
-        told("slowest refusal", max(refused), "s"),
-        exactly(
-            "failures other than refusals",
-            sum(bool(call.failure) and _REFUSED not in call.failure for call in calls),
-            0,
-        ),
+        told(f"refused {at}", len(refused)),
+        at_least(f"of what it can, answered {at}", goodput, 0.9, "x"),
+        at_most(f"99 of 100 answers there within, {at}", float(np.quantile(answered, 0.99)), longest_s, "s"),
+        at_most(f"99 of 100 refusals there within, {at}", float(np.quantile(refused, 0.99)), 0.05, "s"),
+        told(f"slowest refusal {at}", max(refused), "s"),
+        exactly(f"failures other than refusals, {at}", num_others, 0),
     ]
 
 

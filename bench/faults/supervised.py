@@ -7,13 +7,14 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,8 +33,9 @@ _ADDRESSES = re.compile(r"serving at ([\d.:]+), health ([\d.:]+): ")
 _PROBE_EVERY_S = 0.25
 _POLL_S = 0.05
 DRAIN_S = 20.0
-_PAUSE_S = 3.0
-_PATIENCE_S = 120.0
+PAUSE_S = 3.0
+_PATIENCE_S = 300.0
+_LAST_LINES = 40
 SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -86,7 +88,7 @@ def mend(sizes: Sizes) -> list[Figure]:
             paused_server = one.server()
             paused = processes_of_model(paused_server)[0]
             os.kill(paused, signal.SIGSTOP)
-            load.until(load.now_s() + _PAUSE_S)
+            load.until(load.now_s() + PAUSE_S)
             os.kill(paused, signal.SIGCONT)
             resumed_s = load.now_s()
             seconds_until(lambda: one.server() not in (0, paused_server) and one.is_ready())
@@ -169,23 +171,30 @@ class _Balancer:
 
 
 @contextmanager
-def commands(num: int, *options: str, repository: Path = STAND_IN) -> Iterator[list[Command]]:
+def commands(
+    num: int, *options: str, repository: Path = STAND_IN, before: Sequence[str] = ()
+) -> Iterator[list[Command]]:
     """Run so many `sapiens serve`; the `with` block begins when they are ready."""
-    words = [sys.executable, "-c", _COMMAND, "serve", "--repository", str(repository), *_PORTS, *options]
-    processes = [
-        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        for _ in range(num)
-    ]
-    try:
-        announced = [_announced(process) for process in processes]
-        for command in announced:
-            seconds_until(command.is_ready)
-        yield announced
-    finally:
-        for process in processes:
-            process.send_signal(signal.SIGINT)
-        for process in processes:
-            process.communicate(timeout=_PATIENCE_S)
+    python = [*before, sys.executable, "-c", _COMMAND]
+    words = [*python, "serve", "--repository", str(repository), *_PORTS, *options]
+    with ExitStack() as stack:
+        logs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(num)]
+        processes = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, text=True) for log in logs]
+        try:
+            announced = [_announced(process) for process in processes]
+            for command in announced:
+                seconds_until(command.is_ready)
+            yield announced
+        except TimeoutError:
+            for log in logs:
+                log.seek(0)
+                print("sapiens serve:", *log.readlines()[-_LAST_LINES:], sep="\n", file=sys.stderr)
+            raise
+        finally:
+            for process in processes:
+                process.send_signal(signal.SIGINT)
+            for process in processes:
+                process.communicate(timeout=_PATIENCE_S)
 
 
 def _announced(process: subprocess.Popen[str]) -> Command:

@@ -94,5 +94,6 @@ def test_an_interrupted_check_ends_at_once(start):
 
 
 def test_a_server_that_is_offered_too_much_refuses_the_rest_and_does_nothing_else(measured):
-    assert measured["offered: failures other than refusals"] == "0"
-    assert int(measured["offered: refused at 3 x"]) > 16
+    for share in (3, 10):
+        assert measured[f"offered: failures other than refusals, at {share} x"] == "0"
+        assert int(measured[f"offered: refused at {share} x"]) > 16

@@ -44,7 +44,7 @@ NEEDS = {
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what this machine cannot run, which is said at the end: it is not among what passed."""
+    """Leave out what this machine cannot run: it is told at the end, and the run has failed."""
     asked = {item.path.stem for item in items} & {*NEEDS}
     config.stash[NOT_RUN] = {name: why for name in sorted(asked) if (why := NEEDS[name]())}
     left_out = [item for item in items if item.path.stem in config.stash[NOT_RUN]]
@@ -55,6 +55,12 @@ def pytest_collection_modifyitems(config, items):
 def pytest_terminal_summary(terminalreporter, config):
     for name, why in config.stash.get(NOT_RUN, {}).items():
         terminalreporter.write_line(f"NOT RUN, as this machine cannot: {name}: {why}", red=True, bold=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session, exitstatus):
+    if exitstatus == pytest.ExitCode.OK and session.config.stash.get(NOT_RUN, {}):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,7 @@ DEBIAN, PYTHON = "bookworm", (3, 11)
 DEBIAN_PACKAGES = "python3,python3-pip,libpython3.11"
 SHARED_MEMORY = Path("/dev/shm")
 PATIENCE_S = 300.0
+_LIMIT_S = 900.0  # for one command, on a machine with much else to do
 IMAGE = "localhost/sapiens-triton:test"
 _DEBIAN_IMAGE = "localhost/debian:test"
 
@@ -66,7 +67,12 @@ class CommandError(RuntimeError):
 
 def run(*words: str | Path, **options: object) -> str:
     """Run a command to its end and return what it says on its standard output."""
-    done = subprocess.run(words, env=environment(), capture_output=True, text=True, check=False, **options)
+    try:
+        done = subprocess.run(
+            words, env=environment(), capture_output=True, text=True, check=False, timeout=_LIMIT_S, **options
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CommandError(f"{' '.join(map(str, words[:3]))} was not over after {_LIMIT_S:g} s") from error
     if done.returncode:
         told = (done.stderr.strip() or done.stdout.strip() or "nothing said").splitlines()[-12:]
         raise CommandError(f"{words[0]} ended with {done.returncode}: " + "\n".join(told))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from live import scraping, serving
+from programs import say
 from real_servers import becomes_true
 
 STAND_IN = Path(__file__).parents[2] / "bench" / "faults" / "stand_in"
@@ -57,5 +58,8 @@ def test_waiting_requests_are_callers_beyond_the_slots_and_nothing_when_idle(wat
     is_over.set()
     for caller in callers:
         caller.join()
+    idle_s = time.monotonic()
     assert is_right, f"{reached:.1f} waiting requests, expected {expected}, after {reached_s:.0f} s"
     assert becomes_true(lambda: signal(prometheus) < 0.1)
+    over_s = time.monotonic() - idle_s
+    say(f"waiting requests were told after {reached_s:.0f} s, their end after {over_s:.0f} s")

@@ -57,6 +57,28 @@ def test_an_export_that_fails_leaves_nothing(tmp_path):
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+def test_what_a_killed_export_left_is_removed_and_what_one_works_on_is_not(tmp_path):
+    (tmp_path / "engines" / ".new-killed" / "models").mkdir(parents=True)
+    (tmp_path / "engines" / ".new-killed" / ".lock").touch()
+    store = EngineStore(tmp_path, MACHINE)
+
+    def slow(repository: Path) -> None:
+        store.engine("normal", "1b", "cd", written)
+        written(repository)
+
+    assert (store.engine("depth", "1b", "ab", slow) / "file").is_file()
+    assert {path.name[:6] for path in (tmp_path / "engines").iterdir()} == {"depth-", "normal"}
+
+
+def test_pruned_of_all_but_what_is_used_here_and_held_elsewhere(tmp_path):
+    store = EngineStore(tmp_path, MACHINE)
+    used, old, elsewhere = (store.engine("depth", "1b", sha256, written) for sha256 in ("ab", "cd", "ef"))
+    with store.held(elsewhere):
+        assert store.pruned(used) == [old]
+    assert store.pruned(used) == [elsewhere]
+    assert [*(tmp_path / "engines").iterdir()] == [used]
+
+
 def test_two_that_export_the_same_share_one(tmp_path):
     store = EngineStore(tmp_path, MACHINE)
 

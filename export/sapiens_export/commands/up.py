@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +15,8 @@ import typer
 from rich.console import Console
 
 from sapiens_core.contract.engines import Runtime
+from sapiens_core.option_groups import with_option_groups
+from sapiens_core.recipes.lookup import FAMILIES
 from sapiens_core.recipes.recipe import Task
 from sapiens_export.commands.ends import interruptible, told_in_a_sentence
 from sapiens_export.commands.weights import WeightOptions
@@ -27,22 +31,31 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def up_command(
-    context: typer.Context,
+@dataclass(frozen=True)
+class Networks:
+    """What is served."""
+
     tasks: Annotated[
         str | None,
         typer.Option(
             help="What to serve, e.g. depth,pose; default: all that the size has.", envvar="SAPIENS_TASKS"
         ),
-    ] = None,
+    ] = None
     size: Annotated[
         str,
         typer.Option(
             help="Released size of the networks, e.g. 1b; demo: the small ones built in.",
             envvar="SAPIENS_SIZE",
         ),
-    ] = DEMO_SIZE,
-    *,
+    ] = DEMO_SIZE
+    family: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Generation of the released size, {', '.join(FAMILIES)}; default: the first that has "
+            "the task in this size.",
+            envvar="SAPIENS_FAMILY",
+        ),
+    ] = None
     accept_licence: Annotated[
         bool,
         typer.Option(
@@ -50,20 +63,84 @@ def up_command(
             help="You accept the licence of the published weights.",
             envvar="SAPIENS_ACCEPT_LICENCE",
         ),
-    ] = False,
+    ] = False
     mirror: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder with copies of published files, used instead of the hub."),
-    ] = None,
+    ] = None
+
+    def chosen(self) -> list[WeightOptions]:
+        """Return which networks these are.
+
+        Raises:
+            typer.BadParameter: There are no such words.
+            ValueError: There is no such network.
+        """
+        if self.family is not None and self.size == DEMO_SIZE:
+            raise typer.BadParameter(
+                f"--family is for released sizes, and {DEMO_SIZE} has networks of its own; give --size, too"
+            )
+        if self.family not in (None, *FAMILIES):
+            raise typer.BadParameter(f"--family must be of {', '.join(FAMILIES)}, got {self.family!r}")
+        networks = [self._network(task) for task in self._tasks()]
+        for network in networks:
+            _ = network.published
+        return networks
+
+    def _tasks(self) -> list[Task]:
+        if self.tasks is None:
+            return [*self._tasks_of_size(), Task.DETECT]
+        try:
+            return [Task(name) for name in dict.fromkeys(self.tasks.replace(",", " ").split())]
+        except ValueError as error:
+            raise typer.BadParameter(f"--tasks must be of {', '.join(Task)}, got {self.tasks!r}") from error
+
+    def _tasks_of_size(self) -> list[Task]:
+        """Return what there are networks of the size for, in the first family that has it."""
+        if self.size == DEMO_SIZE:
+            return [task for task in Task if (DEMO_NETWORKS / f"{task}.json").is_file()]
+        of_family = [entry for entry in ZOO if self.family in (None, entry.family)]
+        entries = [entry for entry in of_family if entry.size == self.size]
+        if not entries:
+            sizes = ", ".join(dict.fromkeys([DEMO_SIZE, *(entry.size for entry in of_family)]))
+            raise typer.BadParameter(f"--size must be one of {sizes}, got {self.size!r}")
+        return list(dict.fromkeys(entry.task for entry in entries if entry.family == entries[0].family))
+
+    def _network(self, task: Task) -> WeightOptions:
+        is_detector = task is Task.DETECT  # there is one, of no size
+        return WeightOptions(
+            task,
+            size=None if is_detector else self.size,
+            family=None if is_detector else self.family,
+            accept_licence=self.accept_licence,
+            mirror=self.mirror,
+        )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of it."""
+
     runtime: Annotated[
         Runtime | None,
         typer.Option(help="What runs them; default: tensorrt where this machine has it, else python."),
-    ] = None,
+    ] = None
     cache: Annotated[
         Path,
         typer.Option(metavar="DIR", help="Where engines are kept once built.", envvar="SAPIENS_CACHE"),
-    ] = Path("~/.cache/sapiens"),
-) -> None:
+    ] = Path("~/.cache/sapiens")
+    prune: Annotated[
+        bool,
+        typer.Option(
+            "--prune",
+            help="Remove all other engines from the cache, of other tasks, weights, machines and versions, "
+            "unless a server that runs has them.",
+        ),
+    ] = False
+
+
+@with_option_groups
+def up_command(context: typer.Context, *, networks: Networks, kept: Kept) -> None:
     """Serve tasks: fetch weights, build engines for this machine, verify and keep them, run `sapiens serve`.
 
     Further options are those of `sapiens serve`, such as --grpc-port; see its help. An engine is built once
@@ -71,19 +148,22 @@ def up_command(
     1 if an engine cannot be had, 130 if interrupted before it is.
     """
     _check_serving(context.args)
-    wanted = _tasks(tasks, size)
     console = Console(stderr=True, highlight=False)
-    with interruptible(console, "up"), told_in_a_sentence(console, "up"):
-        networks = [_network(task, size, accept_licence=accept_licence, mirror=mirror) for task in wanted]
-        store = EngineStore(cache.expanduser().absolute(), _machine(runtime, console))
+    with interruptible(console, "up"), told_in_a_sentence(console, "up"), ExitStack() as held:
+        chosen = networks.chosen()
+        store = EngineStore(kept.cache.expanduser().absolute(), _machine(kept.runtime, console))
         exporter = partial(_export, runtime=store.machine.runtime, console=console)
         engines = [
-            store.engine(network.task, size, network.sha256(), partial(exporter, network))
-            for network in networks
+            store.engine(network.task, networks.size, network.sha256(), partial(exporter, network))
+            for network in chosen
         ]
+        held.enter_context(store.held(*engines))
         repository = store.repository(engines)
-    words = [sys.executable, sys.argv[0], "serve", *context.args, "--repository", str(repository)]
-    os.execv(sys.executable, words)  # which frees what the exports took of memory and of GPUs
+        held.enter_context(store.held(repository))
+        for folder in store.pruned(*engines, repository) if kept.prune else ():
+            console.print(f"removed {folder}", markup=False, soft_wrap=True)
+        words = [sys.executable, sys.argv[0], "serve", *context.args, "--repository", str(repository)]
+        os.execv(sys.executable, words)  # which frees what the exports took of memory and of GPUs
 
 
 def _check_serving(arguments: Sequence[str]) -> None:
@@ -93,34 +173,6 @@ def _check_serving(arguments: Sequence[str]) -> None:
     app = typer.Typer()
     app.command()(serve_command)
     typer.main.get_command(app).make_context("sapiens up", list(arguments)).close()
-
-
-def _tasks(names: str | None, size: str) -> list[Task]:
-    if names is None:
-        return [*_tasks_of(size), Task.DETECT]
-    try:
-        return [Task(name) for name in dict.fromkeys(names.replace(",", " ").split())]
-    except ValueError as error:
-        raise typer.BadParameter(f"--tasks must be of {', '.join(Task)}, got {names!r}") from error
-
-
-def _tasks_of(size: str) -> list[Task]:
-    """Return what there are networks of a size for, in the first family that has it."""
-    if size == DEMO_SIZE:
-        return [task for task in Task if (DEMO_NETWORKS / f"{task}.json").is_file()]
-    entries = [entry for entry in ZOO if entry.size == size]
-    if not entries:
-        sizes = ", ".join(dict.fromkeys([DEMO_SIZE, *(entry.size for entry in ZOO)]))
-        raise typer.BadParameter(f"--size must be one of {sizes}, got {size!r}")
-    return list(dict.fromkeys(entry.task for entry in entries if entry.family == entries[0].family))
-
-
-def _network(task: Task, size: str, *, accept_licence: bool, mirror: Path | None) -> WeightOptions:
-    """Return which network serves a task, if there is one."""
-    own_size = None if task is Task.DETECT else size  # there is one detector
-    network = WeightOptions(task, size=own_size, accept_licence=accept_licence, mirror=mirror)
-    _ = network.published
-    return network
 
 
 def _machine(runtime: Runtime | None, console: Console) -> Machine:
