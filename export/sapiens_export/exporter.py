@@ -31,6 +31,7 @@ from sapiens_export.repository.serving import Serving
 from sapiens_export.repository.staging import staging_folder
 from sapiens_export.repository.write import check_models, write_models
 from sapiens_export.weights.hashes import file_sha256
+from sapiens_export.weights.licences import write_notice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -236,6 +237,7 @@ def _install(candidate: _Candidate, repository: Path, on_step: Callable[[str], N
         on_step("asking the float32 network about the fixed images")
         expected = _reference(candidate)
         expected.save(beside / REFERENCE_FILE)
+        write_notice(beside, info.licence)
         on_step(f"building the {info.runtime} engine in {info.precision}")
         built = build_engine(
             candidate.network(), new.config, engine, info=info, max_batch_size=new.serving.max_batch_size

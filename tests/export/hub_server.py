@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,7 +94,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         self.state.requests.append(Request(self.command, self.path, self.headers))
-        content = self.state.files.get(self.path[1:].replace("/resolve/main/", "/"))
+        # Every file is there at the newest commit, whether it is asked for by name or by number.
+        content = self.state.files.get(re.sub(rf"/resolve/(main|{COMMIT})/", "/", self.path[1:]))
         refusal = self.state.refusal or (None if content is not None else "missing")
         if refusal is not None:
             status, headers = _REFUSALS[refusal]

@@ -15,6 +15,7 @@ from sapiens_export.exporter import EngineOptions, ParityError, export_engine
 from sapiens_export.networks.config import read_network
 from sapiens_export.parity import pipeline
 from sapiens_export.weights.hashes import file_sha256
+from sapiens_export.weights.licences import NOTICE_FILE
 from sapiens_export.weights.sources import source_from_checkpoint, source_from_seed
 
 ENGINE = Path("depth_engine", "1", "model.pt")
@@ -95,6 +96,11 @@ def test_an_untrained_network_is_marked_and_said_so(run, network_file, tmp_path)
     assert "untrained" in result.output
     assert manifest(tmp_path)["untrained"] is True
     assert 'string_value: "true"' in (tmp_path / "depth" / "config.pbtxt").read_text()
+
+
+def test_a_licence_with_terms_is_told_beside_the_engine(tiny_network, tmp_path):
+    export_engine(source_from_seed(tiny_network, 0), tmp_path, EngineOptions(licence="CC-BY-NC-4.0"))
+    assert "not for commercial use" in (tmp_path / "depth_engine" / NOTICE_FILE).read_text()
 
 
 def test_exporting_twice_replaces_the_models_and_keeps_others(tiny_network, tmp_path):

@@ -56,6 +56,18 @@ def test_a_file_is_downloaded_once(file, hub, hub_server):
     assert hub_server.requests == []
 
 
+def test_the_commit_that_is_known_is_fetched_and_no_other(hub, hub_server):
+    pinned = replace(FILE, revision=COMMIT)
+    assert download_checkpoint(pinned, hub=hub).revision == COMMIT
+    assert all(f"/resolve/{COMMIT}/" in request.path for request in hub_server.requests)
+    hub_server.requests.clear()
+    assert download_checkpoint(pinned, hub=hub).path.read_bytes() == CONTENT
+    assert hub_server.requests == []
+    other = "f" * 40
+    with pytest.raises(DownloadError, match=rf"100.pth in its commit {other}, it does not \(status 404\)"):
+        download_checkpoint(replace(FILE, revision=other), hub=hub)
+
+
 def test_a_broken_line_is_taken_up_where_it_broke(hub, hub_server):
     content = bytes(3 * DOWNLOAD_CHUNK_SIZE)
     hub_server.files[f"{FILE.repository}/{FILE.path}"] = content

@@ -4,7 +4,14 @@ import json
 
 import pytest
 
-from sapiens_export.weights.licences import accept, accepted_licences_file, is_accepted, require_licence
+from sapiens_export.weights.licences import (
+    NOTICE_FILE,
+    accept,
+    accepted_licences_file,
+    is_accepted,
+    require_licence,
+    write_notice,
+)
 
 LICENCE = "CC-BY-NC-4.0"
 SOURCE = "facebook/sapiens-depth-0.3b"
@@ -96,3 +103,21 @@ def test_the_uses_that_the_second_familys_licence_forbids_are_shown():
         require_licence("Sapiens2", "facebook/sapiens2-seg-1b")
     for words in ("surveillance", "biometric", "deepfakes", "military", "copy of the text"):
         assert words in str(error.value)
+
+
+def test_what_binds_lies_beside_an_engine(tmp_path):
+    write_notice(tmp_path, "Sapiens2")
+    notice = (tmp_path / NOTICE_FILE).read_text()
+    for words in (
+        "licensed under Sapiens2",
+        "deepfakes",
+        "sapiens2/blob/main/LICENSE.md",
+        "Put a copy of it here",
+    ):
+        assert words in notice
+
+
+def test_weights_of_no_known_licence_have_no_summary_beside_them(tmp_path):
+    for licence in ("unknown", "none: random weights", "not stated"):
+        write_notice(tmp_path, licence)
+    assert list(tmp_path.iterdir()) == []

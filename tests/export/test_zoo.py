@@ -112,6 +112,42 @@ def test_files_of_the_second_family_are_named_after_what_they_hold():
         }
 
 
+def test_commits_of_the_second_family_are_those_that_somebody_has_fetched():
+    known = {(entry.task.value, entry.size) for entry in SECOND if entry.file.revision}
+    pose = {("pose", size) for size in ("0.4b", "0.8b", "1b", "5b")}
+    seg = {("seg", size) for size in ("0.4b", "0.8b", "1b")}
+    assert known == {*pose, *seg, ("normal", "0.4b"), ("normal", "1b"), ("matting", "1b")}
+    for entry in SECOND:
+        (revision,) = {file.revision for file in entry.files.values()}
+        assert revision is None or re.fullmatch(r"[0-9a-f]{40}", revision)
+
+
+@pytest.mark.parametrize(
+    ("task", "size", "num_bytes"),
+    [
+        ("pose", "1b", 6_079_194_752),
+        ("pose", "5b", 20_480_899_148),
+        ("seg", "0.4b", 1_626_451_404),
+        ("seg", "1b", 5_883_353_380),
+        ("normal", "0.4b", 1_813_476_476),
+        ("normal", "1b", 6_157_412_276),
+        ("matting", "1b", 6_157_412_312),
+    ],
+)
+def test_published_files_are_float32_and_their_names(task, size, num_bytes):
+    """The sizes are those that programs have which fetch these files; the rest are names of tensors."""
+    assert 0 < num_bytes - zoo_entry(Task(task), size, family="sapiens2").num_bytes < 200_000
+
+
+def test_accuracy_of_the_second_family_is_what_its_paper_is_quoted_with():
+    stated = {(each.task.value, each.size): each.accuracy.value for each in SECOND if each.accuracy}
+    assert stated == {
+        **{("seg", "0.4b"): 79.5, ("seg", "1b"): 81.7, ("seg", "5b"): 82.5},
+        **{("pose", "1b"): 80.4, ("pose", "5b"): 82.3},
+        **{("normal", "0.4b"): 8.63, ("normal", "5b"): 6.73},
+    }
+
+
 def test_sizes_of_the_second_family_have_the_parameters_of_their_names(golden2_folder):
     models = json.loads((golden2_folder / "state_dict_manifest.json").read_text())["models"]
     for entry in SECOND:
@@ -157,6 +193,8 @@ def test_the_table_names_all_weights_of_a_task(run):
     for entry in ZOO:
         assert (entry.file.name in result.stdout) is (entry.task is Task.POSE)
     assert "COCO AP 79.6" in result.stdout
+    assert "f5fed8b97b99698d5eea1d14ff0855d0b4c3f000" in result.stdout
+    assert "Where no commit is told" in result.stderr
     assert "not stated" in result.stdout
     assert "8.7 GB" in result.stdout
 

@@ -28,7 +28,7 @@ _COLUMNS = (
     "input",
     "accuracy",
     "licence",
-    "hub repository and file",
+    "hub repository, file, commit",
     "file size",
     "here",
 )
@@ -40,6 +40,10 @@ _DETECTORS = (
 _DEMO = (
     "Built in, for a first look without a download: `sapiens export TASK --size demo`, small networks that "
     "this project has trained on rendered people (Apache-2.0)."
+)
+_NOT_KNOWN = (
+    "Where no commit is told, none is known, and the newest is fetched. File sizes are those of float32 "
+    "weights. Accuracy is the publishers', each on images of its own: compare sizes of one family alone."
 )
 _NOT_PUBLISHED = (
     "Not in the list: albedo, of which no weights are published, and the backbone sapiens2-pretrain-1b-4k, "
@@ -63,6 +67,7 @@ def zoo_command(
     else:
         Console(width=None if sys.stdout.isatty() else _FILE_WIDTH).print(_table(entries))
         typer.echo(_DEMO, err=True)
+        typer.echo(_NOT_KNOWN, err=True)
         typer.echo(_NOT_PUBLISHED, err=True)
 
 
@@ -95,7 +100,7 @@ def _table(entries: Iterable[ZooEntry]) -> Table:
             f"{height}x{width}",
             f"{accuracy.metric} {accuracy.value}" if accuracy else "",
             entry.licence,
-            f"{entry.file.repository}\n{entry.file.name}",
+            "\n".join(filter(None, (entry.file.repository, entry.file.name, entry.file.revision))),
             decimal(entry.num_bytes),
             "cached" if _is_cached(entry) else "",
         )
@@ -107,4 +112,5 @@ def _is_cached(entry: ZooEntry) -> bool:
         from huggingface_hub import try_to_load_from_cache
     except ModuleNotFoundError:  # without the export extra nothing has been downloaded
         return False
-    return isinstance(try_to_load_from_cache(entry.file.repository, entry.file.path), str)
+    file = entry.file
+    return isinstance(try_to_load_from_cache(file.repository, file.path, revision=file.revision), str)

@@ -137,20 +137,25 @@ def mirrored_file(file: HubFile, mirror: Path) -> Path:
 
 
 def _cached(file: HubFile, hub: Hub) -> Path | None:
-    path = try_to_load_from_cache(file.repository, file.path, cache_dir=hub.cache)
+    path = try_to_load_from_cache(file.repository, file.path, cache_dir=hub.cache, revision=file.revision)
     return Path(path) if isinstance(path, str) else None
 
 
 def _fetched(file: HubFile, hub: Hub) -> Path:
     # Asked first, because the download retries for half a minute where there is no way to the hub at all.
-    url = hf_hub_url(file.repository, file.path, endpoint=hub.endpoint)
+    url = hf_hub_url(file.repository, file.path, revision=file.revision, endpoint=hub.endpoint)
     metadata = get_hf_file_metadata(url, token=hub.token, endpoint=hub.endpoint)
     if _XET_SWITCH not in os.environ:
         constants.HF_HUB_DISABLE_XET = True  # its client retries in silence for minutes where a way is barred
     cache = Path(hub.cache or constants.HF_HUB_CACHE)
     with told_if_full(cache, metadata.size or 0, "set HF_HOME to another disk"):
         path = hf_hub_download(
-            file.repository, file.path, cache_dir=hub.cache, token=hub.token, endpoint=hub.endpoint
+            file.repository,
+            file.path,
+            revision=file.revision,
+            cache_dir=hub.cache,
+            token=hub.token,
+            endpoint=hub.endpoint,
         )
     return Path(path)
 
@@ -224,10 +229,11 @@ def _refusal(error: HfHubHTTPError, file: HubFile, page: str) -> str:
             f"access to {page} must be granted, it is not; ask for it there, and set HF_TOKEN to your token"
         )
     if isinstance(error, EntryNotFoundError | RevisionNotFoundError):
+        commit = f" in its commit {file.revision}" if file.revision else ""
         guess = "; its path was inferred, see there what it is called" if file.is_inferred else ""
         return (
-            f"{page} must hold {file.path}, it does not (status {status}){guess}; download the weights "
-            "yourself and give them with --checkpoint"
+            f"{page} must hold {file.path}{commit}, it does not (status {status}){guess}; download the "
+            "weights yourself and give them with --checkpoint"
         )
     if isinstance(error, RepositoryNotFoundError) or status in _REFUSALS:
         return (

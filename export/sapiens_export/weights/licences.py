@@ -14,6 +14,7 @@ from types import MappingProxyType
 from sapiens_core.recipes.sapiens2 import LICENCE as SAPIENS2_LICENCE
 
 DEMO_LICENCE = "Apache-2.0: trained on rendered people by this project; not Meta's weights"
+NOTICE_FILE = "LICENCE_OF_WEIGHTS.txt"
 _FILE = Path("sapiens", "accepted_licences.json")
 
 
@@ -43,10 +44,26 @@ TERMS: Mapping[str, LicenceTerms] = MappingProxyType(
             "critical infrastructure; publications must acknowledge it; whoever gets the weights, or a "
             "service or model made of them, gets them under the same terms with a copy of the text; Meta "
             "may ask for records of use",
-            "https://github.com/facebookresearch/sapiens2",
+            "https://github.com/facebookresearch/sapiens2/blob/main/LICENSE.md",
         ),
     }
 )
+
+
+def write_notice(folder: Path, licence: str) -> None:
+    """Say beside an engine what binds whoever gets it, if the licence of its weights has terms.
+
+    Args:
+        folder: Where the notice goes.
+        licence: Name of the licence.
+    """
+    if terms := TERMS.get(licence):
+        notice = (
+            f"The weights of this model are licensed under {licence}: {terms.meaning}.\n"
+            f"This is a summary. What binds is the text: {terms.url}\n"
+            "Put a copy of it here before you hand this folder on.\n"
+        )
+        (folder / NOTICE_FILE).write_text(notice)
 
 
 def accepted_licences_file() -> Path:

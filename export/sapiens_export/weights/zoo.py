@@ -1,10 +1,12 @@
 """The published Sapiens weights: what exists, where it lies, under which licence.
 
-Source: README and model cards of the first release of `facebookresearch/sapiens`, and README of
-`facebookresearch/sapiens2`. Paths that follow from the published naming but are not written out there are
-marked as inferred. Left out is what has no architecture here: the first release's person detector and its
-one-class foreground network, and the second's backbone for 4096 x 3072 pixels, which has no heads. No weights
-are published of albedo.
+Source: README and model cards of the first release of `facebookresearch/sapiens`, README of
+`facebookresearch/sapiens2`, and for the second family's accuracy its paper (arXiv 2604.21681), as its readers
+quote it: that of each size is not known. Its commits on the hub are those that public programs pin which have
+fetched the files; they give seven sizes too, which are float32 and at most 0.1 MB of names more. Paths that
+follow from the published naming but are not written out there are marked as inferred. Left out is what has no
+architecture here: the first release's person detector and its one-class foreground network, and the second's
+backbone for 4096 x 3072 pixels, which has no heads. No weights are published of albedo.
 """
 
 from __future__ import annotations
@@ -30,11 +32,13 @@ class HubFile:
         repository: The hub's name of the repository, "owner/name".
         path: The file in it.
         is_inferred: The path follows from the naming of other files; nobody has written it down.
+        revision: Commit of the repository that is fetched; None: none is known, and the newest is.
     """
 
     repository: str
     path: str
     is_inferred: bool = False
+    revision: str | None = None
 
     @property
     def name(self) -> str:
@@ -48,8 +52,9 @@ class Accuracy:
 
     Attributes:
         metric: What was measured, on what. The figures on COCO are of whole-body or body keypoints, with flip
-            test and a detector's boxes.
-        value: Per cent.
+            test and a detector's boxes. Goliath's and those of the second family are of images that are not
+            published, of each family other ones: they do not compare.
+        value: Per cent, or what the metric says.
     """
 
     metric: str
