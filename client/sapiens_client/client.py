@@ -11,7 +11,7 @@ from sapiens_client.results.dense import FeatureResult, NormalResult, Segmentati
 from sapiens_client.results.depth import DepthResult
 from sapiens_client.results.matting import AlbedoResult, MattingResult
 from sapiens_client.results.pointmap import PointmapResult
-from sapiens_client.tasks.analyze import ANSWERED_TOGETHER, Analysis, analyze, checked_tasks
+from sapiens_client.tasks.analyze import Analysis, analyze, checked_tasks
 from sapiens_client.tasks.dense import dense_result
 from sapiens_client.tasks.people import detection_result, people_result, pose_result
 from sapiens_client.tasks.table import TaskName
@@ -266,18 +266,19 @@ class SapiensClient(SyncClient, MapsImages):
     def analyze(
         self,
         image: ImageLike,
-        tasks: TaskName | Iterable[TaskName] = ANSWERED_TOGETHER,
+        tasks: TaskName | Iterable[TaskName] | None = None,
         **options: Unpack[CallOptions],
     ) -> Analysis:
         """Ask for several tasks at the same time.
 
-        The image is read and encoded once. Depth, normals and segmentation also travel and are resized once,
+        The image is read and encoded once. Depth or pointmap, normals and segmentation also travel together,
         where the server has the ensemble `human`; each of the other tasks is a request of its own.
 
         Args:
             image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             tasks: Names of methods: "depth", "normal", "seg", "pose" (the whole image as one person),
-                "features", "pointmap", "matting", "albedo", "detect", "people".
+                "features", "pointmap", "matting", "albedo", "detect", "people". None: "depth", "normal" and
+                "seg", or with a server of the second family "pointmap", "normal" and "seg".
             options: `timeout_s`, `headers` and `channel_order` of this call, see `CallOptions`.
 
         Returns:
@@ -289,7 +290,7 @@ class SapiensClient(SyncClient, MapsImages):
             ImageReadError: The image file is missing (ImageNotFoundError) or cannot be read.
             SapiensError: Every task failed for a reason of the whole call: no server, a wrong token.
         """
-        chosen = checked_tasks(tasks)
+        chosen = None if tasks is None else checked_tasks(tasks)
         return self._ask(image, lambda call: analyze(call.session, call.upload, chosen), options)
 
     def _dense(

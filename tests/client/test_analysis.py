@@ -130,7 +130,7 @@ def test_tasks_that_are_not_served_fail_each_on_its_own(pose_client, photo):
     assert not analysis
 
 
-@pytest.mark.parametrize("tasks", ["depht", ["depth", "shadow"], [], (), None, 3, [["depth"]], [None]])
+@pytest.mark.parametrize("tasks", ["depht", ["depth", "shadow"], [], (), 3, [["depth"]], [None]])
 def test_a_task_that_does_not_exist_is_refused(client, photo, tasks):
     with pytest.raises(InvalidInputError, match=r"tasks must be some of .*'depth'.*'people'.*got"):
         client.analyze(photo, tasks=tasks)

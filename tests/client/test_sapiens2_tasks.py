@@ -79,6 +79,17 @@ def test_classes_tell_points_and_albedo_where_the_person_is(client, photo):
     assert analysis.failed == {}
 
 
+def test_what_is_asked_unless_told_fits_the_family_that_is_served(photo):
+    for models in (
+        ("pointmap", "normal", "seg"),
+        ("depth", "normal", "seg"),
+        ("normal", "seg", "pointmap", "depth"),
+    ):
+        with FakeServer(models=models) as server, SapiensClient(server.url) as client:
+            analysis = client.analyze(photo)
+        assert (next(iter(analysis)), analysis.failed) == ("depth" if "depth" in models else "pointmap", {})
+
+
 def test_a_relative_depth_takes_the_metres_of_a_pointmap(client, photo):
     points = client.pointmap(photo)
     aligned = client.depth(photo).align_to(points)

@@ -107,6 +107,13 @@ def test_human_answers_three_tasks_at_once(server, odd_images):
                 np.testing.assert_array_equal(together[task][name], array)
 
 
+def test_an_analysis_asks_unless_told_what_human_answers(server, photo):
+    with SapiensClient(server.grpc_url, options=ClientOptions(output="image")) as client:
+        analysis = client.analyze(photo)
+    assert tuple(analysis) == ("pointmap", "normal", "seg")
+    assert len({result.timing.request_s for result in analysis.values()}) == 1
+
+
 def test_networks_of_two_families_do_not_mix_in_human(repository, golden_networks):
     source = source_from_seed(golden_networks["normal"], 0)
     with pytest.raises(ValueError, match="normal would be of sapiens; give this one a --name"):

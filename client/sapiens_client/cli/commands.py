@@ -228,7 +228,7 @@ def _analyze(
             "--task",
             default_factory=lambda: [AnalysisTask(task) for task in HUMAN_TASKS],
             show_default=", ".join(HUMAN_TASKS),
-            help="What to ask about every image; may be repeated.",
+            help="What to ask about every image; repeatable. Of the second family: pointmap, normal, seg.",
         ),
     ],
     settings: Settings,

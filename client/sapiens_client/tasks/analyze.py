@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Result)
 
-ANSWERED_TOGETHER = tuple(map(AnalysisTask, HUMAN_TASKS))
 # The families' ensembles answer different ones; which, the one that is served tells.
 _IN_SOME_HUMAN = {task.value for tasks in HUMAN_TASKS_OF.values() for task in tasks}
 
@@ -165,18 +164,20 @@ def checked_tasks(tasks: Iterable[str]) -> tuple[AnalysisTask, ...]:
     return tuple(dict.fromkeys(map(AnalysisTask, names)))
 
 
-def analyze(session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...]) -> Flow[Analysis]:
+def analyze(session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...] | None) -> Flow[Analysis]:
     """Ask for all tasks at the same time, for those that one ensemble answers together in one request.
 
     Args:
         session: The server.
         upload: The image.
-        tasks: What to ask for.
+        tasks: What to ask for. None: what `human` answers in the family that is served.
 
     Raises:
         SapiensError: No task was answered, all for the same reason: no server, a wrong token, no image. It is
             raised as soon as the first question meets it.
     """
+    if tasks is None:
+        tasks = yield from _usual_tasks(session, upload)
     groups = yield from _groups(session, upload, tasks)
     answers: dict[str, Result | SapiensError] = {}
     for some in (yield Together([_answers(session, upload, group) for group in groups])):
@@ -217,6 +218,16 @@ def _with_foreground(answers: Mapping[str, Result | SapiensError]) -> dict[str, 
     }
 
 
+def _usual_tasks(session: Session, upload: Upload) -> Flow[tuple[AnalysisTask, ...]]:
+    """Return what `human` answers; without it, what it would in the first family that is served."""
+    returned = yield from _outputs(session, upload, HUMAN)
+    for tasks in HUMAN_TASKS_OF.values():
+        own = tasks[0]  # the one that other families lack
+        if _results(own) <= returned or (not returned and (yield from _outputs(session, upload, own))):
+            return tuple(map(AnalysisTask, tasks))
+    return tuple(map(AnalysisTask, HUMAN_TASKS))
+
+
 def _groups(
     session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...]
 ) -> Flow[list[tuple[AnalysisTask, ...]]]:
@@ -245,7 +256,7 @@ def _travels_lighter_apart(session: Session, upload: Upload, tasks: tuple[Analys
     return False
 
 
-def _results(task: AnalysisTask) -> set[str]:
+def _results(task: str) -> set[str]:
     return {tensor.name for tensor in first_recipe(task).outputs if tensor != IMAGE_HW}
 
 
