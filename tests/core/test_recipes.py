@@ -1,7 +1,9 @@
+import math
+
 import pytest
 
 from sapiens_core.contract.engines import ENGINE_FILES
-from sapiens_core.contract.tensors import HEATMAP_STRIDE
+from sapiens_core.contract.tensors import DTYPE_BYTES, HEATMAP_STRIDE
 from sapiens_core.recipes.lookup import FAMILIES, first_recipe, first_recipes, recipe
 from sapiens_core.recipes.recipe import Task
 
@@ -56,3 +58,19 @@ def test_heatmaps_are_as_large_as_postprocessors_take_them_for():
 def test_backends_tell_engine_files_by_their_suffix():
     assert ENGINE_FILES["onnx"].endswith(".onnx")
     assert ENGINE_FILES["python"] == ENGINE_FILES["torchscript"] == "model.pt"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_little_travels_between_the_steps_of_released_networks(family):
+    """For one image, at most 25 MB into a step and out of it; logits of 29 classes would be 46."""
+    for spec in FAMILIES[family].recipes.values():
+        height, width = spec.network_hw
+        sizes = {"H": height, "W": width, "h": height // spec.output_stride, "w": width // spec.output_stride}
+        sizes["C"] = max(variant.num_outputs for variant in spec.variants)
+        travelling = (spec.engine.inputs, spec.engine.outputs if spec.postprocess else ())
+        for tensors in travelling:
+            num_bytes = sum(
+                DTYPE_BYTES[tensor.dtype] * math.prod(sizes.get(n, n) for n in tensor.dims)
+                for tensor in tensors
+            )
+            assert num_bytes <= 25e6, (spec.task, num_bytes)

@@ -7,6 +7,8 @@ from torch.nn.functional import interpolate
 
 from sapiens_core.contract.settings import StepSettings
 from sapiens_core.finish import albedo, margins, matting, normal, pointmap
+from sapiens_core.labels import class_set
+from sapiens_core.pictures import class_picture, normal_picture
 from sapiens_core.prepare.letterbox import centered_content
 from sapiens_export.engines.reduced import MarginReduction
 
@@ -154,6 +156,19 @@ def test_the_first_of_equal_classes_wins(value):
 def test_other_maps_are_refused(finish, maps, message):
     with pytest.raises(ValueError, match=message):
         finish(*maps, np.array([30, 24], np.int32), SETTINGS)
+
+
+def test_pictures_are_those_of_the_reference(vectors):
+    """But for depth, whose colours it spans over all images of a run."""
+    image = np.ascontiguousarray(vectors["img_a_up_portrait"][..., ::-1])
+    labels = vectors["seg_labels_a_up_portrait"]
+    pictures = {
+        "normal_vis_bgr": normal_picture(vectors["normal_final_a_up_portrait"]),
+        "seg_overlay_bgr": class_picture(image, labels, class_set("sapiens2").palette),
+    }
+    for name, picture in pictures.items():
+        difference = picture[..., ::-1].astype(int) - vectors[f"{name}_a_up_portrait"]
+        assert np.abs(difference).max() <= 1, name
 
 
 def test_an_odd_pixel_of_padding_is_cut_off_on_the_right():

@@ -31,6 +31,17 @@ def test_keypoints_equal_the_reference_wherever_the_score_is_positive(vectors):
     assert np.isfinite(found).all()
 
 
+def test_a_heatmap_of_nothing_does_not_disturb_its_neighbours(vectors):
+    """Where the reference answers NaN, and where it reads a neighbour's map."""
+    first, second = vectors["udp_heatmaps"][:2]
+    found, scores = input_pixels(np.stack([first, 0 * first, second]), HEATMAP_WH, INPUT_WH)
+    expected = vectors["udp_zero_case_keypoints"][0]
+    assert np.isnan(expected[1]).any()
+    np.testing.assert_allclose(found[[0, 2]], expected[[0, 2]], rtol=0, atol=1e-3)
+    np.testing.assert_array_equal(scores, vectors["udp_zero_case_scores"][0])
+    assert np.isfinite(found).all()
+
+
 def test_released_heatmaps_are_decoded_to_where_they_were_drawn(vectors):
     found, scores = input_pixels(vectors["udp_full_heatmaps"], np.array([192, 256]), np.array([768, 1024]))
     np.testing.assert_allclose(found, vectors["udp_full_keypoints_decoded"][0], rtol=0, atol=1e-3)

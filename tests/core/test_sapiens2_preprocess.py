@@ -73,6 +73,24 @@ def test_whole_images_at_the_released_size_equal_the_reference(task, image, vect
     np.testing.assert_array_equal(prepared(task, picture, NETWORK_HW)[:, 5::32, 3::32], expected)
 
 
+@pytest.mark.parametrize(
+    ("task", "name", "kept"),
+    [
+        ("normal", "out_resizepad_landscape norm_resizepad_landscape", np.s_[:, ::2, ::2]),
+        ("seg", "out_seg_landscape norm_seg_landscape", np.s_[:, ::2, ::2]),
+        ("seg", "out_seg_w_up_h_down norm_seg_w_up_h_down", np.s_[:, ::2, ::2]),
+        ("matting", "out_matting_landscape norm_matting_landscape", np.s_[:, ::2, ::2]),
+        ("normal", "full_normal_formula_down_u8_strided32 full_normal_formula_down_norm_strided32", np.s_[:]),
+        ("matting", "full_matting_landscape_u8_strided32 full_matting_landscape_norm_strided32", np.s_[:]),
+    ],
+)
+def test_pixels_are_normalised_as_by_the_reference(task, name, kept, vectors):
+    pixels, normalised = (vectors[each] for each in name.split())
+    statistics = recipe("sapiens2", task).preparation("full").normalization
+    mean, std = (np.array(each, np.float32)[:, None, None] for each in (statistics.mean, statistics.std))
+    np.testing.assert_allclose(((pixels[::-1] - mean) / std)[kept], normalised, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("image", IMAGES)
 def test_padding_is_where_the_reference_says(image, facts):
     case = facts["cases"][f"resizepad_{image}"]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sapiens_core.contract.engines import ENGINE_FILES
+from sapiens_core.recipes.recipe import Task
 from sapiens_core.recipes.sapiens2 import SAPIENS2
 from sapiens_core.recipes.tolerances import limits
 from sapiens_export.engines.build import build_engine
@@ -12,21 +13,30 @@ from sapiens_export.engines.engine import engine_from_network
 from sapiens_export.engines.load import engine_from_file
 from sapiens_export.engines.reduced import ServedNetwork
 from sapiens_export.exporter import EngineOptions, model_info
+from sapiens_export.networks import sapiens2
 from sapiens_export.parity.compare import parity
 from sapiens_export.parity.reference import reference
 from sapiens_export.weights.sources import source_from_seed
 
 INPUT_HW = (192, 144)  # a pointmap's scale needs some cells
-# PyTorch takes long to export even one block to ONNX, so that only the two with several outputs are tried.
-BUILDS = [*((task, "torchscript") for task in SAPIENS2.recipes), ("seg", "onnx"), ("pointmap", "onnx")]
-TWO_BLOCKS = {"num_hidden_layers": 2, "input_hw": INPUT_HW}
+# What `python` engines are is the file of `torchscript`.
+BUILDS = [(task, runtime) for task in SAPIENS2.recipes for runtime in ("torchscript", "onnx")]
 
 
 @pytest.fixture(scope="module")
 def sources(sapiens2_config):
-    return {
-        task: source_from_seed(replace(sapiens2_config(task), **TWO_BLOCKS), 0) for task in SAPIENS2.recipes
-    }
+    """Networks of one block, for PyTorch takes seconds for each to ONNX; that of pose has shared keys."""
+
+    def source(task):
+        return source_from_seed(replace(sapiens2_config(task), num_hidden_layers=1, input_hw=INPUT_HW), 0)
+
+    made = {task: source(task) for task in SAPIENS2.recipes}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sapiens2, "NUM_FULL_LAYERS", 0)
+        made[Task.POSE] = source(Task.POSE)
+    keys = next(each for name, each in made[Task.POSE].network.named_parameters() if "k_proj.weight" in name)
+    assert keys.shape == (24, 48)
+    return made
 
 
 @pytest.mark.parametrize(("task", "runtime"), BUILDS)

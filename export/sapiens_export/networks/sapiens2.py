@@ -81,6 +81,7 @@ class Sapiens2Network(Network):
         if config.task == Task.ALBEDO:
             self.albedo = AlbedoHead(config.hidden_size, cast("HeadConfig", config.head_config))
         parts: Any = model  # its modules have types of their own
+        parts.loss_function = None  # tracing reads every property, and without one transformers warns
         if hasattr(parts, "decode_head"):
             parts.decode_head.predictor = _FinalConvolution.of(parts.decode_head.predictor)
         if config.task == Task.POINTMAP:
