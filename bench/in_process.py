@@ -16,35 +16,38 @@ import cv2
 import numpy as np
 from measure import load
 
-from sapiens_core.contract.settings import StepSettings
 from sapiens_core.images.codec import decode_bgr
 from sapiens_core.prepare.image import image_inputs
+from sapiens_core.recipes.lookup import recipe
+from sapiens_core.recipes.recipe import Task
 from sapiens_export.engines.engine import Engine
 from sapiens_export.engines.torchscript import engine_from_torchscript
 from sapiens_export.parity import pipeline
 
-DENSE = {"depth": pipeline.depth, "normal": pipeline.normals, "seg": pipeline.classes}
 
-
-def call_of(result: str, encoded: bytes, engine: Engine, input_hw: tuple[int, int]) -> Callable[[], object]:
+def call_of(
+    family: str, result: str, encoded: bytes, engine: Engine, input_hw: tuple[int, int]
+) -> Callable[[], object]:
     """Return a function that does what the ensemble of this name does."""
-    if result == "pose":
-        return partial(pipeline.pose, encoded, engine, StepSettings(input_hw, max_batch_size=1))
-    if result in DENSE:
-        return partial(DENSE[result], encoded, engine, input_hw)
-    file, settings = np.frombuffer(encoded, np.uint8), StepSettings(input_hw, 1)
-    return lambda: engine(image_inputs(decode_bgr(file), settings).pixels)
+    spec = recipe(family, Task(result.removesuffix("_raw")))
+    settings = spec.settings(input_hw, 1)
+    if result.endswith("_raw"):
+        file = np.frombuffer(encoded, np.uint8)
+        return lambda: engine(image_inputs(decode_bgr(file), settings).pixels)
+    if spec.task == Task.POSE:
+        return partial(pipeline.pose, encoded, engine, settings)
+    return partial(pipeline.image_result, spec, encoded, engine, settings)
 
 
 def main() -> None:
     """Answer commands until stdin ends."""
-    engine_file, image_file, height, width = sys.argv[1:]
+    family, engine_file, image_file, height, width = sys.argv[1:]
     cv2.setNumThreads(1)
     engine = engine_from_torchscript(Path(engine_file))
     encoded = Path(image_file).read_bytes()
     for line in sys.stdin:
         result, concurrency, num_calls = line.split()
-        call = call_of(result, encoded, engine, (int(height), int(width)))
+        call = call_of(family, result, encoded, engine, (int(height), int(width)))
         sample = load([call] * int(concurrency), int(num_calls), [os.getpid()])
         print(json.dumps(asdict(sample)), flush=True)
 

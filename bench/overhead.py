@@ -1,10 +1,10 @@
 """What serving costs: an ensemble against the same pipeline in one process.
 
-    python bench/overhead.py [--task depth] [--rounds 12] [--size 1080x1440] [--network tiny --network free]
+    python bench/overhead.py [--task seg] [--family sapiens2] [--rounds 12] [--size 1080x1440]
 
 Everything shares one machine and one run; contenders take turns in every round. Latency is the lower quartile
-and throughput the upper quartile of the rounds. Networks: "tiny" is a Sapiens network of one block, "free"
-costs next to nothing and so hides nothing; with a released network the ratios come closer to 1.
+and throughput the upper quartile of the rounds. Networks: "tiny" is a network of the family with one block,
+"free" costs next to nothing and so hides nothing; with a released network the ratios come closer to 1.
 
   in-process               the same functions, the same engine file, one process, same malloc settings
   ensemble                 JPEG in, the result out, at image size where it is a map
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -40,15 +41,17 @@ from sapiens_client.deadline import Deadline
 from sapiens_client.tensors import TensorClient
 from sapiens_core.contract.engines import ENGINE_FILES
 from sapiens_core.contract.settings import StepSettings
+from sapiens_core.contract.tensors import DTYPE_BYTES
 from sapiens_core.finish.depth import image_depth
 from sapiens_core.images.codec import decode_bgr
 from sapiens_core.prepare.image import image_inputs
-from sapiens_core.recipes.lookup import first_recipe
-from sapiens_core.recipes.recipe import Task
+from sapiens_core.recipes.lookup import FAMILIES, first_recipe, recipe
+from sapiens_core.recipes.recipe import Recipe, Task
+from sapiens_core.recipes.sapiens2 import FAMILY as SECOND
 from sapiens_export.exporter import export_engine
 from sapiens_export.networks.config import NetworkConfig
-from sapiens_export.weights.checkpoints import random_network
-from sapiens_export.weights.sources import Source
+from sapiens_export.networks.sapiens2_config import HeadConfig, Sapiens2NetworkConfig
+from sapiens_export.weights.sources import Source, source_from_seed
 from sapiens_server import serve
 from sapiens_server.launch import ENVIRONMENT
 
@@ -62,34 +65,59 @@ PHOTO = Path(__file__).parents[1] / "assets" / "eileen_collins.jpg"
 
 
 class FreeNetwork(nn.Module):
-    """The mean of the channels at output size, times a number per output: hardly any work."""
+    """The mean of the channels at output size, times a number per output: hardly any work.
+
+    Args:
+        stride: Pixels of the input per cell of the output.
+        num_outputs: Channels of the output.
+        has_scale: A number for the whole image comes with it, as with a pointmap.
+    """
 
     factors: torch.Tensor
 
-    def __init__(self, stride: int, num_outputs: int) -> None:
+    def __init__(self, stride: int, num_outputs: int, *, has_scale: bool = False) -> None:
         super().__init__()
         self.stride = stride
+        self.has_scale = has_scale
         factors = torch.randn(1, num_outputs, 1, 1, generator=torch.Generator().manual_seed(0))
         self.register_buffer("factors", factors)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return nn.functional.avg_pool2d(images.mean(dim=1, keepdim=True), self.stride) * self.factors
+    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        outputs = nn.functional.avg_pool2d(images.mean(dim=1, keepdim=True), self.stride) * self.factors
+        return (outputs, torch.ones(images.shape[0], 1)) if self.has_scale else outputs
 
 
-def write_repository(folder: Path, task: Task, network_name: str) -> None:
+def tiny_config(spec: Recipe) -> NetworkConfig | Sapiens2NetworkConfig:
+    """Return the smallest architecture of a task that takes and returns as much as the released ones."""
+    task, variant = spec.task, spec.variants[0]
+    if spec.family != SECOND:
+        return NetworkConfig(
+            "sapiens", task, 16, 1, 1, variant.patch_padding, INPUT_HW, 1, variant.num_outputs, variant.labels
+        )
+    scale = ((4, 4, 4), (4, 4)) if task == Task.POINTMAP else ()
+    head = {
+        Task.POSE: HeadConfig((4, 4), (4, 4, 4)),
+        Task.SEG: HeadConfig((4, 4, 4, 4), (4, 4)),
+        Task.FEATURES: None,
+    }.get(task, HeadConfig((4, 4, 4, 4), (4, 4, 4), True, *scale))
+    sizes = (16, 1, 2, 1, 16, variant.num_outputs)
+    return Sapiens2NetworkConfig(SECOND, task, INPUT_HW, *sizes, head, variant.labels)
+
+
+def write_repository(folder: Path, spec: Recipe, network_name: str) -> None:
     """Write the product's models, and for depth the classic ones around the same network."""
-    variant = first_recipe(task).variants[0]
-    config = NetworkConfig(
-        "sapiens", task, 16, 1, 1, variant.patch_padding, INPUT_HW, 1, variant.num_outputs, variant.labels
-    )
-    free = FreeNetwork(first_recipe(task).output_stride, variant.num_outputs).eval()
-    network = free if network_name == "free" else random_network(config, seed=0)
-    export_engine(Source(network, config, checkpoint_sha256=None), folder)
-    if task == Task.DEPTH:
+    config = tiny_config(spec)
+    source = source_from_seed(config, 0)
+    if network_name == "free":
+        has_scale = len(spec.engine.outputs) > 1 and spec.reduction == "map"
+        free = FreeNetwork(spec.output_stride, spec.variants[0].num_outputs, has_scale=has_scale)
+        source = Source(free.eval(), config, checkpoint_sha256=None)
+    export_engine(source, folder)
+    if spec.task == Task.DEPTH:
         shutil.copytree(CLASSIC, folder, dirs_exist_ok=True)
         images = torch.zeros(2, 3, *INPUT_HW)
         with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
-            traced = torch.jit.trace(network, images, check_trace=False)
+            traced = torch.jit.trace(source.network, images, check_trace=False)
         traced.save(folder / "classic_engine" / "1" / ENGINE_FILES["python"])
 
 
@@ -106,8 +134,8 @@ def photograph(width: int, height: int) -> bytes:
 class InProcess:
     """The pipeline in a child process with the server's environment."""
 
-    def __init__(self, engine_file: Path, image_file: Path) -> None:
-        command = [sys.executable, Path(__file__).with_name("in_process.py"), engine_file, image_file]
+    def __init__(self, family: str, engine_file: Path, image_file: Path) -> None:
+        command = [sys.executable, Path(__file__).with_name("in_process.py"), family, engine_file, image_file]
         self._child = subprocess.Popen(
             [*command, *map(str, INPUT_HW)],
             stdin=subprocess.PIPE,
@@ -143,12 +171,12 @@ def client_side(transport: TensorClient, image: np.ndarray) -> np.ndarray:
 
 
 def served_contenders(
-    task: Task, transport: TensorClient, image: np.ndarray
+    spec: Recipe, transport: TensorClient, image: np.ndarray
 ) -> dict[str, Callable[[], np.ndarray]]:
     """Return one call of every contender that uses the server."""
-    output = first_recipe(task).outputs[0].name
-    calls = {"ensemble": partial(request, transport, task.value, output, image=image)}
-    if task == Task.DEPTH:
+    output = spec.outputs[0].name
+    calls = {"ensemble": partial(request, transport, spec.task.value, output, image=image)}
+    if spec.task == Task.DEPTH:
         calls["ensemble, network size"] = partial(request, transport, "depth_raw", "depth_map", image=image)
         calls["classic contract"] = partial(request, transport, "classic", "depth", image=image)
         calls["client-side preprocess"] = partial(client_side, transport, image)
@@ -159,7 +187,7 @@ def served_contenders(
 class Bench:
     """A running server and everything that takes part."""
 
-    task: Task
+    spec: Recipe
     contenders: Mapping[str, Callable[[int, int], Sample]]
     url: str
     transport: TensorClient
@@ -167,26 +195,27 @@ class Bench:
 
 
 @contextmanager
-def prepared(task: Task, network: str, jpeg: bytes) -> Iterator[Bench]:
+def prepared(spec: Recipe, network: str, jpeg: bytes) -> Iterator[Bench]:
     """Start the server and the in-process child for one network and one image."""
     with tempfile.TemporaryDirectory() as folder:
         repository, image_file = Path(folder, "models"), Path(folder, "image.jpg")
-        write_repository(repository, task, network)
+        write_repository(repository, spec, network)
         image_file.write_bytes(jpeg)
         image = np.frombuffer(jpeg, np.uint8)
         with serve(repository, grpc_port=0) as server:
             transports = [TensorClient(server.grpc_url) for _ in range(max(CONCURRENCIES))]
-            calls = [served_contenders(task, transport, image) for transport in transports]
+            calls = [served_contenders(spec, transport, image) for transport in transports]
             pids = [os.getpid(), *process_tree(server.pid)]
-            child = InProcess(repository / f"{task.value}_engine" / "1" / ENGINE_FILES["python"], image_file)
+            engine_file = repository / spec.engine.name / "1" / ENGINE_FILES["python"]
+            child = InProcess(spec.family, engine_file, image_file)
             contenders: dict[str, Callable[[int, int], Sample]] = {
-                "in-process": partial(child.round, task.value)
+                "in-process": partial(child.round, spec.task.value)
             }
-            if task == Task.DEPTH:
+            if spec.task == Task.DEPTH:
                 contenders["in-process, network size"] = partial(child.round, "depth_raw")
             for name in calls[0]:
                 contenders[name] = partial(served_round, [caller[name] for caller in calls], pids)
-            yield Bench(task, contenders, server.grpc_url, transports[0], image)
+            yield Bench(spec, contenders, server.grpc_url, transports[0], image)
             child.close()
 
 
@@ -208,10 +237,10 @@ def measured(bench: Bench, concurrency: int, rounds: int) -> dict[str, Sample]:
 
 def stage_times(bench: Bench, num_calls: int = 20) -> dict[str, dict[str, float]]:
     """Return model -> phase -> milliseconds per request at one caller, by the server's statistics."""
-    spec, client = first_recipe(bench.task), triton.InferenceServerClient(bench.url)
+    spec, client = bench.spec, triton.InferenceServerClient(bench.url)
     before = phase_totals(client)
     for _ in range(num_calls):
-        request(bench.transport, bench.task.value, spec.outputs[0].name, image=bench.image)
+        request(bench.transport, spec.task.value, spec.outputs[0].name, image=bench.image)
     after = phase_totals(client)
     return {
         model: {phase: (after[model][phase] - before[model][phase]) / num_calls for phase in PHASES}
@@ -252,24 +281,43 @@ def print_stages(stages: Mapping[str, Mapping[str, float]]) -> None:
         print(f"| {model} | {' | '.join(f'{phases[phase]:.2f}' for phase in PHASES)} |")
 
 
+def print_tensors(spec: Recipe) -> None:
+    """Print how much passes between the steps for one image, or one person."""
+    network_hw = dict(zip("HW", INPUT_HW, strict=True))
+    sizes = {**network_hw, **{side.lower(): n // spec.output_stride for side, n in network_hw.items()}}
+    sizes["C"] = spec.variants[0].num_outputs
+    tensors = {
+        tensor.name: math.prod(sizes.get(n, n) for n in tensor.dims) * DTYPE_BYTES[tensor.dtype]
+        for tensor in (*spec.engine.inputs, *spec.engine.outputs)
+    }
+    told = ", ".join(f"{name} {num_bytes / 1e6:.1f}" for name, num_bytes in tensors.items())
+    print(f"\nMB between the steps: {told}")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--task", type=Task, default=Task.DEPTH, help="depth, normal, seg or pose")
+    parser.add_argument(
+        "--task", type=Task, default=Task.DEPTH, help="depth, normal, seg, pose, pointmap, ..."
+    )
+    parser.add_argument("--family", choices=FAMILIES, help="default: the first that has the task")
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--size", action="append", help="WIDTHxHEIGHT of the JPEG; repeatable")
     parser.add_argument("--network", action="append", choices=["tiny", "free"], help="repeatable")
     options = parser.parse_args()
+    spec = recipe(options.family, options.task) if options.family else first_recipe(options.task)
     for network in options.network or ["tiny", "free"]:
         for size in options.size or ["1080x1440", "3000x4000"]:
             width, height = map(int, size.split("x"))
-            with prepared(options.task, network, photograph(width, height)) as bench:
-                print(f"\n### {options.task}, network {network}, JPEG of {width} x {height} pixels")
+            with prepared(spec, network, photograph(width, height)) as bench:
+                title = f"{options.task}{' of sapiens2' if spec.family == SECOND else ''}, network {network}"
+                print(f"\n### {title}, JPEG of {width} x {height} pixels")
                 for concurrency in CONCURRENCIES:
                     print_samples(concurrency, measured(bench, concurrency, options.rounds))
                 print_stages(stage_times(bench))
+                print_tensors(spec)
 
 
 if __name__ == "__main__":
