@@ -138,7 +138,7 @@ class Admission:
     admin_key_file: Annotated[
         Path | None,
         _file(
-            help="File with the key that changes of logs, traces and (if explicit) models want; without, "
+            help="File with the key to change log and trace settings and (if explicit) load models; without, "
             "nobody has it."
         ),
     ] = None

@@ -23,12 +23,6 @@ def test_every_make_target_exists():
     assert [target for target in targets if not re.search(rf"^{target}:", makefile, flags=re.MULTILINE)] == []
 
 
-def test_every_file_that_is_linked_exists():
-    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", README) + re.findall(r"src=\"([^\"]+)\"", README)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
-
-
 def test_the_python_example_runs(depth_server, photo, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SAPIENS_URL", depth_server.grpc_url)

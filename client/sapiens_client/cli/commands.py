@@ -54,11 +54,11 @@ Formats = Annotated[
 Concurrency = Annotated[int, typer.Option(min=1, help="How many images to ask about at a time.")]
 Resume = Annotated[
     bool,
-    typer.Option("--resume", help="Leave out images whose results are there, as far as their names tell."),
+    typer.Option("--resume", help="Skip images whose result files are there, by their names."),
 ]
 Recursive = Annotated[bool, typer.Option("--recursive", help="Take the images in folders of folders, too.")]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Tell of nothing on standard error but what failed; no bar.")
+    bool, typer.Option("--quiet", "-q", help="Write only what failed to standard error; no progress bar.")
 ]
 AsJson = Annotated[
     bool,
@@ -72,8 +72,8 @@ _RULES = """
 Writes photo.jpg_TASK.png and the like, and prints the path of each file written. Results of several folders,
 or of files of one name, keep the path below the folder that all have in common. What a folder holds beside
 images, and results of earlier runs, is left out and counted. A bad image is reported; without a server
-everything stops. Files bear their names once they are complete: after an interruption the same command with
---resume goes on. COCO calls images by numbers where all their names are different numbers, else by names.
+everything stops. Files get their names once they are complete: after an interruption the same command with
+--resume goes on. In COCO results images have numbers where all their names are different numbers, else names.
 
 Exit status: 0 all done, 1 something failed, 2 wrong usage, 130 interrupted.
 """

@@ -94,7 +94,7 @@ HeaderLines = Annotated[
         "--header",
         metavar="NAME:VALUE",
         help="Further header of every request, may be repeated. Others on this machine can see it: secrets "
-        "belong into --token-file.",
+        "belong in --token-file.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -103,7 +103,7 @@ Verbose = Annotated[
     typer.Option(
         "--verbose",
         "-v",
-        help="Tell of every request on standard error, as SAPIENS_LOG=debug does.",
+        help="Log every request on standard error, as SAPIENS_LOG=debug does.",
         rich_help_panel=_PANEL,
     ),
 ]

@@ -25,7 +25,7 @@ def models_command(
     *,
     connection: Connection,
     wait_s: Annotated[
-        float | None, typer.Option("--wait", help="First wait up to so many seconds for the server.")
+        float | None, typer.Option("--wait", help="Seconds to wait for the server first.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:

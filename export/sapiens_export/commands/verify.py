@@ -39,10 +39,10 @@ def verify_command(
 ) -> None:
     """Run the engines of a repository on fixed images, and compare them with their float32 networks.
 
-    The built-in detector has none to compare with. What the networks answered is kept beside the engines, so
-    neither checkpoints nor the machine that exported are needed. Exit status: 0 all engines are as close as
-    they must be, 1 one is not, or cannot run here, also where the tritonserver at hand lacks what it needs.
-    The bundled one runs python engines alone, so that it cannot run others is only noted.
+    What the networks answered is kept beside the engines, so neither checkpoints nor the machine that
+    exported are needed. Exit status: 0 all engines are as close as they must be, 1 one is not, or cannot run
+    here, also where the tritonserver at hand lacks what it needs. The bundled tritonserver runs python
+    engines alone: that it cannot run others is only noted.
     """
     console = Console(stderr=True, highlight=False)
     try:
