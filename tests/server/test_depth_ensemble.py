@@ -12,7 +12,13 @@ import pytest
 import tritonclient.grpc as triton
 from tiff_files import RGB, UNDEFINED, tiff
 
-from sapiens_client import InvalidInputError, RequestTimeoutError, SapiensClient, ServerUnavailableError
+from sapiens_client import (
+    ClientOptions,
+    InvalidInputError,
+    RequestTimeoutError,
+    SapiensClient,
+    ServerUnavailableError,
+)
 from sapiens_core.contract.limits import LIMITS
 from sapiens_server import serve
 
@@ -32,7 +38,8 @@ ODD_IMAGES = [
 
 @pytest.fixture(scope="module")
 def client(depth_server):
-    with SapiensClient(depth_server.grpc_url) as client:
+    options = ClientOptions(output="image")  # the ensemble itself, also of large images
+    with SapiensClient(depth_server.grpc_url, options=options) as client:
         yield client
 
 

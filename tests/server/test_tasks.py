@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from real_servers import running
 
-from sapiens_client import InvalidInputError, SapiensClient
+from sapiens_client import ClientOptions, InvalidInputError, SapiensClient
 from sapiens_core.contract.engines import ENGINE_FILES
 from sapiens_core.contract.settings import StepSettings
 from sapiens_core.finish.normal import unit_normals
@@ -23,7 +23,8 @@ SETTINGS = StepSettings(network_hw=INPUT_HW, max_batch_size=4)
 
 @pytest.fixture(scope="module")
 def client(tasks_server):
-    with SapiensClient(tasks_server.grpc_url) as client:
+    options = ClientOptions(output="image")  # the ensembles themselves, also of large images
+    with SapiensClient(tasks_server.grpc_url, options=options) as client:
         yield client
 
 
