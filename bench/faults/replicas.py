@@ -148,6 +148,34 @@ def dns(sizes: Sizes) -> list[Figure]:
     ]
 
 
+def scale(sizes: Sizes) -> list[Figure]:
+    """A name stands for one server, then for three; it changes when it was just looked up."""
+    options = ClientOptions(resolve_every_s=sizes.resolve_every_s)
+    with Fleet() as fleet, _own_name() as name:
+        first = fleet.start()
+        name.hosts = ["127.0.0.1"]
+        client = SapiensClient(f"dns:///{_NAME}:{port_of(first)}", options=options)
+        with client, Load(client, sizes.num_callers) as load:
+            added = [fleet.start(host, port_of(first)) for host in ("127.0.0.2", "127.0.0.3")]
+            load.until(sizes.event_s)
+            name.change(["127.0.0.1", "127.0.0.2", "127.0.0.3"])
+            added_s = load.now_s()
+            shared_s = added_s + sizes.resolve_every_s + 1
+            load.until(shared_s + sizes.seconds)
+    firsts = [load.first_answer_s(server.pid) - added_s for server in added]
+    later = [call.server for call in load.calls if call.started_s >= shared_s]
+    counts = [later.count(server.pid) for server in (first, *added)]
+    mean = sum(counts) / len(counts)
+    return [
+        told("calls", len(load.calls)),
+        exactly("failed calls", sum(bool(call.failure) for call in load.calls), 0),
+        at_most("first answers of both added servers", max(firsts), 5.0, "s"),
+        told("calls per server afterwards, fewest", min(counts)),
+        told("calls per server afterwards, most", max(counts)),
+        at_most("furthest from the mean", max(abs(count - mean) for count in counts) / mean, 0.1, "x"),
+    ]
+
+
 class _Name:
     """What a name stands for, and who wants to know."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sapiens_client import DepthResult
 from sapiens_server import RunningServer, ServerOptions, serve
@@ -120,7 +121,17 @@ def answering_server(image: bytes, result: DepthResult) -> int:
     Raises:
         ValueError: The answer belongs to another image.
     """
-    pid, *told = (int(value) for value in result.depth[0, :3])
+    return server_in(result.depth, image)
+
+
+def server_in(depth: NDArray[np.float32], image: bytes) -> int:
+    """Return the same for the array alone.
+
+    Args:
+        depth: (1, 3), what the stand-in says in place of depth.
+        image: What it was asked about.
+    """
+    pid, *told = (int(value) for value in depth[0, :3])
     wanted = [int(np.frombuffer(image[:8], np.uint32)[1]), sum_of(image)]
     if told != wanted:
         raise ValueError(f"the answer must be about number and sum {wanted}, got {told}")

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import tritonclient.grpc as triton
@@ -28,7 +29,6 @@ from tritonclient.utils import InferenceServerException
 from sapiens_client import SapiensClient
 
 _COMMAND = "from sapiens_client.cli.main import main; main()"
-_PORTS = ("--grpc-port", "0", "--health-port", "0")
 _ADDRESSES = re.compile(r"serving at ([\d.:]+), health ([\d.:]+): ")
 _PROBE_EVERY_S = 0.25
 _POLL_S = 0.05
@@ -175,16 +175,14 @@ def commands(
     num: int, *options: str, repository: Path = STAND_IN, before: Sequence[str] = ()
 ) -> Iterator[list[Command]]:
     """Run so many `sapiens serve`; the `with` block begins when they are ready."""
-    python = [*before, sys.executable, "-c", _COMMAND]
-    words = [*python, "serve", "--repository", str(repository), *_PORTS, *options]
     with ExitStack() as stack:
         logs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(num)]
-        processes = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, text=True) for log in logs]
+        processes = [started(*options, repository=repository, before=before, log=log) for log in logs]
         try:
-            announced = [_announced(process) for process in processes]
-            for command in announced:
+            found = [announced(process) for process in processes]
+            for command in found:
                 seconds_until(command.is_ready)
-            yield announced
+            yield found
         except TimeoutError:
             for log in logs:
                 log.seek(0)
@@ -197,7 +195,29 @@ def commands(
                 process.communicate(timeout=_PATIENCE_S)
 
 
-def _announced(process: subprocess.Popen[str]) -> Command:
+def started(
+    *options: str,
+    repository: Path = STAND_IN,
+    ports: Sequence[str] = ("0", "0"),
+    before: Sequence[str] = (),
+    log: IO[str] | int = subprocess.DEVNULL,
+) -> subprocess.Popen[str]:
+    """Start one `sapiens serve`.
+
+    Args:
+        options: Of its command line.
+        repository: What it serves.
+        ports: For gRPC and for health; "0": any free one.
+        before: What its command line begins with.
+        log: Where it writes.
+    """
+    words = [*before, sys.executable, "-c", _COMMAND, "serve", "--repository", str(repository), *options]
+    words += ["--grpc-port", ports[0], "--health-port", ports[1]]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, text=True)
+
+
+def announced(process: subprocess.Popen[str]) -> Command:
+    """Wait until a `sapiens serve` says where it is."""
     line = process.stdout.readline() if process.stdout else ""
     found = _ADDRESSES.match(line)
     if found is None:

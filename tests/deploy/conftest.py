@@ -35,6 +35,7 @@ NEEDS = {
     "test_balancers": partial(lacking, ("haproxy",), ("haproxy",)),
     "test_compose_run": unable,
     "test_dashboard": _prometheus,
+    "test_fleet": partial(lacking, ("haproxy",), ("haproxy",)),
     "test_image": unable,
     "test_kustomize": _kubectl,
     "test_load_signal": _prometheus,
