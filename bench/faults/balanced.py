@@ -193,7 +193,7 @@ class _Callers:
 
 
 def answer(client: triton.InferenceServerClient, image: bytes) -> np.ndarray:
-    """Ask once, without trying again."""
+    """Ask once, without trying again; return the depth, (H, W) float32."""
     data = np.frombuffer(image, np.uint8)
     tensor = triton.InferInput("image", [data.size], "UINT8").set_data_from_numpy(data)
     return client.infer("depth", [tensor], client_timeout=_DEADLINE_S).as_numpy("depth")

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
@@ -31,32 +31,32 @@ _Ask = Callable[[bytes], tuple[int, int]]  # image -> process id of the server t
 
 
 def rolling_sdk(sizes: Sizes) -> list[Figure]:
-    """The client knows all three."""
+    """The SDK knows all three."""
     with _Replicas() as replicas:
-        urls = [each.grpc_url for each in replicas.running]
-        with SapiensClient(urls, timeout_s=_DEADLINE_S) as client:
-
-            def ask(image: bytes) -> tuple[int, int]:
-                result = client.depth(image)
-                return answering_server(image, result), result.timing.attempts
-
-            return _rolled(replicas, ask, sizes)
+        return _rolled_with_sdk(replicas, [each.grpc_url for each in replicas.running], sizes)
 
 
 def rolling_haproxy(sizes: Sizes) -> list[Figure]:
-    """The client knows HAProxy, and never tries again."""
-    return _rolled_behind("haproxy", sizes)
+    """The SDK knows HAProxy, which loses calls when servers end their connections to it."""
+    with _Replicas() as replicas, balancer("haproxy", replicas.running) as url:
+        return _rolled_with_sdk(replicas, [url], sizes)
+
+
+def _rolled_with_sdk(replicas: _Replicas, urls: Sequence[str], sizes: Sizes) -> list[Figure]:
+    with SapiensClient(urls, timeout_s=_DEADLINE_S) as client:
+
+        def ask(image: bytes) -> tuple[int, int]:
+            result = client.depth(image)
+            return answering_server(image, result), result.timing.attempts
+
+        return _rolled(replicas, ask, sizes)
 
 
 def rolling_envoy(sizes: Sizes) -> list[Figure]:
-    """The client knows Envoy, and never tries again."""
-    return _rolled_behind("envoy", sizes)
-
-
-def _rolled_behind(kind: str, sizes: Sizes) -> list[Figure]:
+    """A client that never tries again knows Envoy."""
     with (
         _Replicas() as replicas,
-        balancer(kind, replicas.running) as url,
+        balancer("envoy", replicas.running) as url,
         triton.InferenceServerClient(url) as client,
     ):
         return _rolled(replicas, lambda image: (server_in(answer(client, image), image), 1), sizes)
@@ -65,11 +65,12 @@ def _rolled_behind(kind: str, sizes: Sizes) -> list[Figure]:
 def _rolled(replicas: _Replicas, ask: _Ask, sizes: Sizes) -> list[Figure]:
     with _Steady(ask, _SHARE * _CAPACITY) as load:
         time.sleep(sizes.event_s)
+        load.until_answered_by(replicas)
         began_s = time.monotonic()
         for number in range(_NUM_REPLICAS):
             replicas.restart(number)
         took_s = time.monotonic() - began_s
-        time.sleep(sizes.event_s)
+        load.until_answered_by(replicas)
     calls = load.calls
     failures = [call.failure for call in calls if call.failure]
     return [
@@ -144,6 +145,11 @@ class _Steady:
         self._is_over.set()
         self._pacer.join()
         self._threads.shutdown()
+
+    def until_answered_by(self, replicas: _Replicas) -> None:
+        """Wait until each of the servers that run now has answered a call."""
+        servers = {each.server() for each in replicas.running}
+        seconds_until(lambda: servers <= {call.server for call in [*self.calls]})
 
     def _pace(self) -> None:
         images = [new_image(number, wait_s=_WAIT_S) for number in range(_NUM_THREADS)]

@@ -72,7 +72,7 @@ TRANSFERS = {
     "torn": (peers.torn, "reset by peer|Broken pipe", ServerUnavailableError, 2, START),
     "leaving": (peers.leaving, "GOAWAY|closed", ServerUnavailableError, 2, START),
     "broken off": (peers.broken_off, "a reply that breaks off", ServerUnavailableError, 2, START),
-    "no status": (peers.without_status, "UNKNOWN", InferenceError, 1, LOG),
+    "no status": (peers.without_status, "END_STREAM", ServerUnavailableError, 2, START),
     "reset by a proxy": (peers.reset(2), "RST_STREAM", ServerUnavailableError, 2, START),
     "cancelled by a proxy": (peers.reset(8), "RST_STREAM", ServerUnavailableError, 2, START),
     "401 of a proxy": (peers.http(401), "status: 401", AuthenticationError, 1, TOKEN),

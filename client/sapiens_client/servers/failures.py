@@ -209,7 +209,9 @@ _OF_TEXT: tuple[tuple[str, str, Meaning], ...] = (
     ("UNKNOWN", "header with status: 413$", _TOO_LARGE),
     ("RESOURCE_EXHAUSTED", "message larger than max", _TOO_LARGE),
     ("RESOURCE_EXHAUSTED", "metadata size exceeds", _HEADERS_TOO_LARGE),
-    ("UNKNOWN", "^No status received$", BROKE_OFF),  # whoever answered left amid the reply
+    # Whoever answered left amid the reply; the second is what HAProxy says whose server ends a connection.
+    ("UNKNOWN", "^No status received$", BROKE_OFF),
+    ("UNKNOWN", "Data frame with END_STREAM flag received", BROKE_OFF),
     ("INTERNAL", "RST_STREAM with error code", BROKE_OFF),  # what a proxy does whose server went away
     ("UNAVAILABLE", "^failed to connect .*: Socket closed$", HUNG_UP),
     ("UNAVAILABLE", "[Tt]oo.many.pings", _TOO_MANY_PINGS),
