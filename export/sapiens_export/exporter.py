@@ -132,12 +132,20 @@ def export_engine(
         ).eval()
 
     candidate = _Candidate(
-        InstalledEngine(config, info, serving or Serving(), options.name),
+        InstalledEngine(config, info, _settled(serving or Serving(), config), options.name),
         served(source.network, "float32"),
         lambda: served(_optimized(source, info), info.precision),
         {**source.origin, **({} if source.seed is None else {"seed": source.seed})},
     )
     return _install(candidate, repository, on_step)
+
+
+def _settled(serving: Serving, config: EngineConfig) -> Serving:
+    """Return choices of which none is left to this machine."""
+    if serving.finish != "auto":
+        return serving
+    is_on_gpu = config.recipe.torch_finish and torch.cuda.is_available()
+    return replace(serving, finish="gpu" if is_on_gpu else "cpu")
 
 
 def check_options(options: EngineOptions) -> None:
@@ -202,7 +210,7 @@ def export_detector(
     options = replace(options, licence=options.licence or loaded.licence)
     sha256 = file_sha256(loaded.weights)
     info = model_info(loaded.config, options, is_trained=True, checkpoint_sha256=sha256)
-    new = InstalledEngine(loaded.config, info, serving or Serving(), options.name)
+    new = InstalledEngine(loaded.config, info, _settled(serving or Serving(), loaded.config), options.name)
     return _install(_Candidate(new, loaded.network, lambda: loaded.network), repository, on_step)
 
 

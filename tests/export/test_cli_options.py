@@ -110,6 +110,7 @@ def test_the_built_in_detector_is_exported_like_other_networks(runtime, precisio
         (("detect", "--checkpoint", "x.pth"), "detect takes no --checkpoint"),
         (("detect", "--random-weights", "--seed", "1"), "detect takes no --random-weights, --seed"),
         (("depth", "--random-weights", "--flip-test"), "depth takes no --flip-test"),
+        (("pose", "--random-weights", "--finish", "gpu"), "pose takes no --finish"),
         (("seg", "--random-weights", "--keypoints", "17"), "seg takes no --keypoints"),
         (("pose", "--random-weights", "--detector", "nanodet"), "pose takes no --detector"),
         (("pose", "--random-weights", "--size", "1b", "--keypoints", "18"), "one of 308, 133, 17, got '18'"),

@@ -1,4 +1,5 @@
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import get_args
 
 import pytest
@@ -184,6 +185,26 @@ def test_engines_run_as_often_as_the_operator_says_and_where(serving, groups, ru
     assert found == groups
     for step in ("dense_preprocess", "depth_postprocess"):
         assert [kinds.Name(group.kind) for group in models[step].instance_group] == ["KIND_CPU"]
+
+
+@pytest.mark.parametrize(("family", "task"), ALL)
+def test_results_are_finished_where_the_operator_says(family, task):
+    serving, spec = Serving(finish="gpu", instances=2, gpus=(1,), cpu_instances=3), recipe(family, task)
+    if not spec.torch_finish:
+        with pytest.raises(ValueError, match=f"finish of {task} of {spec.family} must be cpu"):
+            configs(task, serving, family=family)
+        return
+    models = configs(task, serving, "tensorrt", family)
+    step, engine = models[f"{task}_postprocess"], models[f"{task}_engine"]
+    assert step.parameters["FORCE_CPU_ONLY_INPUT_TENSORS"].string_value == "no"
+    assert callable(resolve_name(step.parameters["finish"].string_value))
+    assert step.instance_group == engine.instance_group
+    usual = configs(task, family=family)
+    assert [step.input, step.output] == [
+        usual[step.name].input,
+        usual[step.name].output,
+    ]
+    assert "FORCE_CPU_ONLY_INPUT_TENSORS" not in usual[step.name].parameters
 
 
 def test_the_built_in_detector_runs_where_other_networks_do():

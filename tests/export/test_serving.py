@@ -24,6 +24,7 @@ def file(tmp_path):
         ({"warmup": (1, 8)}, "warmup must be different batch sizes from 1 to max_batch_size, 4, got [1, 8]"),
         ({"warmup": (0,)}, "from 1 to max_batch_size, 4, got [0]"),
         ({"warmup": (2, 2)}, "got [2, 2]"),
+        ({"finish": "tpu"}, "finish must be one of ('auto', 'cpu', 'gpu'), got 'tpu'"),
     ],
 )
 def test_choices_that_cannot_be_made_are_refused(choice, message):
@@ -32,9 +33,11 @@ def test_choices_that_cannot_be_made_are_refused(choice, message):
 
 
 def test_a_file_gives_what_is_in_it(file):
-    file.write_text("max_batch_size: 8\ngpus: [0, 1]\nwarmup: [1, 8]\ntensorrt_accelerator: true\n")
+    file.write_text(
+        "max_batch_size: 8\ngpus: [0, 1]\nwarmup: [1, 8]\ntensorrt_accelerator: true\nfinish: gpu\n"
+    )
     assert Serving(**read_serving(file)) == Serving(
-        max_batch_size=8, gpus=(0, 1), warmup=(1, 8), tensorrt_accelerator=True
+        max_batch_size=8, gpus=(0, 1), warmup=(1, 8), tensorrt_accelerator=True, finish="gpu"
     )
 
 

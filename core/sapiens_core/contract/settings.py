@@ -14,6 +14,10 @@ Interpolation = Literal[
     "bilinear", "antialiased_bilinear", "antialiased_bicubic", "area_or_bilinear", "area_or_bicubic"
 ]
 
+# Where what an engine returns is finished: on the CPU by numpy, or on the engine's device by torch; "auto" is
+# settled by export.
+Finish = Literal["auto", "cpu", "gpu"]
+
 # What counts as a person, unless a detector is known to need another score. Source: both pose demos of the
 # reference.
 MIN_PERSON_SCORE = 0.3

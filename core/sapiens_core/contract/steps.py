@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 # What a step does; the module of `sapiens_core.triton` that serves it has the same name.
-Kind = Literal["image", "persons", "engine", "finish", "people"]
+Kind = Literal["image", "persons", "engine", "finish", "torch_finish", "people"]
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class StepSpec:
 
     Attributes:
         name: The model's name in the repository.
-        kind: What it does: prepares whole images or persons, runs an engine, finishes what that returns, or
-            finds people and does all of it.
+        kind: What it does: prepares whole images or persons, runs an engine, finishes what that returns, on
+            the CPU or, by torch, on the engine's device, or finds people and does all of it.
         inputs: Tensors it takes, by the names they have in the ensemble.
         outputs: Tensors it returns.
     """

@@ -39,6 +39,19 @@ class Strip:
     weights: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Taps:
+    """The cells that every pixel of one axis of the target depends on.
+
+    Attributes:
+        cells: (target, taps) cells of the source; one may stand twice.
+        weights: (target, taps) float32; every row sums to 1.
+    """
+
+    cells: NDArray[np.intp]
+    weights: NDArray[np.float32]
+
+
 def axis_sizes(*sizes_hw: Sequence[int] | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the heights and the widths of the sizes on the way, from source to target; None is no size."""
     heights, widths = zip(*(size_hw for size_hw in sizes_hw if size_hw is not None), strict=True)
@@ -52,13 +65,29 @@ def strips(sizes: Sequence[int], width: int) -> list[Strip]:
         sizes: Cells of the source, of every size in between, and of the target; at least two sizes.
         width: Pixels of a strip; the last one may be narrower.
     """
-    cells, weights = _taps(sizes[0], sizes[1])
+    found = taps(sizes)
+    targets = (slice(start, min(start + width, sizes[-1])) for start in range(0, sizes[-1], width))
+    return [_strip(target, found.cells[target], found.weights[target]) for target in targets]
+
+
+def taps(sizes: Sequence[int]) -> Taps:
+    """Return what every pixel of one axis depends on.
+
+    Args:
+        sizes: Cells of the source, of every size in between, and of the target; at least two sizes.
+    """
+    cells, weights = _taps(_positions(sizes[0], sizes[1]), sizes[0])
     for size_in, size_out in pairwise(sizes[1:]):
-        inner, outer_weights = _taps(size_in, size_out)
+        inner, outer_weights = _taps(_positions(size_in, size_out), size_in)
         cells = cells[inner].reshape(size_out, -1)
         weights = (outer_weights[:, :, None] * weights[inner]).reshape(size_out, -1)
-    targets = (slice(start, min(start + width, sizes[-1])) for start in range(0, sizes[-1], width))
-    return [_strip(target, cells[target], weights[target]) for target in targets]
+    return Taps(cells, weights)
+
+
+def unrounded_taps(size_in: int, size_out: int) -> Taps:
+    """Return the same for one interpolation as OpenCV does it, which rounds no position to float32."""
+    positions = size_in / size_out * (np.arange(size_out) + 0.5) - 0.5
+    return Taps(*_taps(np.maximum(positions, 0), size_in))
 
 
 def interpolated(planes: Planes, row: Strip, columns: Sequence[Strip]) -> NDArray[np.float32]:
@@ -98,15 +127,21 @@ def float32_planes(planes: Planes) -> NDArray[np.float32]:
     return float32_of(cast("NDArray[np.float16]", planes))
 
 
-def _taps(size_in: int, size_out: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Return the two cells that every pixel lies between and their weights, each (size_out, 2)."""
+def _positions(size_in: int, size_out: int) -> NDArray[np.float32]:
+    """Return where in the source the middle of every pixel lies, (size_out,)."""
     scale = np.float64(np.float32(size_in) / np.float32(size_out))
     # PyTorch's compilers fuse this into one float32 operation, which rounds once; so does float64 here.
     exact = scale * (np.arange(size_out) + 0.5) - 0.5
-    position = np.maximum(exact.astype(np.float32), np.float32(0))
-    first = np.minimum(position.astype(np.intp), size_in - 1)
+    return np.maximum(exact.astype(np.float32), np.float32(0))
+
+
+def _taps(
+    positions: NDArray[np.float32] | NDArray[np.float64], size_in: int
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Return the two cells that every pixel lies between and their weights, each (size_out, 2)."""
+    first = np.minimum(positions.astype(np.intp), size_in - 1)
     second = np.minimum(first + 1, size_in - 1)
-    share: NDArray[np.float32] = np.minimum(position - first.astype(np.float32), np.float32(1))
+    share = np.minimum(positions - first.astype(positions.dtype), 1).astype(np.float32)
     return np.stack([first, second], axis=1), np.stack([1 - share, share], axis=1)
 
 

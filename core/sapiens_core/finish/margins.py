@@ -15,14 +15,14 @@ import numpy as np
 
 from sapiens_core.contract.limits import check_size
 from sapiens_core.finish.bilinear import Strip, axis_sizes, float32_planes, interpolated, moved
-from sapiens_core.finish.seg import leaders, tiled_classes
+from sapiens_core.finish.seg import leaders, tiled_classes, tiles
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sapiens_core.contract.settings import StepSettings
 
-_SHARES = (np.arange(256, dtype=np.float32) / np.float32(255)) ** 2  # of the largest margin, by the byte
+SHARES = (np.arange(256, dtype=np.float32) / np.float32(255)) ** 2  # of the largest margin, by the byte
 
 
 def class_map(
@@ -56,18 +56,27 @@ def class_map(
             f"{margins.dtype} and {margin_range.shape} {margin_range.dtype}; pass one image at a time"
         )
     check_size(image_hw[1], image_hw[0])
+    return strip_classes(margins, margin_range, *tiles(axis_sizes(margins.shape[1:], image_hw)))
+
+
+def strip_classes(
+    margins: NDArray[np.uint8],
+    margin_range: NDArray[np.float16],
+    rows: Sequence[Strip],
+    columns: Sequence[Strip],
+) -> NDArray[np.uint8]:
+    """Do what `class_map` does for some rows of tiles, see `seg.strip_classes`."""
     largest = float32_planes(margin_range[None])[0]
 
-    def winners(row: Strip, tiles: Sequence[Strip]) -> NDArray[np.uint8]:
-        columns = slice(tiles[0].source.start, max(tile.source.stop for tile in tiles))
-        planes = _SHARES[margins[:, row.source, columns]]
-        planes *= -largest[row.source, columns]
+    def winners(row: Strip, some: Sequence[Strip]) -> NDArray[np.uint8]:
+        cells = slice(some[0].source.start, max(tile.source.stop for tile in some))
+        planes = SHARES[margins[:, row.source, cells]]
+        planes *= -largest[row.source, cells]
         return leaders(
-            interpolated(planes, moved(row, row.source.start), [moved(tile, columns.start) for tile in tiles])
+            interpolated(planes, moved(row, row.source.start), [moved(tile, cells.start) for tile in some])
         )
 
-    leading = leaders(np.invert(plane) for plane in margins)
-    return tiled_classes(leading, axis_sizes(margins.shape[1:], image_hw), winners)
+    return tiled_classes(leaders(np.invert(plane) for plane in margins), rows, columns, winners)
 
 
 def finish(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 64
 COLUMN_WIDTH = 32
-_LEAST_LENGTH = np.float32(1e-8)  # by which the second family divides a shorter vector
+LEAST_LENGTH = np.float32(1e-8)  # by which the second family divides a shorter vector
 
 
 def unit_normals(
@@ -90,7 +90,7 @@ def letterboxed_normals(
     """
     inside = content_of(normal_map, network_hw, image_hw)
     x, y, z = (np.ascontiguousarray(plane) for plane in inside)
-    length = np.maximum(magnitude(magnitude(x, y), z), _LEAST_LENGTH)
+    length = np.maximum(magnitude(magnitude(x, y), z), LEAST_LENGTH)
     return image_of(np.stack([x / length, y / length, z / length]), image_hw)
 
 

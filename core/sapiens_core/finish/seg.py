@@ -48,42 +48,68 @@ def class_map(
     """
     _check_logits(logits)
     check_size(image_hw[1], image_hw[0])
-    axes = axis_sizes(logits.shape[1:], network_hw, image_hw)
+    return strip_classes(logits, *tiles(axis_sizes(logits.shape[1:], network_hw, image_hw)))
+
+
+def strip_classes(logits: Planes, rows: Sequence[Strip], columns: Sequence[Strip]) -> NDArray[np.uint8]:
+    """Do what `class_map` does for some rows of tiles, one below the other.
+
+    Args:
+        logits: (C, h, w), as much of the source as the rows are told of.
+        rows: Strips of the vertical axis, of `TILE` pixels.
+        columns: All strips of the horizontal axis.
+
+    Returns:
+        (pixels of the rows, W) uint8 class ids.
+    """
     return tiled_classes(
         leaders(map(float32_planes, logits)),
-        axes,
-        lambda row, tiles: leaders(interpolated(logits, row, tiles)),
+        rows,
+        columns,
+        lambda row, some: leaders(interpolated(logits, row, some)),
     )
+
+
+def tiles(axes: tuple[Sequence[int], Sequence[int]]) -> tuple[list[Strip], list[Strip]]:
+    """Cut the image into rows and columns of tiles.
+
+    Args:
+        axes: The heights and the widths on the way from source to target, see `axis_sizes`.
+    """
+    heights, widths = axes
+    return strips(heights, TILE), strips(widths, TILE)
 
 
 def tiled_classes(
     leading: NDArray[np.uint8],
-    axes: tuple[Sequence[int], Sequence[int]],
+    rows: Sequence[Strip],
+    columns: Sequence[Strip],
     winners: Callable[[Strip, Sequence[Strip]], NDArray[np.uint8]],
 ) -> NDArray[np.uint8]:
     """Find the class of every pixel, with interpolation only where several classes lead near by.
 
     Args:
         leading: (h, w) uint8, the class of the largest logit at every source.
-        axes: The heights and the widths on the way from source to target, see `axis_sizes`.
+        rows: Strips of the vertical axis, of `TILE` pixels, one below the other.
+        columns: All strips of the horizontal axis.
         winners: Takes a row and some tiles of it, side by side, and returns the class of each of their
             pixels by interpolation, (pixels of the row, pixels of the tiles).
 
     Returns:
-        (H, W) uint8 class ids.
+        (pixels of the rows, W) uint8 class ids.
     """
-    heights, widths = axes
-    rows, columns = strips(heights, TILE), strips(widths, TILE)
     lowest, highest = _extreme_classes(leading, rows, columns)
-    classes = np.empty((heights[-1], widths[-1]), dtype=np.uint8)
+    top, width = rows[0].target.start, columns[-1].target.stop
+    classes = np.empty((rows[-1].target.stop - top, width), dtype=np.uint8)
     for row, low, high in zip(rows, lowest, highest, strict=True):
-        classes[row.target] = np.repeat(low, TILE)[: widths[-1]]
+        strip = classes[row.target.start - top : row.target.stop - top]
+        strip[:] = np.repeat(low, TILE)[:width]
         mixed = np.flatnonzero(low != high)
         for start in range(0, len(mixed), TILES_AT_ONCE):
-            tiles = [columns[index] for index in mixed[start : start + TILES_AT_ONCE]]
-            found = winners(row, tiles)
-            for offset, tile in enumerate(tiles):
-                classes[row.target, tile.target] = found[:, offset * TILE : (offset + 1) * TILE]
+            some = [columns[index] for index in mixed[start : start + TILES_AT_ONCE]]
+            found = winners(row, some)
+            for offset, tile in enumerate(some):
+                strip[:, tile.target] = found[:, offset * TILE : (offset + 1) * TILE]
     return classes
 
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pkgutil import resolve_name
 from typing import Any, Literal, Self
 
-from sapiens_core.contract.settings import Fit, Interpolation, Preprocess, StepSettings
+from sapiens_core.contract.settings import Finish, Fit, Interpolation, Preprocess, StepSettings
 from sapiens_core.contract.steps import StepSpec
 from sapiens_core.contract.tensors import TensorSpec
 
@@ -139,6 +139,8 @@ class Recipe:
             Another ensemble, because Triton's scheduler drops a step whose only output is an ensemble output
             that the caller did not ask for, even where a later step needs it. Empty: there is no such
             ensemble.
+        torch_finish: Function that does what `finish` does with tensors on any device, by torch. Empty: there
+            is none.
         suffix: Tells the models of a further network for the task from those of the first, which has none.
     """
 
@@ -158,6 +160,7 @@ class Recipe:
     tolerances: Tolerances
     labels: Labels = ""
     raw_outputs: tuple[TensorSpec, ...] = ()
+    torch_finish: str = ""
     suffix: str = ""
 
     @property
@@ -206,6 +209,22 @@ class Recipe:
         """
         how = self.preparation(preprocess)
         return StepSettings(network_hw, max_batch_size, preprocess, how.fit, how.interpolation)
+
+    def finished_on(self, finish: Finish) -> Self:
+        """Return the models of which the last one finishes results there.
+
+        Raises:
+            ValueError: It has no function for that.
+        """
+        if finish != "gpu":
+            return self
+        if self.postprocess is None or not self.torch_finish:
+            raise ValueError(
+                f"finish of {self.task} of {self.family} must be cpu, there is nothing else, got {finish!r}; "
+                "leave it out"
+            )
+        step = replace(self.postprocess, kind="torch_finish")
+        return replace(self, postprocess=step, finish=self.torch_finish)
 
     def named(self, suffix: str) -> Self:
         """Return the models of a further network: all get names of their own, but for the preprocessor.

@@ -51,6 +51,7 @@ from sapiens_core.recipes.recipe import (
 )
 
 _FAMILY = "sapiens"
+_IN_TORCH = "sapiens_core.finish.in_torch"
 
 NORMALIZATIONS: Mapping[Preprocess, Normalization] = MappingProxyType(
     {
@@ -78,11 +79,13 @@ class Finishing:
         function: From the one to the other, see `Recipe`.
         takes: What the engine returns.
         returns: What the ensemble returns of it, beside the size of the image.
+        torch_function: The function's form in torch; empty: there is none.
     """
 
     function: str
     takes: TensorSpec
     returns: TensorSpec
+    torch_function: str = ""
 
 
 def dense_recipe(
@@ -117,6 +120,7 @@ def dense_recipe(
             f"{task}_postprocess", "finish", inputs=(finishing.takes, FINISH_HW), outputs=(finishing.returns,)
         ),
         finish=finishing.function,
+        torch_finish=finishing.torch_function,
         outputs=(finishing.returns, IMAGE_HW),
         network_hw=(1024, 768),
         output_stride=PATCH_SIZE >> head.num_deconvs,
@@ -131,7 +135,7 @@ def dense_recipe(
 _DEPTH = dense_recipe(
     _FAMILY,
     Task.DEPTH,
-    Finishing("sapiens_core.finish.depth:finish", DEPTH_MAP, DEPTH),
+    Finishing("sapiens_core.finish.depth:finish", DEPTH_MAP, DEPTH, f"{_IN_TORCH}:depth"),
     HeadSpec("decode_head", "conv_seg", channels=384, num_deconvs=4, num_convs=2),
     (VariantSpec(1, patch_padding=0),),
     tolerances=Tolerances(float32=_MAX_ERROR | _LEVELS, reduced={"mean_error": 0.005} | _LEVELS),
@@ -139,7 +143,7 @@ _DEPTH = dense_recipe(
 _NORMAL = dense_recipe(
     _FAMILY,
     Task.NORMAL,
-    Finishing("sapiens_core.finish.normal:finish", NORMAL_MAP, NORMALS),
+    Finishing("sapiens_core.finish.normal:finish", NORMAL_MAP, NORMALS, f"{_IN_TORCH}:normal"),
     HeadSpec("decode_head", "conv_seg", channels=768, num_deconvs=3, num_convs=3),
     (VariantSpec(3, patch_padding=2),),
     tolerances=Tolerances(float32=_MAX_ERROR, reduced={"mean_angle": 0.5, "p99_angle": 3.0}),
@@ -147,7 +151,7 @@ _NORMAL = dense_recipe(
 _SEG = dense_recipe(
     _FAMILY,
     Task.SEG,
-    Finishing("sapiens_core.finish.seg:finish", LOGITS, CLASS_MAP),
+    Finishing("sapiens_core.finish.seg:finish", LOGITS, CLASS_MAP, f"{_IN_TORCH}:seg"),
     HeadSpec("decode_head", "conv_seg", channels=768, num_deconvs=3, num_convs=3),
     (
         VariantSpec(28, patch_padding=0, labels="goliath"),

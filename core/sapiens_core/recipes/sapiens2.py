@@ -63,6 +63,7 @@ from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
 
 FAMILY = "sapiens2"
 LICENCE = "Sapiens2"
+_IN_TORCH = "sapiens_core.finish.in_torch"
 # A scale of 1 stands for a camera whose focal length is as many pixels as the network's input is wide.
 # Source: the training transform, which brings every camera to a focal length of 768 pixels at 1024 x 768.
 NETWORK_HW = (1024, 768)
@@ -107,11 +108,13 @@ class _Finishing:
         function: From the ones to the others, see `Recipe`.
         takes: What the engine returns.
         returns: The results.
+        torch_function: The function's form in torch; empty: there is none.
     """
 
     function: str
     takes: tuple[TensorSpec, ...]
     returns: tuple[TensorSpec, ...]
+    torch_function: str = ""
 
 
 def _dense(
@@ -136,6 +139,7 @@ def _dense(
             f"{task}_postprocess", "finish", inputs=(*finishing.takes, FINISH_HW), outputs=finishing.returns
         ),
         finish=finishing.function,
+        torch_finish=finishing.torch_function,
         outputs=(*finishing.returns, IMAGE_HW),
         network_hw=NETWORK_HW,
         output_stride=1,
@@ -177,7 +181,12 @@ _POSE = Recipe(
 _SEG = _dense(
     Task.SEG,
     _whole_images("seg", "stretch", "area_or_bicubic"),
-    _Finishing("sapiens_core.finish.margins:finish", (MARGINS, MARGIN_RANGE), (CLASS_MAP,)),
+    _Finishing(
+        "sapiens_core.finish.margins:finish",
+        (MARGINS, MARGIN_RANGE),
+        (CLASS_MAP,),
+        f"{_IN_TORCH}:margins",
+    ),
     VariantSpec(29, patch_padding=0, labels="sapiens2"),
     # A difference of float32 rounding may become one step of a byte.
     Tolerances(float32={"max_error": 0.01, "unequal_classes": 1e-3}, reduced={"unequal_classes": 0.005}),
@@ -187,7 +196,12 @@ _SEG = _dense(
 _NORMAL = _dense(
     Task.NORMAL,
     _LETTERBOXED,
-    _Finishing("sapiens_core.finish.normal:finish_letterboxed", (NORMAL_MAP,), (NORMALS,)),
+    _Finishing(
+        "sapiens_core.finish.normal:finish_letterboxed",
+        (NORMAL_MAP,),
+        (NORMALS,),
+        f"{_IN_TORCH}:letterboxed_normal",
+    ),
     VariantSpec(3, patch_padding=0),
     Tolerances(float32=_MAX_ERROR, reduced={"mean_angle": 0.5, "p99_angle": 3.0}),
 )

@@ -81,6 +81,10 @@ class EngineError(Exception):
         self.code = code
 
 
+def _numpy_of(tensor: Any) -> Any:
+    return tensor.as_numpy()
+
+
 def respond(
     requests: Sequence[Any],
     inputs: Sequence[str],
@@ -88,6 +92,7 @@ def respond(
     *,
     engines: Sequence[StepSpec] = (),
     figures: Figures | None = None,
+    taken: Callable[[Any], Any] = _numpy_of,
 ) -> list[Any]:
     """Answer each request by one call of a pure function; no request can spoil another one.
 
@@ -101,13 +106,14 @@ def respond(
             such a model answers instead of a result (that its queue is full, say) becomes the caller's
             answer, with its status.
         figures: Told what became of the requests.
+        taken: Turns Triton's tensors into what `compute` takes.
 
     Returns:
         One response per request. For a client that has left, nothing is computed and no engine called.
     """
 
     def answers(some: Sequence[Any]) -> list[Any]:
-        return [_answer(request, inputs, compute, engines) for request in some]
+        return [_answer(request, inputs, compute, engines, taken) for request in some]
 
     _HEAP.look()
     responses = [response for request in requests for response in answered([request], answers, figures)]
@@ -132,11 +138,17 @@ def answered(
             figures.took(time.perf_counter() - started_s)
 
 
-def _answer(request: Any, inputs: Sequence[str], compute: Compute, engines: Sequence[StepSpec]) -> Any:
+def _answer(
+    request: Any,
+    inputs: Sequence[str],
+    compute: Compute,
+    engines: Sequence[StepSpec],
+    taken: Callable[[Any], Any],
+) -> Any:
     _refuse_if_cancelled(request)
     tensors = {name: pb_utils.get_input_tensor_by_name(request, name) for name in inputs}
     _check_needed(tensors)
-    arrays = (None if tensor is None else tensor.as_numpy() for tensor in tensors.values())
+    arrays = (None if tensor is None else taken(tensor) for tensor in tensors.values())
     outputs = compute(*(partial(_called, request, engine) for engine in engines), *arrays)
     return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in outputs.items()])
 

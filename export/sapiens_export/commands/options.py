@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from sapiens_core.contract.engines import Precision, Runtime
-from sapiens_core.contract.settings import Preprocess
+from sapiens_core.contract.settings import Finish, Preprocess
 from sapiens_export.repository.serving import ALL_GPUS, NO_WARMUP, Serving, StepChoices, chosen_serving
 
 _SHARED = "default: what a step that other engines share has, else"
@@ -119,6 +119,13 @@ class ServingOptions:
     tensorrt_accelerator: Annotated[
         bool, _serving("--tensorrt-accelerator", help="onnx: compile the engine with TensorRT at loading.")
     ] = Serving.tensorrt_accelerator
+    finish: Annotated[
+        Finish,
+        _serving(
+            help="depth, normal, seg: make results as large as the image on the CPU, or on the engine's GPU "
+            "(torch in the server's Python); auto: on the GPU where there is one now."
+        ),
+    ] = Serving.finish
 
     def chosen(self, given: Collection[str]) -> Serving:
         """Return what the operator chose by options, else in the file.

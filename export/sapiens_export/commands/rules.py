@@ -20,6 +20,7 @@ _TASKS_OF_OPTION = {
     "classes": {Task.SEG},
     "detector": {Task.DETECT},
     "people_instances": {Task.POSE},
+    "finish": {Task.DEPTH, Task.NORMAL, Task.SEG},
 }
 
 

@@ -27,6 +27,7 @@ _BACKENDS: Mapping[Runtime, tuple[str, str]] = {  # and platforms
     "tensorrt": ("tensorrt", "tensorrt_plan"),
 }
 # The profiling executor recompiles at the first calls of every batch size.
+_ANY_MEMORY = {"FORCE_CPU_ONLY_INPUT_TENSORS": "no"}  # an engine's outputs stay on their GPU
 _LIBTORCH_PARAMETERS = {"INFERENCE_MODE": "true", "DISABLE_OPTIMIZED_EXECUTION": "true"}
 
 
@@ -54,7 +55,8 @@ def model_configs(
     Returns:
         Model names to the text of their config.pbtxt.
     """
-    spec = config.recipe if name is None else config.recipe.named(name)
+    spec = config.recipe.finished_on(serving.finish)
+    spec = spec if name is None else spec.named(name)
     messages = [
         _engine(spec.engine, config, serving, runtime),
         ensemble_message(spec.name, spec.steps, spec.outputs, config, parameters),
@@ -62,14 +64,13 @@ def model_configs(
     if spec.raw_outputs:
         lean = (spec.preprocess, spec.engine)
         messages.append(ensemble_message(spec.raw_name, lean, spec.raw_outputs, config, parameters))
+    settings = step_settings(config, serving, preprocess).to_parameters()
     own = serving.at_step()
-    choices = {spec.preprocess: serving.at_step(shared or own), spec.postprocess: own}
-    for step, chosen in choices.items():
-        if step:
-            messages.append(_cpu_step(step, config, chosen))
-            add_parameters(messages[-1], step_settings(config, serving, preprocess).to_parameters())
+    messages.append(_cpu_step(spec.preprocess, config, serving.at_step(shared or own)))
+    add_parameters(messages[-1], settings)
     if spec.postprocess:
-        add_parameters(messages[-1], finish_parameters(spec.finish))
+        messages.append(_finish_step(spec.postprocess, config, serving))
+        add_parameters(messages[-1], settings | finish_parameters(spec.finish))
     return {message.name: config_text(message) for message in messages}
 
 
@@ -143,6 +144,15 @@ def _add_warmup(message: pb.ModelConfig, serving: Serving, runtime: Runtime) -> 
             sample.inputs[tensor.name].data_type = tensor.data_type
             sample.inputs[tensor.name].dims.extend(tensor.dims)
             sample.inputs[tensor.name].zero_data = True
+
+
+def _finish_step(step: StepSpec, config: EngineConfig, serving: Serving) -> pb.ModelConfig:
+    if step.kind != "torch_finish":
+        return _cpu_step(step, config, serving.at_step())
+    message = step_message(step, config, serving.at_step())
+    _add_devices(message, serving)
+    add_parameters(message, _ANY_MEMORY)
+    return message
 
 
 def _cpu_step(step: StepSpec, config: EngineConfig, choices: StepChoices) -> pb.ModelConfig:

@@ -45,7 +45,7 @@ class InstalledEngine:
     @property
     def spec(self) -> Recipe:
         """The models that serve it."""
-        spec = self.config.recipe
+        spec = self.config.recipe.finished_on(self.serving.finish)
         return spec if self.name is None else spec.named(self.name)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
+from sapiens_core.contract.settings import Finish
 from sapiens_export.documents import NO_OTHER_KEYS
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ class Serving:
             takes longer, and an engine that cannot compute fails to load. Empty: none.
         tensorrt_accelerator: ONNX Runtime compiles an ONNX engine with TensorRT when it is loaded; means
             nothing to other engines.
+        finish: Where results become as large as the image: "cpu", by numpy; "gpu", by torch on the engine's
+            device, so that only the result leaves it; "auto", on the GPU where the export sees one and the
+            task has a function for it, which the manifest then tells.
 
     Raises:
         ValueError: A number is out of range, or stands twice in a list.
@@ -69,6 +73,7 @@ class Serving:
     people_instances: int = 4
     warmup: tuple[int, ...] = (1,)
     tensorrt_accelerator: bool = False
+    finish: Finish = "cpu"
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:
@@ -84,6 +89,8 @@ class Serving:
                 f"warmup must be different batch sizes from 1 to max_batch_size, {self.max_batch_size}, "
                 f"got {list(self.warmup)}; leave out those the engine does not take"
             )
+        if self.finish not in get_args(Finish):
+            raise ValueError(f"finish must be one of {get_args(Finish)}, got {self.finish!r}")
 
     def at_step(self, present: StepChoices = _STEP_DEFAULTS) -> StepChoices:
         """Return what is chosen about a step.
@@ -186,6 +193,8 @@ def _values(content: object, origin: str) -> dict[str, Any]:
 def _checked(key: str, value: object, kind: str, origin: str) -> object:
     match kind:
         case "bool" if isinstance(value, bool):
+            return value
+        case "Finish":
             return value
         case "int" | "int | None" if _is_whole(value):
             return value
