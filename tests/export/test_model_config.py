@@ -187,14 +187,22 @@ def test_engines_run_as_often_as_the_operator_says_and_where(serving, groups, ru
         assert [kinds.Name(group.kind) for group in models[step].instance_group] == ["KIND_CPU"]
 
 
+@pytest.mark.parametrize(("size", "profiles"), [(1, ["0"]), (4, ["0", "1"])])
+def test_tensorrt_is_told_of_all_profiles_of_a_plan(size, profiles):
+    serving = Serving(max_batch_size=size)
+    for runtime in get_args(Runtime):
+        (group,) = configs("depth", serving, runtime)["depth_engine"].instance_group
+        assert list(group.profile) == (profiles if runtime == "tensorrt" else [])
+
+
 @pytest.mark.parametrize(("family", "task"), ALL)
 def test_results_are_finished_where_the_operator_says(family, task):
     serving, spec = Serving(finish="gpu", instances=2, gpus=(1,), cpu_instances=3), recipe(family, task)
     if not spec.torch_finish:
-        with pytest.raises(ValueError, match=f"finish of {task} of {spec.family} must be cpu"):
+        with pytest.raises(ValueError, match=f"finish of {task} must be cpu"):
             configs(task, serving, family=family)
         return
-    models = configs(task, serving, "tensorrt", family)
+    models = configs(task, serving, "torchscript", family)
     step, engine = models[f"{task}_postprocess"], models[f"{task}_engine"]
     assert step.parameters["FORCE_CPU_ONLY_INPUT_TENSORS"].string_value == "no"
     assert callable(resolve_name(step.parameters["finish"].string_value))

@@ -3,6 +3,7 @@
 import json
 import zipfile
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,9 @@ from sapiens_export.engines.build import build_engine, check_buildable
 from sapiens_export.engines.engine import EngineUnavailableError, engine_from_network
 from sapiens_export.engines.load import engine_from_file
 from sapiens_export.engines.onnx import onnx_from_network
+from sapiens_export.engines.reduced import PoseReduction
 from sapiens_export.engines.tensorrt import Profile, _timing_cache, tensorrt_build
+from sapiens_export.engines.torchscript import torchscript_from_network
 from sapiens_export.exporter import EngineOptions, model_info
 from sapiens_export.parity.compare import parity
 from sapiens_export.parity.reference import reference
@@ -174,16 +177,54 @@ def test_what_tensorrt_is_asked_for_follows_from_the_onnx_file(build, tiny_weigh
     request = tensorrt_build(file, max_batch_size=8)
     assert request.inputs == {"pixels": "UINT8"}
     assert request.outputs == {"logits": "FLOAT16"}
-    assert request.profiles == {"pixels": Profile((1, 64, 48, 3), (8, 64, 48, 3), (8, 64, 48, 3))}
+    single, batch = (1, 64, 48, 3), (8, 64, 48, 3)
+    assert request.profiles == (
+        {"pixels": Profile(single, single, single)},
+        {"pixels": Profile(single, batch, batch)},
+    )
+    assert len(tensorrt_build(file, max_batch_size=1).profiles) == 1
     assert json.loads(json.dumps(facts)) == facts
 
 
 def test_the_line_for_building_elsewhere_asks_for_the_same(build, tiny_weights):
     _, facts = build(tiny_weights(Task.DEPTH), "onnx", "float32")
     assert facts["trtexec"] == (
-        "trtexec --onnx=model.onnx --saveEngine=model.plan --minShapes=pixels:1x64x48x3 "
-        "--optShapes=pixels:4x64x48x3 --maxShapes=pixels:4x64x48x3 --stronglyTyped --noTF32"
+        "trtexec --onnx=model.onnx --saveEngine=model.plan "
+        "--profile=0 --minShapes=pixels:1x64x48x3 --optShapes=pixels:1x64x48x3 --maxShapes=pixels:1x64x48x3 "
+        "--profile=1 --minShapes=pixels:1x64x48x3 --optShapes=pixels:4x64x48x3 --maxShapes=pixels:4x64x48x3 "
+        "--stronglyTyped --noTF32"
     )
+
+
+class Planted(torch.nn.Module):
+    """Pixels to heatmaps that are their colours, and on to their peaks."""
+
+    def __init__(self):
+        super().__init__()
+        self.reduction = PoseReduction()
+
+    def forward(self, pixels):
+        return self.reduction(pixels.permute(0, 3, 1, 2).float())
+
+
+@pytest.mark.parametrize("runtime", ["torch", "torchscript", "onnx"])
+def test_of_equal_peaks_the_first_wins(runtime, tmp_path):
+    """Wherever they are and however many: `argmax` alone promises no order among equals."""
+    path, network = tmp_path / "model", Planted().eval()
+    if runtime == "torchscript":
+        torchscript_from_network(network, (64, 48), path)
+    elif runtime == "onnx":
+        onnx_from_network(network, first_recipe(Task.POSE).engine, (64, 48), path)
+    run = engine_from_network(network) if runtime == "torch" else engine_from_file(runtime, path, "cpu")
+    rng = np.random.default_rng(0)
+    for size, num_ties in product((1, 4), (2, 300, 64 * 48)):
+        pixels = rng.integers(0, 200, (size, 64 * 48, 3), dtype=np.uint8)
+        for person in pixels:
+            person[rng.choice(64 * 48, num_ties, replace=False)] = 255
+        peaks, scores, *_ = run(pixels.reshape(size, 64, 48, 3))
+        rows, columns = np.divmod((pixels == 255).argmax(axis=1), 48)
+        np.testing.assert_array_equal(peaks, np.stack([columns, rows], axis=2))
+        assert (scores == 255).all()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to build on")

@@ -14,3 +14,8 @@ ENGINE_FILES: Mapping[Runtime, str] = MappingProxyType(
 )
 ONNX_OPSET = 22  # of engine files; the first one with bfloat16 convolutions
 MIN_ONNXRUNTIME = (1, 21)  # the first release that reads it
+
+
+def plan_profiles(max_batch_size: int) -> tuple[int, ...]:
+    """Return the largest batch of every profile of a TensorRT plan, for which it is tuned."""
+    return tuple(dict.fromkeys((1, max_batch_size)))

@@ -220,8 +220,7 @@ class Recipe:
             return self
         if self.postprocess is None or not self.torch_finish:
             raise ValueError(
-                f"finish of {self.task} of {self.family} must be cpu, there is nothing else, got {finish!r}; "
-                "leave it out"
+                f"finish of {self.task} must be cpu, there is nothing else, got {finish!r}; leave it out"
             )
         step = replace(self.postprocess, kind="torch_finish")
         return replace(self, postprocess=step, finish=self.torch_finish)

@@ -166,8 +166,8 @@ class PoseReduction(nn.Module):
         """
         width = heatmaps.shape[3]
         cells = heatmaps.flatten(2)
-        peaks = cells.argmax(2, keepdim=True)
-        scores = cells.gather(2, peaks)
+        scores = cells.amax(2, keepdim=True)
+        peaks = _first_index(cells, scores)
         columns, rows = peaks % width, peaks.div(width, rounding_mode="floor")
         return (
             torch.cat([columns, rows], dim=2).int(),
@@ -196,6 +196,17 @@ class PoseReduction(nn.Module):
             along_rows, columns.expand(num_keypoints, 1, -1, 1), padding=(half, 0), groups=num_keypoints
         )
         return blurred.amax((2, 3))
+
+
+def _first_index(cells: Tensor, largest: Tensor) -> Tensor:
+    """Return where (B, K, N) has its largest value (B, K, 1) first: (B, K, 1) int64.
+
+    Of several equal cells, `argmax` of PyTorch and the TopK that TensorRT makes of it may return any.
+    """
+    num_cells = cells.shape[2]
+    ranks = torch.arange(num_cells, 0, -1, dtype=torch.int32, device=cells.device)
+    # Where nothing is equal, as among NaN, it is the last one: an index that there is.
+    return num_cells - torch.where(cells == largest, ranks, 1).amax(2, keepdim=True).long()
 
 
 class MarginReduction(nn.Module):

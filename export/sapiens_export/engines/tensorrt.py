@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from sapiens_core.contract.engines import plan_profiles
 from sapiens_export.engines.engine import EngineUnavailableError
 
 if TYPE_CHECKING:
@@ -54,13 +55,13 @@ class TensorRTBuild:
         onnx: The network, whose own types TensorRT keeps to (strongly typed).
         inputs: Types of its inputs by name, as ONNX calls them.
         outputs: Types of its outputs by name.
-        profiles: Shapes of its inputs by name.
+        profiles: Shapes of its inputs by name, each time kernels are chosen for: single images, and batches.
     """
 
     onnx: Path
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
-    profiles: Mapping[str, Profile]
+    profiles: tuple[Mapping[str, Profile], ...]
 
     def trtexec(self, plan: str) -> str:
         """Return the command that builds the same with NVIDIA's own tool, for building elsewhere.
@@ -68,16 +69,19 @@ class TensorRTBuild:
         Args:
             plan: File to write.
         """
-        shapes = {
-            flag: ",".join(
-                f"{name}:{'x'.join(map(str, getattr(profile, of)))}"
-                for name, profile in self.profiles.items()
-            )
-            for flag, of in (("minShapes", "smallest"), ("optShapes", "best"), ("maxShapes", "largest"))
-        }
-        flags = {"onnx": self.onnx.name, "saveEngine": plan, **shapes}
-        choices = [f"--{name}={value}" for name, value in flags.items()]
+        choices = [f"--onnx={self.onnx.name}", f"--saveEngine={plan}"]
+        for index, profile in enumerate(self.profiles):
+            choices += [f"--profile={index}", *_shape_flags(profile)]
+        # TensorRT 10 needs --stronglyTyped; 11 takes it too, and does nothing else.
         return shlex.join(["trtexec", *choices, "--stronglyTyped", "--noTF32"])
+
+
+def _shape_flags(profile: Mapping[str, Profile]) -> list[str]:
+    return [
+        f"--{flag}="
+        + ",".join(f"{name}:{'x'.join(map(str, getattr(shapes, of)))}" for name, shapes in profile.items())
+        for flag, of in (("minShapes", "smallest"), ("optShapes", "best"), ("maxShapes", "largest"))
+    ]
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,10 @@ class BuiltPlan:
 
 
 def tensorrt_build(onnx_file: Path, max_batch_size: int) -> TensorRTBuild:
-    """Describe the engine of an ONNX file that takes 1 to `max_batch_size` images, tuned for full batches.
+    """Describe the engine of an ONNX file that takes 1 to `max_batch_size` images.
+
+    It is tuned twice: for single images, whose kernels and memory are others than a batch's, and for full
+    batches.
 
     Args:
         onnx_file: File whose inputs are free in the batch axis alone.
@@ -105,10 +112,13 @@ def tensorrt_build(onnx_file: Path, max_batch_size: int) -> TensorRTBuild:
     import onnx
 
     graph = onnx.load(onnx_file, load_external_data=False).graph
-    profiles = {
-        tensor.name: Profile(*((size, *_dims(tensor)[1:]) for size in (1, max_batch_size, max_batch_size)))
-        for tensor in graph.input
-    }
+    profiles = tuple(
+        {
+            tensor.name: Profile(*((size, *_dims(tensor)[1:]) for size in (1, largest, largest)))
+            for tensor in graph.input
+        }
+        for largest in plan_profiles(max_batch_size)
+    )
     inputs, outputs = (
         {tensor.name: onnx.TensorProto.DataType.Name(tensor.type.tensor_type.elem_type) for tensor in tensors}
         for tensors in (graph.input, graph.output)
@@ -194,13 +204,14 @@ def engine_from_tensorrt(path: Path) -> Engine:
             f"{path} must be of TensorRT {trt.__version__} and for {torch.cuda.get_device_name()}; its "
             f"manifest tells which it is for; {ELSEWHERE}"
         )
-    context = plan.create_execution_context()
+    contexts = [_context(plan, index) for index in range(plan.num_optimization_profiles)]
     names = [plan.get_tensor_name(index) for index in range(plan.num_io_tensors)]
     is_input = {name: plan.get_tensor_mode(name) == trt.TensorIOMode.INPUT for name in names}
     dtypes = {name: _torch_dtype(trt, plan.get_tensor_dtype(name)) for name in names}
 
     def run(pixels: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
         stream = torch.cuda.Stream()
+        context = contexts[0 if len(pixels) == 1 else -1]
         with torch.cuda.stream(stream):
             images = torch.from_numpy(pixels).cuda()
             for name in names:
@@ -226,11 +237,20 @@ def engine_from_tensorrt(path: Path) -> Engine:
 def _builder_config(trt: Any, builder: Any, build: TensorRTBuild) -> Any:
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)  # which rounds what is float32 in any engine to ten bits
-    profile = builder.create_optimization_profile()
-    for name, shapes in build.profiles.items():
-        profile.set_shape(name, shapes.smallest, shapes.best, shapes.largest)
-    config.add_optimization_profile(profile)
+    for shapes_of in build.profiles:
+        profile = builder.create_optimization_profile()
+        for name, shapes in shapes_of.items():
+            profile.set_shape(name, shapes.smallest, shapes.best, shapes.largest)
+        config.add_optimization_profile(profile)
     return config
+
+
+def _context(plan: Any, profile: int) -> Any:
+    context = plan.create_execution_context()
+    stream = torch.cuda.current_stream()
+    context.set_optimization_profile_async(profile, stream.cuda_stream)
+    stream.synchronize()
+    return context
 
 
 def _check_tensors(trt: Any, network: Any, build: TensorRTBuild) -> None:

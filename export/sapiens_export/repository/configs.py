@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tritonclient.grpc import model_config_pb2 as pb
 
-from sapiens_core.contract.engines import ENGINE_FILES
+from sapiens_core.contract.engines import ENGINE_FILES, plan_profiles
 from sapiens_core.contract.settings import StepSettings, finish_parameters, warmup_parameters
 from sapiens_export.networks.config import DetectorConfig
 from sapiens_export.repository.messages import add_parameters, config_text, ensemble_message, step_message
@@ -97,6 +97,9 @@ def _engine(step: StepSpec, config: EngineConfig, serving: Serving, runtime: Run
     if runtime != "python":
         message.backend, message.platform = _BACKENDS[runtime]
         message.default_model_filename = ENGINE_FILES[runtime]
+    if runtime == "tensorrt":  # which takes its first profile alone, unless told of the others
+        profiles = range(len(plan_profiles(serving.max_batch_size)))
+        message.instance_group[0].profile.extend(map(str, profiles))
     if runtime == "torchscript":
         add_parameters(message, _LIBTORCH_PARAMETERS)
     if runtime == "onnx" and serving.tensorrt_accelerator:
