@@ -53,7 +53,7 @@ class AsyncSapiensClient(AsyncClient, MapsImagesAsync):
         Args:
             image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             model: Another ensemble for the task on the server, e.g. "depth_2b". None: "depth".
-            options: `timeout_s`, `headers` and `channel_order` of this call, see `CallOptions`.
+            options: `timeout_s`, `headers`, `channel_order` and `dtype` of this call, see `CallOptions`.
 
         Returns:
             Depth at the size of the image, larger is farther.
@@ -71,7 +71,7 @@ class AsyncSapiensClient(AsyncClient, MapsImagesAsync):
         Args:
             image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             model: Another ensemble for the task on the server, e.g. "normal_2b". None: "normal".
-            options: `timeout_s`, `headers` and `channel_order` of this call, see `CallOptions`.
+            options: `timeout_s`, `headers`, `channel_order` and `dtype` of this call, see `CallOptions`.
 
         Returns:
             Unit vectors at the size of the image.
@@ -89,7 +89,7 @@ class AsyncSapiensClient(AsyncClient, MapsImagesAsync):
         Args:
             image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             model: Another ensemble for the task on the server, e.g. "seg_2b". None: "seg".
-            options: `timeout_s`, `headers` and `channel_order` of this call, see `CallOptions`.
+            options: `timeout_s`, `headers`, `channel_order` and `dtype` of this call, see `CallOptions`.
 
         Returns:
             Class ids at the size of the image, with masks by the names of the classes.
@@ -107,7 +107,7 @@ class AsyncSapiensClient(AsyncClient, MapsImagesAsync):
         Args:
             image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             model: Another ensemble for the task on the server, e.g. "features_2b". None: "features".
-            options: `timeout_s`, `headers` and `channel_order` of this call, see `CallOptions`.
+            options: `timeout_s`, `headers`, `channel_order` and `dtype` of this call, see `CallOptions`.
 
         Returns:
             One vector per patch of the network's input, to which the image is stretched.
@@ -125,7 +125,7 @@ class AsyncSapiensClient(AsyncClient, MapsImagesAsync):
         Args:
             image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             model: Another ensemble for the task on the server, e.g. "pointmap_1b". None: "pointmap".
-            options: `timeout_s`, `headers` and `channel_order` of this call, see `CallOptions`.
+            options: `timeout_s`, `headers`, `channel_order` and `dtype` of this call, see `CallOptions`.
 
         Returns:
             Points at the size of the image, and the camera that the network supposes.
@@ -143,7 +143,7 @@ class AsyncSapiensClient(AsyncClient, MapsImagesAsync):
         Args:
             image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             model: Another ensemble for the task on the server, e.g. "matting_1b". None: "matting".
-            options: `timeout_s`, `headers` and `channel_order` of this call, see `CallOptions`.
+            options: `timeout_s`, `headers`, `channel_order` and `dtype` of this call, see `CallOptions`.
 
         Returns:
             Alpha and premultiplied foreground at the size of the image.
@@ -161,7 +161,7 @@ class AsyncSapiensClient(AsyncClient, MapsImagesAsync):
         Args:
             image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             model: Another ensemble for the task on the server, e.g. "albedo_1b". None: "albedo".
-            options: `timeout_s`, `headers` and `channel_order` of this call, see `CallOptions`.
+            options: `timeout_s`, `headers`, `channel_order` and `dtype` of this call, see `CallOptions`.
 
         Returns:
             Colours at the size of the image.
@@ -188,7 +188,7 @@ class AsyncSapiensClient(AsyncClient, MapsImagesAsync):
                 than the server takes at a time are split over several requests, one after another. None: the
                 whole image is one person; an empty list: there is nobody, and nothing to ask.
             model: Another ensemble for the task on the server, e.g. "pose_2b". None: "pose".
-            options: `timeout_s`, `headers` and `channel_order` of this call, see `CallOptions`.
+            options: `timeout_s`, `headers`, `channel_order` and `dtype` of this call, see `CallOptions`.
 
         Returns:
             One person per box, in the order of the boxes.
@@ -206,7 +206,7 @@ class AsyncSapiensClient(AsyncClient, MapsImagesAsync):
         Args:
             image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             model: Another ensemble for the task on the server, e.g. "detect_2b". None: "detect".
-            options: `timeout_s`, `headers` and `channel_order` of this call, see `CallOptions`.
+            options: `timeout_s`, `headers`, `channel_order` and `dtype` of this call, see `CallOptions`.
 
         Returns:
             Boxes with scores; none where nobody is found.
@@ -225,7 +225,7 @@ class AsyncSapiensClient(AsyncClient, MapsImagesAsync):
             image: A path, the bytes of a file, an open file, a PIL image or an array, see `ImageLike`.
             whole_image_if_nobody: Take the whole image for a person where nobody is found, as the reference
                 does; its box has score 0.
-            options: `timeout_s`, `headers` and `channel_order` of this call, see `CallOptions`.
+            options: `timeout_s`, `headers`, `channel_order` and `dtype` of this call, see `CallOptions`.
 
         Returns:
             One person per box that the server's detector finds; none where it finds nobody.
@@ -253,7 +253,7 @@ class AsyncSapiensClient(AsyncClient, MapsImagesAsync):
             tasks: Names of methods: "depth", "normal", "seg", "pose" (the whole image as one person),
                 "features", "pointmap", "matting", "albedo", "detect", "people". None: "depth", "normal" and
                 "seg", or with a server of the second family "pointmap", "normal" and "seg".
-            options: `timeout_s`, `headers` and `channel_order` of this call, see `CallOptions`.
+            options: `timeout_s`, `headers`, `channel_order` and `dtype` of this call, see `CallOptions`.
 
         Returns:
             The results: `analysis.depth`, or `analysis["depth"]`, is that of `depth`, or raises its error. A

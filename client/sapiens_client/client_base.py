@@ -74,8 +74,8 @@ class _Client(ABC):
         Closing either closes both.
 
         Args:
-            options: `timeout_s`, `headers`, which are added to those of this client, and `channel_order`, see
-                `CallOptions`. What is left out stays as it is.
+            options: `timeout_s`, `headers`, which are added to those of this client, `channel_order` and
+                `dtype`, see `CallOptions`. What is left out stays as it is.
 
         Raises:
             InvalidInputError: An option cannot be used, or headers would travel to another machine without
@@ -107,6 +107,7 @@ class _Client(ABC):
             self._timeout_s if timeout_s is None else timeout_s,
             ask,
             options.get("channel_order") or self._options.get("channel_order") or "rgb",
+            options.get("dtype") or self._options.get("dtype") or "float32",
         )
 
 

@@ -5,7 +5,14 @@ from sapiens_client.bulk.items import Item
 from sapiens_client.bulk.tasks import MapOptions
 from sapiens_client.client import SapiensClient
 from sapiens_client.connection.identity import TLS, Pem, Token
-from sapiens_client.connection.options import CallOptions, ChannelOrder, ClientOptions, Compression, Output
+from sapiens_client.connection.options import (
+    CallOptions,
+    ChannelOrder,
+    ClientOptions,
+    Compression,
+    FloatType,
+    Output,
+)
 from sapiens_client.errors import (
     AuthenticationError,
     ClientClosedError,
@@ -62,6 +69,7 @@ __all__ = [
     "Detection",
     "DetectionResult",
     "FeatureResult",
+    "FloatType",
     "ImageId",
     "ImageLike",
     "ImageNotFoundError",

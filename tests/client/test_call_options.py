@@ -107,7 +107,9 @@ def test_a_client_with_options_is_pickled_with_them(client, server, photo):
 
 
 def test_options_that_there_are_not_are_refused(client, photo):
-    with pytest.raises(TypeError, match="must be some of timeout_s, headers, channel_order, got timeot_s"):
+    with pytest.raises(
+        TypeError, match="must be some of timeout_s, headers, channel_order, dtype, got timeot_s"
+    ):
         client.depth(photo, timeot_s=3)
     with pytest.raises(TypeError, match="got model"):
         client.with_options(model="depth_2b")

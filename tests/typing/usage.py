@@ -124,7 +124,7 @@ def many_images(client: SapiensClient, paths: list[Path], task: AnalysisTask) ->
 
 
 def options_of_calls(client: SapiensClient, image: NDArray[np.uint8], options: CallOptions) -> None:
-    opencv = client.with_options(channel_order="bgr", headers={"x-team": "blue"})
+    opencv = client.with_options(channel_order="bgr", dtype="float16", headers={"x-team": "blue"})
     assert_type(opencv, SapiensClient)
     assert_type(opencv.depth(image, timeout_s=3, headers={"x-trace": "1f"}), DepthResult)
     assert_type(client.pose("https://example.org/photo.jpg", **options), PoseResult)

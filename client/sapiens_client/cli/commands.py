@@ -17,6 +17,7 @@ from sapiens_client.cli.group import ABOUT, new_app, unwrapped
 from sapiens_client.cli.models import models_command
 from sapiens_client.cli.ready import ready_command
 from sapiens_client.cli.run import Flags, Job, Settings, run
+from sapiens_client.connection.options import FloatType
 from sapiens_client.results.pointmap import SURFACES
 from sapiens_client.results.saving import Format
 from sapiens_client.tasks.table import AnalysisTask
@@ -49,6 +50,13 @@ Formats = Annotated[
         show_default="picture",
         help="What to write for every image, may be repeated. Which there are depends on the task: "
         + "; ".join(f"{form.value}: {form.content} ({form.suffix})" for form in Format),
+    ),
+]
+FloatTypes = Annotated[
+    FloatType,
+    typer.Option(
+        "--dtype",
+        help="Of depth, normals, points and mattes: float16 halves what travels and what is saved as arrays.",
     ),
 ]
 Concurrency = Annotated[int, typer.Option(min=1, help="How many images to ask about at a time.")]
@@ -86,6 +94,7 @@ def _settings(
     timeout_s: Timeout = 60.0,
     formats: Formats,
     concurrency: Concurrency = DEFAULT_CONCURRENCY,
+    dtype: FloatTypes = "float32",
     flags: Flags,
 ) -> Settings:
     return Settings(
@@ -94,6 +103,7 @@ def _settings(
         timeout_s=timeout_s,
         formats=formats,
         concurrency=concurrency,
+        dtype=dtype,
         **vars(flags),
     )
 

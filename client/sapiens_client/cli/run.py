@@ -33,6 +33,7 @@ from sapiens_client.tasks.table import CLIENT_TASKS, AnalysisTask
 if TYPE_CHECKING:
     from sapiens_client.cli.connection import Connection
     from sapiens_client.client import SapiensClient
+    from sapiens_client.connection.options import FloatType
     from sapiens_client.results.base import Result
     from sapiens_client.tasks.images import ImageLike
     from sapiens_core.contract.model_info import ModelInfo
@@ -91,6 +92,7 @@ class Settings(Flags):
         timeout_s: How long one image may take. [s]
         formats: What is written about every task.
         concurrency: How many images are asked about at a time.
+        dtype: Of results that are float and as large as the image.
     """
 
     connection: Connection
@@ -98,6 +100,7 @@ class Settings(Flags):
     timeout_s: float
     formats: Sequence[Format]
     concurrency: int
+    dtype: FloatType = "float32"
 
 
 def run(job: Job, images: Sequence[Path], settings: Settings) -> None:
@@ -114,7 +117,7 @@ def run(job: Job, images: Sequence[Path], settings: Settings) -> None:
     files.check()
     settings.output.mkdir(parents=True, exist_ok=True)
     with settings.connection.client(settings.timeout_s) as client:
-        work = _Run(job, settings, client, files)
+        work = _Run(job, settings, client.with_options(dtype=settings.dtype), files)
         try:
             work.save_all()
         except KeyboardInterrupt:

@@ -12,6 +12,7 @@ from sapiens_client.errors import InvalidInputError
 Output: TypeAlias = Literal["auto", "image", "network"]
 Compression: TypeAlias = Literal["none", "gzip", "deflate"]
 ChannelOrder: TypeAlias = Literal["rgb", "bgr"]
+FloatType: TypeAlias = Literal["float32", "float16"]
 
 
 class CallOptions(TypedDict, total=False):
@@ -22,11 +23,15 @@ class CallOptions(TypedDict, total=False):
         headers: Further headers of its requests, such as a trace; they take the place of the client's of the
             same name. What asks whether servers are ready, or about shared memory, goes without.
         channel_order: Of images that are arrays: "bgr" as OpenCV has them. None: that of the client, "rgb".
+        dtype: Of depth, normals, points, alpha and foreground: "float16" rounds them to half the bytes, on
+            the server where it finishes them, to within 2**-11 of a value (and 2**-25; beyond 65504 it is
+            infinity). None: that of the client, "float32".
     """
 
     timeout_s: float | None
     headers: Mapping[str, str] | None
     channel_order: ChannelOrder | None
+    dtype: FloatType | None
 
 
 def check_call_options(options: CallOptions) -> None:
@@ -34,15 +39,16 @@ def check_call_options(options: CallOptions) -> None:
 
     Raises:
         TypeError: An option is called otherwise.
-        InvalidInputError: There is no such order of channels.
+        InvalidInputError: There is no such order of channels or type.
     """
     if unknown := options.keys() - CallOptions.__annotations__.keys():
         known = ", ".join(CallOptions.__annotations__)
         raise TypeError(f"options of a call must be some of {known}, got {', '.join(sorted(unknown))}")
-    if options.get("channel_order") not in (None, *get_args(ChannelOrder)):
-        raise InvalidInputError(
-            f"channel_order must be one of {get_args(ChannelOrder)}, got {options.get('channel_order')!r:.80}"
-        )
+    for name, choices in (("channel_order", ChannelOrder), ("dtype", FloatType)):
+        if options.get(name) not in (None, *get_args(choices)):
+            raise InvalidInputError(
+                f"{name} must be one of {get_args(choices)}, got {options.get(name)!r:.80}"
+            )
 
 
 @dataclass(frozen=True)

@@ -256,6 +256,11 @@ def given_mask(
         raise InvalidInputError(f"foreground must be an (H, W) array, got {given!r:.80}: {error}") from error
 
 
+def full(values: NDArray[Any]) -> NDArray[np.float32]:
+    """Return floats as float32, in which everything is computed; what is that already stays as it is."""
+    return np.asarray(values, np.float32)
+
+
 def pixels_hw(pixels: NDArray[Any]) -> tuple[int, int]:
     """Return the height and width of (H, W) or (H, W, C)."""
     height, width = pixels.shape[:2]

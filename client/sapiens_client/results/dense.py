@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from sapiens_client.results.base import Result, drawn, given_mask, pixels_hw
+from sapiens_client.results.base import Result, drawn, full, given_mask, pixels_hw
 from sapiens_client.results.coco import CocoSegmentation, Rle, class_rles
 from sapiens_client.results.interop import supervision_masks
 from sapiens_client.results.labels import classes_of, index_of
@@ -74,7 +74,7 @@ class NormalResult(Result):
         """
         from sapiens_core.pictures import normal_picture
 
-        return drawn(normal_picture, self.normals, given_mask(foreground, self.foreground))
+        return drawn(normal_picture, full(self.normals), given_mask(foreground, self.foreground))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import numpy as np
 
 from sapiens_client.errors import InvalidInputError
-from sapiens_client.results.base import Origin, Result, drawn, given_mask, pixels_hw
+from sapiens_client.results.base import Origin, Result, drawn, full, given_mask, pixels_hw
 from sapiens_client.results.pointmap import PointmapResult
 from sapiens_client.results.saving import ONE_ARRAY, Format, Writer, write_exr, write_png16
 from sapiens_core.surfaces.alignment import Alignment
@@ -73,7 +73,7 @@ class DepthResult(Result):
         mask = given_mask(foreground, self.foreground)
         if self.unit:
             mask = np.isfinite(self.depth) & (True if mask is None else mask)
-        return drawn(depth_picture, self.depth, mask)
+        return drawn(depth_picture, full(self.depth), mask)
 
     def normal_from_depth(self, foreground: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
         """Estimate the surface's normals from the slope of the depth.
@@ -93,7 +93,7 @@ class DepthResult(Result):
         from sapiens_core.finish.depth import normals_from_depth
 
         try:
-            return normals_from_depth(self.depth, given_mask(foreground))
+            return normals_from_depth(full(self.depth), given_mask(foreground))
         except ValueError as error:
             raise InvalidInputError(str(error)) from error
 
@@ -127,10 +127,10 @@ class DepthResult(Result):
             is_inside = mask[rows, columns]
             rows, columns, metres = rows[is_inside], columns[is_inside], metres[is_inside]
         try:
-            aligned = alignment(self.depth[rows, columns], metres)
+            aligned = alignment(full(self.depth)[rows, columns], metres)
         except ValueError as error:
             raise InvalidInputError(str(error)) from error
-        depth = metric_depth(self.depth, aligned)
+        depth = metric_depth(full(self.depth), aligned)
         depth.flags.writeable = False
         return replace(self, depth=depth, unit=_METRES, alignment=aligned)
 
@@ -155,7 +155,7 @@ class DepthResult(Result):
 
         try:
             camera = np.array(intrinsics, dtype=np.float64)
-            points = unprojected(self.depth, camera)
+            points = unprojected(full(self.depth), camera)
         except (ValueError, TypeError) as error:
             raise InvalidInputError(str(error)) from error
         origin = Origin(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 import numpy as np
 
 from sapiens_client.errors import InvalidInputError
-from sapiens_client.results.base import Result, drawn, given_mask, pixels_hw
+from sapiens_client.results.base import Result, drawn, full, given_mask, pixels_hw
 from sapiens_client.results.saving import (
     ONE_ARRAY,
     SEVERAL_ARRAYS,
@@ -71,7 +71,7 @@ class MattingResult(Result):
         """Return the persons as an RGBA picture with straight alpha, as PNG and most programs have it."""
         from sapiens_core.pictures import cutout_picture
 
-        return drawn(cutout_picture, self.alpha, self.foreground)
+        return drawn(cutout_picture, full(self.alpha), full(self.foreground))
 
     def composite(self, background: Background) -> Image:
         """Put the persons before another background.
@@ -92,7 +92,7 @@ class MattingResult(Result):
             colors = np.asarray(convert("RGB") if callable(convert) else background)
         except (ValueError, TypeError) as error:
             raise InvalidInputError(f"background must be a picture, got {background!r:.80}") from error
-        return drawn(composite_picture, self.alpha, self.foreground, colors)
+        return drawn(composite_picture, full(self.alpha), full(self.foreground), colors)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

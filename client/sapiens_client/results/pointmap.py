@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from sapiens_client.errors import InvalidInputError
-from sapiens_client.results.base import Result, drawn, given_mask, pixels_hw
+from sapiens_client.results.base import Result, drawn, full, given_mask, pixels_hw
 from sapiens_client.results.glb import glb
 from sapiens_client.results.ply import ply
 from sapiens_client.results.saving import (
@@ -103,7 +103,7 @@ class PointmapResult(Result):
         """
         from sapiens_core.pictures import inverse_depth_picture
 
-        return drawn(inverse_depth_picture, self.depth, self._chosen(foreground))
+        return drawn(inverse_depth_picture, full(self.depth), self._chosen(foreground))
 
     def save(
         self, path: str | os.PathLike[str], *, image_id: ImageId = 0, edge_tolerance: float | None = None
@@ -154,7 +154,7 @@ class PointmapResult(Result):
 
         try:
             chosen = self._chosen(None)
-            faces = None if edge_tolerance is None else triangles(self.depth, chosen, edge_tolerance)
+            faces = None if edge_tolerance is None else triangles(full(self.depth), chosen, edge_tolerance)
         except (ValueError, TypeError) as error:
             raise InvalidInputError(str(error)) from error
         if not chosen.any() or (faces is not None and not len(faces)):
@@ -162,7 +162,7 @@ class PointmapResult(Result):
                 f"{form.value} needs {'points' if faces is None else 'triangles'}, got none that are valid"
             )
         colors = self.image[chosen] if self.encoded_image.size else None
-        return SURFACES[form](self.points[chosen], colors, faces)
+        return SURFACES[form](full(self.points[chosen]), colors, faces)
 
     def _chosen(self, foreground: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
         mask = given_mask(foreground, self.foreground)

@@ -159,6 +159,7 @@ class Session:
         outputs: Sequence[str],
         deadline: Deadline,
         reply_sizes: Mapping[str, int] = MappingProxyType({}),
+        parameters: Mapping[str, str] = MappingProxyType({}),
     ) -> Flow[Reply]:
         """Let a model compute.
 
@@ -168,6 +169,7 @@ class Session:
             outputs: Names of the output tensors wanted; the server skips steps that only others need.
             deadline: When the answer must be here.
             reply_sizes: Bytes of the outputs whose size is known, for which shared memory may serve.
+            parameters: What else the model is told.
 
         Raises:
             SapiensError: No answer, or one without the outputs.
@@ -178,6 +180,7 @@ class Session:
             inputs,
             outputs,
             reply_sizes=reply_sizes,
+            parameters=parameters,
             request_id=(request_id := secrets.token_hex(4)),
         )
         try:

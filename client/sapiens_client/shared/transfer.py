@@ -26,6 +26,7 @@ class Transfer:
         inputs: Input tensors by name.
         outputs: Names of the output tensors wanted.
         reply_sizes: Bytes of the outputs whose size is known, for which shared memory may serve.
+        parameters: What else the model is told.
         request_id: What the server's log calls the request.
     """
 
@@ -37,6 +38,7 @@ class Transfer:
         outputs: Sequence[str],
         *,
         reply_sizes: Mapping[str, int],
+        parameters: Mapping[str, str],
         request_id: str,
     ) -> None:
         from sapiens_client.wire import messages  # here, because it loads gRPC
@@ -45,7 +47,9 @@ class Transfer:
         self._layout = layout(inputs, reply_sizes)
         self._region: Region | None = None
         self._is_first_try = True
-        self._encoded = partial(messages.encoded_request, model, inputs, outputs, request_id=request_id)
+        self._encoded = partial(
+            messages.encoded_request, model, inputs, outputs, parameters=parameters, request_id=request_id
+        )
         self._decoded = messages.decoded_reply
 
     @property

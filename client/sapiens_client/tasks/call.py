@@ -17,12 +17,12 @@ from sapiens_client.steps import Flow, Work
 from sapiens_client.tasks.images import encoded_image
 from sapiens_client.tasks.sizes import num_bytes
 from sapiens_client.wire.served_model import is_of_task
-from sapiens_core.contract.tensors import IMAGE
+from sapiens_core.contract.tensors import IMAGE, RESULT_DTYPE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sapiens_client.connection.options import ChannelOrder
+    from sapiens_client.connection.options import ChannelOrder, FloatType
     from sapiens_client.servers.session import Session
     from sapiens_client.tasks.images import ImageLike
     from sapiens_client.wire.served_model import ServedModel
@@ -40,6 +40,7 @@ def about(
     timeout_s: float,
     ask: Callable[[Call], Flow[R]],
     channel_order: ChannelOrder = "rgb",
+    dtype: FloatType = "float32",
 ) -> Flow[R]:
     """Start the clock, make the bytes, and ask.
 
@@ -49,6 +50,7 @@ def about(
         timeout_s: How long the call may take.
         ask: What to ask about it.
         channel_order: Of an array.
+        dtype: Of results that are float and as large as the image.
 
     Raises:
         InvalidInputError: The image or the timeout cannot be used.
@@ -60,7 +62,7 @@ def about(
     # For a disk, or another machine.
     may_wait = isinstance(image, str | os.PathLike) or hasattr(image, "read")
     encoded = yield Work(encode, deadline if may_wait else None, "the image")
-    upload = Upload(encoded, deadline, started_s, time.perf_counter() - started_s)
+    upload = Upload(encoded, deadline, started_s, time.perf_counter() - started_s, dtype)
     return (yield from ask(Call(session, upload)))
 
 
@@ -73,12 +75,14 @@ class Upload:
         deadline: When all answers must be here.
         started_s: When the call began, on the clock of `time.perf_counter`.
         prepare_s: What making the bytes took.
+        dtype: What results that are float and as large as the image shall be.
     """
 
     encoded: NDArray[Any]
     deadline: Deadline
     started_s: float
     prepare_s: float
+    dtype: FloatType = "float32"
 
 
 class Call:
@@ -95,6 +99,11 @@ class Call:
         self._request_s = self._finish_s = 0.0
         self._request_bytes = self._response_bytes = self._shared_bytes = self._attempts = 0
         self._url = self._request_id = ""
+
+    @property
+    def wants_halves(self) -> bool:
+        """Whether results that are float and as large as the image shall be float16."""
+        return self.upload.dtype == "float16"
 
     def served_model(self, name: str) -> Flow[ServedModel]:
         """Return the config of a model.
@@ -160,8 +169,10 @@ class Call:
         tensors = list(outputs)
         names = [tensor.name for tensor in tensors]
         arrays = {IMAGE.name: self.upload.encoded, **inputs}
-        sizes = self._reply_sizes(model, tensors)
-        reply = yield from self.session.infer(model, arrays, names, self.upload.deadline, sizes)
+        sizes = self._reply_sizes(model, tensors)  # in float32: what servers of earlier releases return
+        wants_halves = self.wants_halves and any(tensor.is_halvable for tensor in tensors)
+        parameters = {RESULT_DTYPE: "FP16"} if wants_halves else {}
+        reply = yield from self.session.infer(model, arrays, names, self.upload.deadline, sizes, parameters)
         self._request_s += time.perf_counter() - asked_s
         self._request_bytes += reply.request_bytes
         self._response_bytes += reply.response_bytes

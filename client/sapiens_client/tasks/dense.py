@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
 
 from sapiens_client.errors import InferenceError, ModelNotServedError
 from sapiens_client.results.base import Result
@@ -57,7 +59,8 @@ def dense_results(call: Call, ensemble: str, kinds: Mapping[str, Callable[..., R
     arrays = yield from call.ask(ensemble, (tensor for each in tensors.values() for tensor in each))
     return {
         task: kind(
-            **{tensor.name: arrays[tensor.name] for tensor in tensors[task]}, **call.origin(models[task])
+            **_as_wished(call, tensors[task], [arrays[tensor.name] for tensor in tensors[task]]),
+            **call.origin(models[task]),
         )
         for task, kind in kinds.items()
     }
@@ -96,10 +99,10 @@ def dense_arrays(call: Call, task: str, served: ServedModel) -> Flow[dict[str, N
     lean = yield from lean_way(call, task, served)
     if lean is None:
         replied = yield from call.ask(served.name, results)
-        return {
-            tensor.name: replied[tensor.name][0] if tensor.is_batched else replied[tensor.name]
-            for tensor in results
-        }
+        arrays_of_one = [
+            replied[tensor.name][0] if tensor.is_batched else replied[tensor.name] for tensor in results
+        ]
+        return _as_wished(call, results, arrays_of_one)
     names = [tensor.name for tensor in lean.recipe.raw_outputs]  # the image's size comes last
     arrays = yield from call.ask(lean.ensemble, lean.recipe.raw_outputs)
     try:
@@ -112,7 +115,27 @@ def dense_arrays(call: Call, task: str, served: ServedModel) -> Flow[dict[str, N
         ) from error
     for array in found:
         array.flags.writeable = False  # like one that the server made
-    return {tensor.name: array for tensor, array in zip(results, found, strict=True)}
+    return _as_wished(call, results, found)
+
+
+def _as_wished(
+    call: Call, tensors: Sequence[TensorSpec], arrays: Sequence[NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """Return arrays by name, in half precision where that is wanted and the server has not done it."""
+    return {
+        tensor.name: _halved(array)
+        if call.wants_halves and tensor.is_halvable and array.dtype == np.float32
+        else array
+        for tensor, array in zip(tensors, arrays, strict=True)
+    }
+
+
+def _halved(array: NDArray[np.float32]) -> NDArray[np.float16]:
+    from sapiens_core.images.opencv import float16_of  # here, because it loads OpenCV
+
+    halves = float16_of(array)
+    halves.flags.writeable = False
+    return halves
 
 
 def _results(recipe: Recipe) -> tuple[TensorSpec, ...]:
@@ -136,7 +159,11 @@ def lean_way(call: Call, task: str, served: ServedModel) -> Flow[Lean | None]:
         spec = served.recipe.named(suffix) if suffix else served.recipe
         if spec.postprocess is None or not spec.raw_outputs:
             return None
-        most_bytes = (sum_of_bytes(spec.outputs, {}, encoded) or 0) - call.session.min_saved_bytes
+        outputs = [
+            replace(tensor, dtype="FP16") if call.wants_halves and tensor.is_halvable else tensor
+            for tensor in spec.outputs
+        ]
+        most_bytes = (sum_of_bytes(outputs, {}, encoded) or 0) - call.session.min_saved_bytes
         if wish == "auto" and most_bytes <= 0:
             return None
         raw = yield from call.served_model(spec.raw_name)

@@ -22,10 +22,12 @@ from sapiens_core.contract.tensors import (
     IMAGE_HW,
     KEYPOINTS,
     PERSON_BBOXES,
+    RESULT_DTYPE,
     SCORES,
     WHOLE_IMAGE_IF_NOBODY,
 )
 from sapiens_core.images.codec import decode_bgr
+from sapiens_core.images.opencv import float16_of
 from sapiens_core.labels import KeypointSet, counterparts, keypoint_set
 from sapiens_core.prepare.geometry import person_bboxes
 from sapiens_core.prepare.image import image_inputs
@@ -49,6 +51,14 @@ _STANDING = (
 _PLASTIC = 1.32471795724474602596  # its powers spread points evenly over a square
 _LIKELY_LOGIT = 8.0
 _SCALE = 0.8  # a lens a little longer than the canonical one
+
+
+def halved(request: Any, model: FakeModel, arrays: Arrays) -> Arrays:
+    """Return outputs in half precision where the request wants that and the model can."""
+    if request.parameters[RESULT_DTYPE].string_param != "FP16":
+        return arrays
+    names = {tensor.name for tensor in model.outputs if tensor.is_halvable}
+    return {name: float16_of(array) if name in names else array for name, array in arrays.items()}
 
 
 def answer(model: FakeModel, inputs: Arrays, wanted: Collection[str], networks: Networks) -> Arrays:

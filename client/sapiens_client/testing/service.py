@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from tritonclient.grpc import service_pb2
 
-from sapiens_client.testing.answers import answer
+from sapiens_client.testing.answers import answer, halved
 from sapiens_client.testing.checks import VERSION, checked_inputs, found_model, wanted_outputs
 from sapiens_client.testing.faults import Fault, RefusedError, invalid
 from sapiens_client.testing.messages import (
@@ -142,4 +142,4 @@ class FakeService:
             arrays = answer(model, inputs, wanted, self._networks)
         except ValueError as error:
             raise invalid(f"in ensemble '{model.name}', {error}" if model.steps else str(error)) from error
-        return infer_reply(message, wanted, arrays)
+        return infer_reply(message, wanted, halved(message, model, arrays))

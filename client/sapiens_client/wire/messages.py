@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +46,7 @@ def encoded_request(
     inputs: Mapping[str, NDArray[Any]],
     outputs: Sequence[str],
     *,
+    parameters: Mapping[str, str] = MappingProxyType({}),
     request_id: str = "",
     timeout_s: float | None = None,
     shared: Shared | None = None,
@@ -56,6 +58,7 @@ def encoded_request(
         inputs: Input tensors by name, of any shape and any dtype but strings. Copied once, into the result or
             into shared memory.
         outputs: Names of the output tensors wanted.
+        parameters: What else the model is told.
         request_id: What the server's log calls the request.
         timeout_s: How long the answer is of use; queues may drop the request after that. None: any time.
         shared: Memory that the server knows, for the inputs and for outputs of known size. None: all tensors
@@ -64,6 +67,8 @@ def encoded_request(
     message = ModelInferRequest(model_name=model, id=request_id)
     if timeout_s is not None:
         message.parameters["timeout"].int64_param = max(1, int(timeout_s * 1e6))
+    for name, value in parameters.items():
+        message.parameters[name].string_param = value
     for name, array in inputs.items():
         message.inputs.add(name=name, datatype=np_to_triton_dtype(array.dtype), shape=array.shape)
     for name in outputs:

@@ -10,6 +10,9 @@ from typing import Literal
 DType = Literal["BOOL", "UINT8", "INT32", "FP16", "FP32"]
 DTYPE_BYTES: Mapping[DType, int] = MappingProxyType({"BOOL": 1, "UINT8": 1, "INT32": 4, "FP16": 2, "FP32": 4})
 HEATMAP_STRIDE = 4  # pixels of a pose network's input per cell of its heatmaps, along each side
+# A request's parameter: "FP16" asks for float32 results as large as the image in half precision. Configs say
+# FP32, which is what every other request gets.
+RESULT_DTYPE = "result_dtype"
 PEAK_PATCH = 13  # cells around a heatmap's peak that the UDP decode can see: an 11-tap blur and one neighbour
 
 
@@ -31,6 +34,11 @@ class TensorSpec:
     dims: tuple[int | str, ...]
     is_batched: bool = False
     is_optional: bool = False
+
+    @property
+    def is_halvable(self) -> bool:
+        """Whether a caller may have it as float16: it is of floats and as large as the image."""
+        return self.dtype == "FP32" and self.dims[:2] == (-1, -1)
 
 
 IMAGE = TensorSpec("image", "UINT8", (-1,))

@@ -133,6 +133,12 @@ def turbo_bgr(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return cast("NDArray[np.uint8]", cv2.applyColorMap(levels, cv2.COLORMAP_TURBO))
 
 
+def float16_of(values: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Round (H, ...) arrays with the processor's instructions: to the nearest, above 65504 to infinity."""
+    rows = np.ascontiguousarray(values).reshape(len(values), -1)
+    return cv2.convertFp16(rows).view(np.float16).reshape(values.shape)
+
+
 def float32_of(halves: NDArray[np.float16]) -> NDArray[np.float32]:
     """Convert (C, ...) arrays with the processor's instructions, which numpy does not use."""
     rows = np.ascontiguousarray(halves).view(np.int16).reshape(len(halves), -1)

@@ -28,7 +28,13 @@ class TritonPythonModel:
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer requests."""
-        return respond(requests, self._step.inputs, self._finished, figures=self._figures)
+        return respond(
+            requests,
+            self._step.inputs,
+            self._finished,
+            figures=self._figures,
+            halvable=self._step.halvable,
+        )
 
     def finalize(self) -> None:
         """End."""

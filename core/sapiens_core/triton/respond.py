@@ -22,11 +22,12 @@ import triton_python_backend_utils as pb_utils
 from sapiens_core.contract.limits import MAX_PIXELS_VARIABLE, allow_pixels, checked_max_pixels
 from sapiens_core.contract.metrics import RefusedError
 from sapiens_core.contract.region_names import without_region_names
-from sapiens_core.contract.tensors import BBOXES, WHOLE_IMAGE_IF_NOBODY
+from sapiens_core.contract.tensors import BBOXES, RESULT_DTYPE, WHOLE_IMAGE_IF_NOBODY
+from sapiens_core.images.opencv import float16_of
 from sapiens_core.triton.heap import Heap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -56,16 +57,28 @@ class Step:
     Attributes:
         inputs: Their names, in their order.
         outputs: Likewise.
+        halvable: Those of its outputs that a request may have in half precision.
     """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    halvable: frozenset[str] = frozenset()
 
     @classmethod
     def from_args(cls, args: Mapping[str, str]) -> Step:
         """Read the names from what Triton passes to `initialize`."""
         config = json.loads(args["model_config"])
-        return cls(*(tuple(tensor["name"] for tensor in config[side]) for side in ("input", "output")))
+        inputs, outputs = (tuple(tensor["name"] for tensor in config[side]) for side in ("input", "output"))
+        return cls(inputs, outputs, frozenset(_halvable(config["output"])))
+
+
+def _halvable(outputs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return which outputs are `TensorSpec.is_halvable`."""
+    return [
+        output["name"]
+        for output in outputs
+        if output["data_type"] == "TYPE_FP32" and [*map(int, output["dims"][:2])] == [-1, -1]
+    ]
 
 
 class EngineError(Exception):
@@ -93,6 +106,7 @@ def respond(
     engines: Sequence[StepSpec] = (),
     figures: Figures | None = None,
     taken: Callable[[Any], Any] = _numpy_of,
+    halvable: Collection[str] = (),
 ) -> list[Any]:
     """Answer each request by one call of a pure function; no request can spoil another one.
 
@@ -107,13 +121,17 @@ def respond(
             answer, with its status.
         figures: Told what became of the requests.
         taken: Turns Triton's tensors into what `compute` takes.
+        halvable: Names of the outputs that a request may have in half precision, see `RESULT_DTYPE`.
 
     Returns:
         One response per request. For a client that has left, nothing is computed and no engine called.
     """
 
     def answers(some: Sequence[Any]) -> list[Any]:
-        return [_answer(request, inputs, compute, engines, taken) for request in some]
+        return [
+            _answer(request, inputs, partial(compute, *_called_for(request, engines)), taken, halvable)
+            for request in some
+        ]
 
     _HEAP.look()
     responses = [response for request in requests for response in answered([request], answers, figures)]
@@ -142,15 +160,29 @@ def _answer(
     request: Any,
     inputs: Sequence[str],
     compute: Compute,
-    engines: Sequence[StepSpec],
     taken: Callable[[Any], Any],
+    halvable: Collection[str],
 ) -> Any:
     _refuse_if_cancelled(request)
     tensors = {name: pb_utils.get_input_tensor_by_name(request, name) for name in inputs}
     _check_needed(tensors)
     arrays = (None if tensor is None else taken(tensor) for tensor in tensors.values())
-    outputs = compute(*(partial(_called, request, engine) for engine in engines), *arrays)
+    outputs = compute(*arrays)
+    if halvable and _wants_halves(request):
+        outputs = {name: float16_of(array) if name in halvable else array for name, array in outputs.items()}
     return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in outputs.items()])
+
+
+def _called_for(request: Any, engines: Sequence[StepSpec]) -> list[Callable[..., tuple[NDArray[Any], ...]]]:
+    return [partial(_called, request, engine) for engine in engines]
+
+
+def _wants_halves(request: Any) -> bool:
+    text = request.parameters()
+    dtype = json.loads(text).get(RESULT_DTYPE, "FP32") if text else "FP32"
+    if dtype not in ("FP16", "FP32"):
+        raise RefusedError(f"{RESULT_DTYPE} must be FP16 or FP32, got {dtype!r:.80}; leave it out", "other")
+    return bool(dtype == "FP16")
 
 
 def _check_needed(tensors: Mapping[str, Any]) -> None:

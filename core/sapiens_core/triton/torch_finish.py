@@ -40,7 +40,14 @@ class TritonPythonModel:
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer requests."""
-        return respond(requests, self._step.inputs, self._finished, figures=self._figures, taken=_tensor_of)
+        return respond(
+            requests,
+            self._step.inputs,
+            self._finished,
+            figures=self._figures,
+            taken=_tensor_of,
+            halvable=self._step.halvable,
+        )
 
     def finalize(self) -> None:
         """End."""
