@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from tiff_files import RGB, UNDEFINED, tiff
+from tritonclient.utils import InferenceServerException
 
 from sapiens_client import (
     ClientOptions,
@@ -111,6 +112,15 @@ def test_the_raw_ensemble_returns_the_engines_own_output(depth_server, odd_image
     reply = raw_request(depth_server.grpc_url, "depth_raw", image, "depth_map", "image_hw")
     assert reply.as_numpy("depth_map").shape == (1, 1, 64, 48)
     assert reply.as_numpy("image_hw").tolist() == [640, 360]
+
+
+def test_nobody_computes_for_a_caller_who_has_gone(depth_server, odd_images):
+    image = np.frombuffer(odd_images["grey"], np.uint8)
+    tensor = triton.InferInput("image", [image.size], "UINT8").set_data_from_numpy(image)
+    with triton.InferenceServerClient(depth_server.grpc_url) as client:
+        with pytest.raises(InferenceServerException, match="Request timeout expired"):
+            client.infer("depth", [tensor], timeout=1)  # microsecond, which has passed in the first queue
+        assert client.infer("depth", [tensor], timeout=60_000_000).as_numpy("depth").shape == (77, 55)
 
 
 @pytest.mark.parametrize("outputs", [(), ("depth",), ("depth", "image_hw"), ("image_hw", "depth")])

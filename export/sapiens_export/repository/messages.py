@@ -23,6 +23,8 @@ _WARMUP_COMMENT = """\
 # core may end the whole server; the reason stands in the log before that. `sapiens export --warmup none` does
 # without.
 """
+# A day. Of a request's timeout Triton takes notice only where it is shorter than the queue's, by itself none.
+_QUEUE_TIMEOUT_US = 24 * 3600 * 10**6
 
 
 def config_text(message: pb.ModelConfig) -> str:
@@ -47,6 +49,7 @@ def step_message(
     policy = message.dynamic_batching.default_queue_policy
     policy.max_queue_size = choices.max_queue_size
     policy.allow_timeout_override = True  # nobody waits any more for a request that is past its deadline
+    policy.default_timeout_microseconds = _QUEUE_TIMEOUT_US
     return message
 
 
