@@ -31,6 +31,8 @@ ALLOWED = {
     "client/sapiens_client": {"sapiens_client", "sapiens_core", "numpy", "PIL"},
     "client/sapiens_client/bulk/progress.py": {"rich"},
     "client/sapiens_client/cli": {"sapiens_client", "sapiens_core", *COMMAND_LINE},
+    "client/sapiens_client/cli/video_files.py": {"sapiens_client", "sapiens_core", "numpy"},
+    "client/sapiens_client/cli/video_lines.py": {"sapiens_client", "numpy", "pyarrow"},
     "client/sapiens_client/cli/main.py": {"sapiens_client", *COMMAND_LINE},
     "client/sapiens_client/results": {"sapiens_client", "sapiens_core", "numpy", "PIL", *FRAMES},
     "client/sapiens_client/tasks/conversion.py": {
@@ -42,6 +44,7 @@ ALLOWED = {
     },
     "client/sapiens_client/testing": {"sapiens_client", "sapiens_core", "numpy", "grpc", "tritonclient"},
     "client/sapiens_client/tracing.py": {"sapiens_client", "opentelemetry"},
+    "client/sapiens_client/video": {"sapiens_client", "sapiens_core", "numpy", "PIL", "av"},
     "client/sapiens_client/wire": {"sapiens_client", "sapiens_core", "numpy", "tritonclient", "grpc"},
     "export/sapiens_export": {"sapiens_export", "sapiens_core", "torch", *ARRAYS},
     "export/sapiens_export/commands": {"sapiens_export", "sapiens_core", "huggingface_hub", *COMMAND_LINE},
@@ -78,14 +81,15 @@ ALLOWED = {
 # Which rooms of a package may import which: nothing imports upwards.
 _CORE = (
     *("option_groups", "labels", "contract", "recipes", "images", "prepare", "finish"),
-    *("surfaces", "pictures", "people", "triton"),
+    *("surfaces", "motion", "pictures", "people", "triton"),
 )
 _CLIENT = (
     *("errors", "version", "deadline", "background", "steps", "tracing"),
-    *("results", "connection", "wire", "shared", "servers", "tasks", "bulk"),
+    *("results", "connection", "wire", "shared", "servers", "tasks", "bulk", "video"),
     *(
         "client_base",
         "client_maps",
+        "client_video",
         "client",
         "async_client",
         "public",

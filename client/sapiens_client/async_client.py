@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar, Unpack
 
 from sapiens_client.client_base import AsyncClient
 from sapiens_client.client_maps import MapsImagesAsync
+from sapiens_client.client_video import WatchesVideosAsync
 from sapiens_client.results.dense import FeatureResult, NormalResult, SegmentationResult
 from sapiens_client.results.depth import DepthResult
 from sapiens_client.results.matting import AlbedoResult, MattingResult
@@ -34,7 +35,7 @@ Images: TypeAlias = "Iterable[ImageLike] | AsyncIterable[ImageLike]"
 Items: TypeAlias = "AsyncGenerator[Item[R], None]"
 
 
-class AsyncSapiensClient(AsyncClient, MapsImagesAsync):
+class AsyncSapiensClient(AsyncClient, MapsImagesAsync, WatchesVideosAsync):
     """A `SapiensClient` whose methods are awaited; any number of tasks of one event loop may share it.
 
     Arguments, results and errors are those of `SapiensClient`. Files are read and images are encoded on other

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar, Unpack
 
 from sapiens_client.client_base import SyncClient
 from sapiens_client.client_maps import MapsImages
+from sapiens_client.client_video import WatchesVideos
 from sapiens_client.results.dense import FeatureResult, NormalResult, SegmentationResult
 from sapiens_client.results.depth import DepthResult
 from sapiens_client.results.matting import AlbedoResult, MattingResult
@@ -34,7 +35,7 @@ Images: TypeAlias = "Iterable[ImageLike]"
 Items: TypeAlias = "Generator[Item[R], None, None]"
 
 
-class SapiensClient(SyncClient, MapsImages):
+class SapiensClient(SyncClient, MapsImages, WatchesVideos):
     """A client of one server, or of several with the same models; any number of threads may share it.
 
     A request that fails because a server went away, stops, or is full is sent again, to another server where

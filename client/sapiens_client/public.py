@@ -42,8 +42,14 @@ from sapiens_client.tasks.analyze import Analysis
 from sapiens_client.tasks.boxes import Boxes
 from sapiens_client.tasks.images import ImageLike
 from sapiens_client.tasks.table import AnalysisTask, TaskName
+from sapiens_client.video.decoding import VideoInfo
+from sapiens_client.video.frames import VideoFrame
+from sapiens_client.video.run import AsyncVideo, Video
+from sapiens_client.video.sources import VideoSource
+from sapiens_client.video.wishes import VideoOptions
 from sapiens_core.contract.model_info import ModelInfo
 from sapiens_core.labels import ClassSet, KeypointSet
+from sapiens_core.motion.one_euro import OneEuro
 from sapiens_core.surfaces.alignment import Alignment
 
 __all__ = [
@@ -53,6 +59,7 @@ __all__ = [
     "Analysis",
     "AnalysisTask",
     "AsyncSapiensClient",
+    "AsyncVideo",
     "AuthenticationError",
     "Background",
     "Boxes",
@@ -86,6 +93,7 @@ __all__ = [
     "ModelInfo",
     "ModelNotServedError",
     "NormalResult",
+    "OneEuro",
     "OpenPoseBody",
     "OpenPoseFrame",
     "OpenPosePerson",
@@ -107,4 +115,9 @@ __all__ = [
     "TaskName",
     "Timing",
     "Token",
+    "Video",
+    "VideoFrame",
+    "VideoInfo",
+    "VideoOptions",
+    "VideoSource",
 ]

@@ -119,6 +119,34 @@ def boxes_picture(
     return picture
 
 
+def numbers_picture(
+    image: NDArray[np.uint8], bboxes: NDArray[np.float32], numbers: NDArray[np.int64]
+) -> NDArray[np.uint8]:
+    """Write the numbers of persons over their boxes, each in a colour of its own.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        bboxes: (N, 4) float32, xyxy, image pixels.
+        numbers: (N,) int64; negative ones are left out.
+
+    Returns:
+        (H, W, 3) uint8, RGB, a new picture.
+
+    Raises:
+        ValueError: The shapes do not fit together.
+    """
+    if bboxes.shape != (len(numbers), 4) or numbers.ndim != 1:
+        raise ValueError(f"bboxes must be (N, 4) and numbers (N,), got {bboxes.shape} and {numbers.shape}")
+    picture = image.copy()
+    for (start, _), number in zip(_drawable(bboxes.reshape(-1, 2, 2)), numbers.tolist(), strict=True):
+        if number >= 0:
+            hue = np.array([[[number * 67 % 180, 200, 255]]], np.uint8)  # neighbours differ
+            color = cv2.cvtColor(hue, cv2.COLOR_HSV2RGB)[0, 0].tolist()
+            place = start[0] + 4, max(start[1], 0) + 36
+            cv2.putText(picture, f"#{number}", place, cv2.FONT_HERSHEY_SIMPLEX, 0.8, color, 2)
+    return picture
+
+
 def class_picture(
     image: NDArray[np.uint8], class_map: NDArray[np.uint8], palette: Sequence[Color]
 ) -> NDArray[np.uint8]:

@@ -57,7 +57,7 @@ def test_the_tree_in_the_docstring_names_every_error_with_its_builtin(kind):
 def test_importing_the_clients_loads_neither_grpc_nor_image_libraries_nor_http():
     program = (
         "import sys; from sapiens_client import AsyncSapiensClient, SapiensClient; "
-        "print(*{'grpc', 'tritonclient', 'PIL', 'cv2', 'http.client'} & set(sys.modules))"
+        "print(*{'grpc', 'tritonclient', 'PIL', 'cv2', 'av', 'http.client'} & set(sys.modules))"
     )
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert loaded.stdout.split() == []

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sapiens_core.labels import class_set
-from sapiens_core.pictures import class_picture, normal_picture
+from sapiens_core.pictures import class_picture, normal_picture, numbers_picture
 
 PALETTE = [(0, 0, 0), (255, 0, 10), (255, 255, 255)]
 
@@ -64,3 +64,17 @@ def test_normals_of_another_shape_are_refused():
 def test_a_foreground_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"\(4, 5\) like normals, got \(5, 4\)"):
         normal_picture(np.zeros((4, 5, 3), np.float32), np.zeros((5, 4), bool))
+
+
+def test_numbers_stand_in_their_boxes_and_nobody_has_none():
+    image = np.zeros((100, 200, 3), np.uint8)
+    bboxes = np.float32([[0, 0, 90, 100], [100, 0, 190, 100]])
+    picture = numbers_picture(image, bboxes, np.array([7, -1]))
+    assert picture[:, :100].any()
+    assert not picture[:, 100:].any()
+    assert not image.any()
+
+
+def test_numbers_and_boxes_are_as_many():
+    with pytest.raises(ValueError, match=r"numbers \(N,\), got \(1, 4\) and \(2,\)"):
+        numbers_picture(np.zeros((9, 9, 3), np.uint8), np.zeros((1, 4), np.float32), np.arange(2))

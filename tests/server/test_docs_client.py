@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from clips import write_clip
 from PIL import Image
 
 import sapiens_client
@@ -20,6 +21,7 @@ def place(tasks_server, photo, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SAPIENS_URL", tasks_server.grpc_url)
     Image.fromarray(photo).save("photo.jpg")
+    write_clip(tmp_path / "clip.mp4", [photo] * 3)
     Path("photos").mkdir()
     for name in ("a", "b"):
         Image.fromarray(photo).save(f"photos/{name}.jpg")

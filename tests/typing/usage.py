@@ -37,6 +37,8 @@ from sapiens_client import (
     TaskName,
     Timing,
     Token,
+    Video,
+    VideoFrame,
     __version__,
 )
 
@@ -155,3 +157,17 @@ def errors(client: SapiensClient) -> str:
     except SapiensError as error:
         return str(error)
     return ""
+
+
+def videos(client: SapiensClient) -> None:
+    with client.video("clip.mp4", tasks=("people", "seg"), every=2, smooth=True) as video:
+        assert_type(video, Video)
+        for frame in video:
+            assert_type(frame, VideoFrame)
+            assert_type(frame.results.people, PoseResult)
+            assert_type(frame.track_ids, NDArray[np.int64] | None)
+
+
+async def awaited_videos(client: AsyncSapiensClient) -> None:
+    async for frame in client.video(0, tasks="detect"):
+        assert_type(frame.results.detect, DetectionResult)

@@ -24,6 +24,22 @@ def progress_bar(*, is_wanted: bool = True) -> Progress:
     return Progress(console=console, disable=not is_shown, redirect_stdout=sys.stdout.isatty())
 
 
+def frames_bar(*, is_wanted: bool = True) -> Progress:
+    """Return bars as `progress_bar`, which also tell how many frames a second are done."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    bar = progress_bar(is_wanted=is_wanted)
+    rate = TextColumn("{task.fields[rate]}")
+    bar.columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        rate,
+        TimeRemainingColumn(),
+    )
+    return bar
+
+
 def num_known(images: object) -> int | None:
     """Return how many images there are; None: only taking them tells."""
     return len(images) if isinstance(images, Sized) else None

@@ -16,7 +16,8 @@ from sapiens_client.cli.files import ImageFiles
 from sapiens_client.cli.group import ABOUT, new_app, unwrapped
 from sapiens_client.cli.models import models_command
 from sapiens_client.cli.ready import ready_command
-from sapiens_client.cli.run import Flags, Job, Settings, run
+from sapiens_client.cli.run import Flags, Job, Settings, VideoWishes, run
+from sapiens_client.cli.videos import is_video
 from sapiens_client.connection.options import FloatType
 from sapiens_client.results.pointmap import SURFACES
 from sapiens_client.results.saving import Format
@@ -30,8 +31,12 @@ _BOX_NUMBERS = 4
 app = new_app()
 
 Images = Annotated[
-    list[Path],
-    typer.Argument(metavar="IMAGES", help="Image files, or folders of images; - is standard input."),
+    list[str],
+    typer.Argument(
+        metavar="IMAGES",
+        help="Image files, or folders of images; - is standard input. Or videos: files such as clip.mp4, "
+        "addresses such as rtsp://camera/live, cameras such as /dev/video0.",
+    ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", file_okay=False, help="Folder for the results.")]
 Model = Annotated[
@@ -68,6 +73,29 @@ Recursive = Annotated[bool, typer.Option("--recursive", help="Take the images in
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Write only what failed to standard error; no progress bar.")
 ]
+_VIDEO_PANEL = "Videos"
+Every = Annotated[int, typer.Option(min=1, help="Take each so manieth frame.", rich_help_panel=_VIDEO_PANEL)]
+DetFrequency = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="For people: look for persons in each so manieth frame only, and move their boxes between.",
+        rich_help_panel=_VIDEO_PANEL,
+    ),
+]
+Smooth = Annotated[
+    bool,
+    typer.Option("--smooth", help="Smooth keypoints and boxes over time.", rich_help_panel=_VIDEO_PANEL),
+]
+SmoothMaps = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=0.99,
+        help="How much of depth, normals and mattes stays where nothing moves.",
+        rich_help_panel=_VIDEO_PANEL,
+    ),
+]
 AsJson = Annotated[
     bool,
     typer.Option(
@@ -83,6 +111,9 @@ images, and results of earlier runs, is left out and counted. A bad image is rep
 everything stops. Files get their names once they are complete: after an interruption the same command with
 --resume goes on. In COCO results images have numbers where all their names are different numbers, else names.
 
+Of a video, picture is clip.mp4_TASK.mp4 with its sound, json a line per frame (.jsonl), parquet a row per
+result, and each other format a folder with a file per frame. What is under way is called *.part.* and plays.
+
 Exit status: 0 all done, 1 something failed, 2 wrong usage, 130 interrupted.
 """
 
@@ -96,6 +127,7 @@ def _settings(
     concurrency: Concurrency = DEFAULT_CONCURRENCY,
     dtype: FloatTypes = "float32",
     flags: Flags,
+    video: VideoWishes,
 ) -> Settings:
     return Settings(
         connection=connection,
@@ -104,6 +136,7 @@ def _settings(
         formats=formats,
         concurrency=concurrency,
         dtype=dtype,
+        video=video,
         **vars(flags),
     )
 
@@ -112,6 +145,16 @@ def _flags(
     *, resume: Resume = False, recursive: Recursive = False, quiet: Quiet = False, as_json: AsJson = False
 ) -> Flags:
     return Flags(resume=resume, recursive=recursive, quiet=quiet, as_json=as_json)
+
+
+def _video(
+    *,
+    every: Every = 1,
+    det_frequency: DetFrequency = 1,
+    smooth: Smooth = False,
+    smooth_maps: SmoothMaps = 0.0,
+) -> VideoWishes:
+    return VideoWishes(every=every, det_frequency=det_frequency, smooth=smooth, smooth_maps=smooth_maps)
 
 
 def _with(name: str, make: Callable[..., object], command: Callable[..., R]) -> Callable[..., R]:
@@ -134,7 +177,8 @@ _connection = _with("tls", tls_from_options, connection_from_options)
 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    return _with("connection", _connection, _with("flags", _flags, _with("settings", _settings, command)))
+    with_flags = _with("flags", _flags, _with("settings", _settings, command))
+    return _with("connection", _connection, _with("video", _video, with_flags))
 
 
 app.command("models", help=unwrapped(models_command.__doc__))(
@@ -188,7 +232,12 @@ def _pose(
     settings: Settings,
 ) -> None:
     boxes = [_bbox(text) for text in bboxes] if bboxes else None
-    if boxes and (number := sum(1 for _ in ImageFiles(images, recursive=settings.recursive))) > 1:
+    if boxes and any(map(is_video, images)):
+        raise typer.BadParameter(
+            "--bbox is for a single image, got a video; `sapiens people` finds the boxes"
+        )
+    paths = map(Path, images)
+    if boxes and (number := sum(1 for _ in ImageFiles(paths, recursive=settings.recursive))) > 1:
         raise typer.BadParameter(f"--bbox is for a single image, got {number}; ask for one at a time")
     task = AnalysisTask.POSE
     run(

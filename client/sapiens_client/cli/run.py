@@ -17,18 +17,16 @@ import typer
 from sapiens_client.bulk.progress import progress_bar
 from sapiens_client.bulk.run import mapped
 from sapiens_client.cli.files import STDIN, ImageFile, ImageFiles, listed
+from sapiens_client.cli.introductions import Introductions
 from sapiens_client.cli.streams import show, tell
-from sapiens_client.errors import (
-    AuthenticationError,
-    ModelNotServedError,
-    SapiensError,
-    ServerUnavailableError,
-)
+from sapiens_client.cli.videos import HOPELESS, VideoJob, VideoRun, check_formats, is_video, video_files
+from sapiens_client.errors import SapiensError
 from sapiens_client.results.detections import DetectionResult
 from sapiens_client.results.people import PoseResult
 from sapiens_client.results.pointmap import SURFACES, PointmapResult
 from sapiens_client.results.saving import Format
 from sapiens_client.tasks.table import CLIENT_TASKS, AnalysisTask
+from sapiens_client.video.wishes import VideoOptions
 
 if TYPE_CHECKING:
     from sapiens_client.cli.connection import Connection
@@ -36,14 +34,11 @@ if TYPE_CHECKING:
     from sapiens_client.connection.options import FloatType
     from sapiens_client.results.base import Result
     from sapiens_client.tasks.images import ImageLike
-    from sapiens_core.contract.model_info import ModelInfo
 
 Answers: TypeAlias = "Mapping[str, Result | SapiensError]"
 Ask: TypeAlias = "Callable[[SapiensClient, ImageLike], Answers]"
 
 INTERRUPTED = 130
-# No other image would fare better.
-_HOPELESS = (ServerUnavailableError, AuthenticationError, ModelNotServedError)
 
 
 @dataclass(frozen=True)
@@ -83,6 +78,23 @@ class Flags:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VideoWishes:
+    """What is wished of videos, as `SapiensClient.video` describes it.
+
+    Attributes:
+        every: Each so manieth frame.
+        det_frequency: Each so manieth of these has its persons looked for.
+        smooth: Whether keypoints and boxes are smoothed.
+        smooth_maps: How much of a map stays where nothing moves, 0..1.
+    """
+
+    every: int = 1
+    det_frequency: int = 1
+    smooth: bool = False
+    smooth_maps: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings(Flags):
     """How a command does it.
 
@@ -92,6 +104,7 @@ class Settings(Flags):
         timeout_s: How long one image may take. [s]
         formats: What is written about every task.
         concurrency: How many images are asked about at a time.
+        video: What is wished of videos.
         dtype: Of results that are float and as large as the image.
     """
 
@@ -100,11 +113,12 @@ class Settings(Flags):
     timeout_s: float
     formats: Sequence[Format]
     concurrency: int
+    video: VideoWishes
     dtype: FloatType = "float32"
 
 
-def run(job: Job, images: Sequence[Path], settings: Settings) -> None:
-    """Ask about images and save the answers; ends with a line that counts them.
+def run(job: Job, images: Sequence[str], settings: Settings) -> None:
+    """Ask about images and videos and save the answers; ends with lines that count them.
 
     Raises:
         InvalidInputError: A folder holds no image.
@@ -112,11 +126,64 @@ def run(job: Job, images: Sequence[Path], settings: Settings) -> None:
         OSError: A folder cannot be read, or that for results not be made.
         typer.Exit: The options about the connection cannot be used, something failed, or was interrupted.
     """
-    _check_formats(job, settings.formats)
-    files = ImageFiles(images, recursive=settings.recursive)
-    files.check()
+    videos = [image for image in images if is_video(image)]
+    paths = [Path(image) for image in images if not is_video(image)]
+    if not videos and settings.video != VideoWishes():
+        raise typer.BadParameter("--every, --det-frequency, --smooth and --smooth-maps are for videos")
+    files = ImageFiles(paths, recursive=settings.recursive)
+    if videos:
+        check_formats(job.tasks, settings.formats)
+    if paths:
+        _check_formats(job, settings.formats)
+        files.check()
+    num_failed = 0
     settings.output.mkdir(parents=True, exist_ok=True)
-    with settings.connection.client(settings.timeout_s) as client:
+    with settings.connection.client(settings.timeout_s) as connected:
+        client = connected.with_options(dtype=settings.dtype)
+        if videos:
+            num_failed += _watch(job, videos, settings, client)
+        if paths:
+            num_failed += _look(job, files, settings, client)
+    if num_failed:
+        raise typer.Exit(1)
+
+
+def _watch(job: Job, videos: Sequence[str], settings: Settings, client: SapiensClient) -> int:
+    """Ask about videos; return how many failed."""
+    wished = settings.video
+    options = VideoOptions(
+        det_frequency=wished.det_frequency,
+        smooth=wished.smooth,
+        smooth_maps=wished.smooth_maps,
+        concurrency=settings.concurrency,
+        every=wished.every,
+        model=job.model,
+    )
+    flags = {name: getattr(settings, name) for name in ("resume", "quiet", "as_json")}
+    work = VideoRun(
+        VideoJob(job.tasks, options, settings.output, settings.formats, job.model, **flags), client
+    )
+    try:
+        for file in video_files(videos, wished.every):
+            work.save(file)
+    except KeyboardInterrupt:
+        tell("interrupted, the same command with --resume goes on")
+        raise typer.Exit(INTERRUPTED) from None
+    return work.num_failed
+
+
+def _look(job: Job, files: ImageFiles, settings: Settings, client: SapiensClient) -> int:
+    """Ask about images; return how many failed."""
+    work = _Run(job, settings, client, files)
+    try:
+        work.save_all()
+    except KeyboardInterrupt:
+        tell(f"{work.summary}; interrupted, the same command with --resume goes on")
+        raise typer.Exit(INTERRUPTED) from None
+    except SapiensError:
+        if work.has_begun:
+            tell(f"{work.summary}; the same command with --resume goes on")
+        raise
         work = _Run(job, settings, client.with_options(dtype=settings.dtype), files)
         try:
             work.save_all()
@@ -130,8 +197,7 @@ def run(job: Job, images: Sequence[Path], settings: Settings) -> None:
     if work.left_out:
         work.note(f"left out: {listed(work.left_out)}")
     work.note(work.summary)
-    if work.num_failed:
-        raise typer.Exit(1)
+    return work.num_failed
 
 
 def _check_formats(job: Job, formats: Sequence[Format]) -> None:
@@ -148,7 +214,7 @@ class _Run:
         self._job = job
         self._settings = settings
         self._client = client
-        self._introduced: set[ModelInfo] = set()
+        self._introductions = Introductions(quiet=settings.quiet)
         self._files = files
         self._has_numbers = Format.JSON in settings.formats and files.have_numbers()
         self.left_out: Counter[str] = Counter()
@@ -205,7 +271,7 @@ class _Run:
             for task, answer in answers.items():
                 try:
                     files[task] = self._saved(image, task, answer)
-                except _HOPELESS:
+                except HOPELESS:
                     raise
                 except (SapiensError, OSError) as error:
                     tell(f"{image.path}: {error}")
@@ -231,20 +297,10 @@ class _Run:
                 files += answer.save(path, image_id=image_id, edge_tolerance=self._job.edge_tolerance)
             else:
                 files += answer.save(path, image_id=image_id)
-        self._introduce(answer.model)
+        self._introductions.of(answer)
         if isinstance(answer, DetectionResult | PoseResult) and not len(answer.bboxes):
             self.note(f"0 persons found in {image.path}")
         return files
-
-    def _introduce(self, model: ModelInfo) -> None:
-        """Tell once where a model comes from."""
-        if model in self._introduced:
-            return
-        self._introduced.add(model)
-        words = f"{model.task} by {model.family} {model.size}, licence of the weights: {model.licence}"
-        self.note(words)
-        if model.untrained:
-            self.note("the served model is untrained (random weights): its results mean nothing")
 
 
 def _line(

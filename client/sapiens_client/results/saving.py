@@ -85,6 +85,7 @@ class Format(StrEnum):
     IDS = "ids", ".ids.png", "8-bit class ids"
     JSON = "json", ".json", "COCO results"
     OPENPOSE = "openpose", ".openpose.json", "keypoints as OpenPose writes them"
+    PARQUET = "parquet", ".parquet", "of a video, a row per COCO result"
 
 
 def format_of(name: str, offered: Iterable[Format]) -> Format:

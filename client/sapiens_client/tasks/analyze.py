@@ -39,7 +39,7 @@ _IN_SOME_HUMAN = {task.value for tasks in HUMAN_TASKS_OF.values() for task in ta
 # Of no shape that networks or detectors refuse.
 SMALL_IMAGE = np.full((64, 48, 3), 127, np.uint8)
 # What may befall one task alone, even if it was the only one.
-_OF_ONE_TASK = (ModelNotServedError, InferenceError)
+OF_ONE_TASK = (ModelNotServedError, InferenceError)
 
 
 _OF_SURFACES = (DepthResult, NormalResult, PointmapResult, AlbedoResult)
@@ -184,7 +184,7 @@ def analyze(session: Session, upload: Upload, tasks: tuple[AnalysisTask, ...] | 
         answers.update(some)
     analysis = Analysis(_with_foreground({task.value: answers[task] for task in tasks}))
     kinds = {type(error): error for error in analysis.failed.values()}
-    if not analysis and len(kinds) == 1 and not kinds.keys() & {*_OF_ONE_TASK}:
+    if not analysis and len(kinds) == 1 and not kinds.keys() & {*OF_ONE_TASK}:
         raise kinds.popitem()[1]
     return analysis
 
@@ -251,7 +251,7 @@ def _travels_lighter_apart(session: Session, upload: Upload, tasks: tuple[Analys
             served = yield from call.served_model(task)
             if (yield from lean_way(call, task, served)) is not None:
                 return True
-        except _OF_ONE_TASK:  # which asking will tell
+        except OF_ONE_TASK:  # which asking will tell
             continue
     return False
 
@@ -264,7 +264,7 @@ def _outputs(session: Session, upload: Upload, model: str) -> Flow[set[str]]:
     """Return the names of a model's outputs; none if it is not served."""
     try:
         served = yield from session.served_model(model, upload.deadline)
-    except _OF_ONE_TASK:
+    except OF_ONE_TASK:
         return set()
     return set(served.output_dims)
 
@@ -276,7 +276,7 @@ def _answers(
         kinds: dict[str, type[Result]] = {Task(task): CLIENT_TASKS[task].kind for task in tasks}
         try:
             results = yield from dense_results(Call(session, upload), HUMAN, kinds)
-        except _OF_ONE_TASK:
+        except OF_ONE_TASK:
             pass  # one engine's failure is the whole ensemble's; asked alone, the others answer
         except SapiensError as error:
             return dict.fromkeys(tasks, error)

@@ -1,0 +1,226 @@
+"""Videos to pixels, by PyAV (FFmpeg): upright frames with their times, one by one.
+
+What is damaged does not end a video: frames that cannot be decoded are left out, and a file that breaks off
+ends there; either way `Reader.problem` tells.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from sapiens_client.errors import ImageReadError, InvalidInputError
+from sapiens_client.video.sources import Opening, VideoSource, opening
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_LOGGER = logging.getLogger("sapiens_client")
+_MICROSECONDS = 1_000_000
+_USUAL_RATE = Fraction(25)
+# Of what a file says it has; containers differ by some frames and by the length of the sound.
+_MISSING_S, _MISSING_SHARE = 0.5, 0.02
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video says of itself.
+
+    Attributes:
+        name: Its path or address.
+        width: Of the upright frames, pixels.
+        height: Likewise.
+        rate: Frames a second, their mean where the rate varies.
+        num_frames: How many there should be; None: only reading tells, as of streams and cameras.
+        duration_s: How long it should be; None: likewise. [s]
+        is_live: Whether it comes as it happens.
+    """
+
+    name: str
+    width: int
+    height: int
+    rate: float
+    num_frames: int | None
+    duration_s: float | None
+    is_live: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A frame of a video.
+
+    Attributes:
+        index: Its place among all frames of the video, from 0.
+        time_s: When it is shown, seconds from the beginning of the video.
+        duration_s: For how long. [s]
+        image: (H, W, 3) uint8, RGB, upright, read-only.
+    """
+
+    index: int
+    time_s: float
+    duration_s: float
+    image: NDArray[np.uint8]
+
+
+class Reader:
+    """A video that is open for reading.
+
+    Args:
+        source: See `VideoSource`.
+
+    Raises:
+        ImageNotFoundError: There is no such file.
+        ImageReadError: It cannot be read, or is no video; the address or camera does not answer.
+        InvalidInputError: It is no source, or PyAV is not installed.
+    """
+
+    def __init__(self, source: VideoSource) -> None:
+        self._how = opening(source)
+        self._lock = threading.Lock()  # of FFmpeg's structures, which must not go while a thread decodes
+        self._is_closed = False
+        self._container = _opened(self._how)
+        self.problem: str | None = None
+        self.num_decoded = 0
+        streams = self._container.streams.video
+        if not streams:
+            self._container.close()
+            raise ImageReadError(f"video must have pictures, got only sound in {self._how.name!r}")
+        self._stream = streams[0]
+        self._stream.thread_type = "AUTO"
+        self._origin_s = (self._container.start_time or 0) / _MICROSECONDS
+        self.info = self._described()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, or leave the stream; waits for a thread that decodes a frame."""
+        with self._lock:
+            self._is_closed = True
+            self._container.close()
+
+    def frames(self, *, start: int = 0, every: int = 1) -> Iterator[Frame]:
+        """Decode the video, once.
+
+        Args:
+            start: Index of the first frame wanted.
+            every: Take each so manieth frame from there; the others are decoded and let go.
+        """
+        end_s = 0.0
+        while (decoded := self._next()) is not None:
+            index = self.num_decoded
+            self.num_decoded += 1
+            duration_s = self._duration_s(decoded)
+            time_s = end_s if decoded.pts is None else float(decoded.pts * decoded.time_base) - self._origin_s
+            end_s = time_s + duration_s
+            if index >= start and (index - start) % every == 0:
+                yield Frame(index, time_s, duration_s, _upright_pixels(decoded))
+        if not self._is_closed:
+            self._tell_missing(end_s)
+
+    def _described(self) -> VideoInfo:
+        """Read the first frame: whether it lies on its side stands in it."""
+        ahead = self._read()
+        first = next(ahead, None)
+        if first is None:
+            self._container.close()
+            raise ImageReadError(
+                f"video must have frames, got none from {self._how.name!r}: {self.problem or 'it is empty'}"
+            )
+        self._decoded = chain([first], ahead)
+        height, width = _oriented(np.empty((first.height, first.width, 0), np.uint8), first).shape[:2]
+        stream, container = self._stream, self._container
+        duration_s = None
+        if stream.duration is not None and stream.time_base is not None:
+            duration_s = float(stream.duration * stream.time_base)
+        elif container.duration is not None and not container.streams.audio:
+            duration_s = container.duration / _MICROSECONDS
+        rate = float(self._rate)
+        num_frames = stream.frames or (round(duration_s * rate) if duration_s else None)
+        if self._how.is_live:
+            num_frames = duration_s = None
+        return VideoInfo(self._how.name, width, height, rate, num_frames, duration_s, self._how.is_live)
+
+    @property
+    def _rate(self) -> Fraction:
+        return self._stream.average_rate or self._stream.guessed_rate or _USUAL_RATE
+
+    def _duration_s(self, decoded: Any) -> float:
+        if decoded.duration and decoded.time_base:
+            return float(decoded.duration * decoded.time_base)
+        return float(1 / self._rate)
+
+    def _next(self) -> Any | None:
+        with self._lock:
+            return None if self._is_closed else next(self._decoded, None)
+
+    def _read(self) -> Iterator[Any]:
+        import av
+
+        num_damaged = 0
+        try:
+            for packet in self._container.demux(self._stream):
+                try:
+                    yield from packet.decode()
+                except av.error.InvalidDataError:
+                    num_damaged += 1
+        except (av.error.FFmpegError, OSError) as error:
+            self._report(f"it breaks off: {error.strerror or error}")
+        if num_damaged:
+            self._report(f"{num_damaged} of its packets are damaged, their frames are left out")
+
+    def _tell_missing(self, end_s: float) -> None:
+        expected_s = self.info.duration_s or 0.0
+        if expected_s - end_s > max(_MISSING_S, _MISSING_SHARE * expected_s):
+            self._report(f"it ends after {end_s:.2f} s of {expected_s:.2f} s")
+
+    def _report(self, words: str) -> None:
+        self.problem = words if self.problem is None else f"{self.problem}; {words}"
+        _LOGGER.warning("%s: %s", self._how.name, words)
+
+
+def _opened(how: Opening) -> Any:
+    try:
+        import av
+    except ImportError as error:
+        raise InvalidInputError(
+            "video needs PyAV, which is not installed; pip install 'sapiens-triton[video]'"
+        ) from error
+    try:
+        return av.open(how.file, format=how.format, options=how.options, timeout=how.timeout_s)
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        words = getattr(error, "strerror", None) or error
+        raise ImageReadError(f"video must be readable, got {how.name!r}: {words}") from error
+
+
+def _upright_pixels(decoded: Any) -> NDArray[np.uint8]:
+    pixels: NDArray[np.uint8] = np.ascontiguousarray(
+        _oriented(decoded.to_ndarray(format="rgb24").astype(np.uint8, copy=False), decoded)
+    )
+    pixels.flags.writeable = False
+    return pixels
+
+
+def _oriented(pixels: NDArray[np.uint8], decoded: Any) -> NDArray[np.uint8]:
+    """Turn and mirror (H, W, C) as the frame's display matrix says, if it has one of right angles.
+
+    The matrix takes x, y to (a x + c y, b x + d y).
+    """
+    matrix = next((each for each in decoded.side_data if each.type.name == "DISPLAYMATRIX"), None)
+    if matrix is None:
+        return pixels
+    (a, b, _), (c, d, _), _ = np.frombuffer(matrix, np.int32)[:9].reshape(3, 3).tolist()
+    is_swapped = abs(a) < abs(b)
+    turned = pixels.swapaxes(0, 1) if is_swapped else pixels
+    flip_x, flip_y = (c < 0, b < 0) if is_swapped else (a < 0, d < 0)
+    return turned[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
