@@ -38,6 +38,9 @@ _TRUNK = ("root", "pelvis", "spine", "breast", "clavicle")
 _LOWER_LIP = {"oris01", "oris02", "oris06.L", "oris06.R", "oris07.L", "oris07.R"}
 _UPPER_LIP = {"oris03.L", "oris03.R", "oris04.L", "oris04.R", "oris05", "oris06"}
 _MOUTH_HALF_WIDTH_M = 0.03
+_FACE_HALF_WIDTH_M, _FACE_DEPTH_M = 0.055, 0.06  # of what hair leaves free, from the middle and the eyes
+_CALM_SHARE = 0.7  # of the figures: they stand as people do before a camera
+_CALM = 0.35  # what is left of how far they move their arms and legs out of the plane of the trunk
 
 
 @dataclass(frozen=True)
@@ -117,20 +120,21 @@ def _bone_rotations(count: int, rng: np.random.Generator) -> dict[str, NDArray[n
     bones |= {name: spread(0.09, 0.06, 0.13) for name in ("neck01", "neck02", "head")}
     bones["jaw"] = np.abs(spread(0.06, 0, 0))
     hanging = np.clip(rng.normal(0.6, 0.3, count), -0.9, 1.0)  # of both arms, from the horizontal
-    is_gesture = rng.random(count) < 0.3
+    is_gesture = rng.random(count) < 0.25
+    reach = np.where(rng.random(count) < _CALM_SHARE, _CALM, 1.0)[:, None]
     for side, sign in (("L", 1), ("R", -1)):
         drop = np.clip(hanging + rng.normal(0, 0.12, count), -0.9, 1.0)
         drop = np.where(is_gesture, rng.uniform(-1.4, 1.0, count), drop)
-        upper_arm = spread(0.3, 0, 0.3)
+        upper_arm = spread(0.3, 0, 0.3) * reach
         upper_arm[:, 1] = sign * drop
-        bend = rng.normal(0, 0.7, count)
+        bend = rng.normal(0, 0.7, count) * reach[:, 0]
         lower_arm = np.stack([-np.abs(bend), 0 * bend, sign * rng.normal(0, 0.3, count)], axis=1)
-        knee = np.stack([np.abs(rng.normal(0, 0.35, count)), 0 * bend, 0 * bend], axis=1)
+        knee = np.stack([np.abs(rng.normal(0, 0.35, count)), 0 * bend, 0 * bend], axis=1) * reach
         bones |= {
             f"upperarm01.{side}": upper_arm,
             f"lowerarm01.{side}": lower_arm,
             f"wrist.{side}": spread(0.2, 0.2, 0.2),
-            f"upperleg01.{side}": spread(0.25, 0.1, 0.08) - (0.1, 0, 0),
+            f"upperleg01.{side}": spread(0.25, 0.1, 0.08) * reach - 0.1 * reach * (1, 0, 0),
             f"lowerleg01.{side}": knee,
         }
     return bones
@@ -160,6 +164,7 @@ def _template(model: anny.Anny) -> Template:
     class_ids = np.array([_skin_class(bone) for bone in bones], dtype=np.int32)
     near_mouth = np.abs(vertices[:, 0]) < _MOUTH_HALF_WIDTH_M
     eyes = [np.unique(triangles[f"{side}_eye"]) for side in ("left", "right")]
+    triangles["hair"] = _beside_face(triangles["hair"], vertices, vertices[eyes[0], 1].mean())
     iris = np.full(len(vertices), np.inf, dtype=np.float32)
     for eye in eyes:
         iris[eye] = vertices[eye, 1] - vertices[eye, 1].min()
@@ -177,6 +182,12 @@ def _template(model: anny.Anny) -> Template:
 
 def _triangles_of_quads(quads: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+
+
+def _beside_face(hair: NDArray[np.int64], vertices: NDArray[np.float32], eye_y: float) -> NDArray[np.int64]:
+    """Return the triangles of long hair without those that hang before the face."""
+    x, y, _ = vertices[hair].mean(axis=1).T
+    return hair[(np.abs(x) > _FACE_HALF_WIDTH_M) | (y > eye_y + _FACE_DEPTH_M)]
 
 
 def _skin_class(bone: str) -> int:

@@ -81,6 +81,7 @@ def _depth_loss(depth: Tensor, batch: Batch) -> Tensor:
     target = batch.depth.clamp(-_LARGEST_DEPTH, _LARGEST_DEPTH)
     error = functional.smooth_l1_loss(depth, target, reduction="none")  # the largest errors lead
     loss = 2 * _mean(error, inside) + 0.5 * _mean(error, 1 - inside)
+    loss = loss + (1 - _correlation(depth, target, inside)).mean()  # blind to scale and shift, as the measure
     for step in _DEPTH_STEPS:  # blind to a shift of the whole person
         for axis in (1, 2):
             if step >= depth.shape[axis]:
@@ -96,6 +97,16 @@ def _depth_loss(depth: Tensor, batch: Batch) -> Tensor:
 
 def _pose_loss(output: Tensor, target: Tensor) -> Tensor:
     return ((output - target) ** 2 * (1 + 20 * target)).mean() * 20
+
+
+def _correlation(values: Tensor, target: Tensor, inside: Tensor) -> Tensor:
+    """Return (B,) the correlation of (B, H, W) maps where `inside` is 1."""
+    count = inside.sum(dim=(1, 2), keepdim=True).clamp(min=1)
+    first, second = (
+        (one - (one * inside).sum(dim=(1, 2), keepdim=True) / count) * inside for one in (values, target)
+    )
+    norms = first.square().sum(dim=(1, 2)) * second.square().sum(dim=(1, 2))
+    return (first * second).sum(dim=(1, 2)) / norms.clamp(min=1e-6).sqrt()
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:

@@ -119,7 +119,7 @@ def _wear_upper(outfit: _Outfit, template: Template, rng: np.random.Generator) -
     sleeves = rng.choice(3, p=[0.12, 0.25, 0.63])
     for part in ("Upper_Arm", "Lower_Arm")[:sleeves]:
         where |= _both_sides(template, part)
-    thickness = rng.uniform(*rng.choice([(0.004, 0.012), (0.012, 0.03), (0.03, 0.06)], p=[0.5, 0.35, 0.15]))
+    thickness = rng.uniform(*rng.choice([(0.004, 0.012), (0.012, 0.03), (0.03, 0.06)], p=[0.4, 0.3, 0.3]))
     outfit.wear(where, "Upper_Clothing", Material.UPPER, thickness * (1 + 0.5 * _waves(template, 25, rng)))
 
 
@@ -172,7 +172,7 @@ def _things(
     top = head[head[:, 2] > np.quantile(head[:, 2], 0.6)]
     skull, radius = top.mean(axis=0), np.ptp(top[:, 0]) / 2
     things = []
-    if rng.random() < 0.25:  # a collar, a scarf, the ring of a suit
+    if rng.random() < 0.35:  # a collar, a scarf, the ring of a suit
         ring = torus(rng.uniform(0.075, 0.15), rng.uniform(0.012, 0.045))
         ring = ring.turned(rng.normal(0, 0.2, 3)).moved(neck + (0, -0.01, rng.uniform(-0.05, 0.03)))
         things.append((ring, "Upper_Clothing", Material.UPPER if rng.random() < 0.4 else Material.THING))
@@ -186,9 +186,9 @@ def _things(
             (crown.moved(base), "Apparel", Material.THING),
             (brim.moved(base), "Apparel", Material.THING),
         ]
-    if rng.random() < 0.25:  # held before the chest
+    if rng.random() < 0.08:  # held before the chest
         held = _any_solid(rng, 0.08, 0.2)
-        place = neck + (rng.uniform(-0.3, 0.3), rng.uniform(-0.5, -0.25), rng.uniform(-0.65, -0.25))
+        place = neck + (rng.uniform(-0.3, 0.3), rng.uniform(-0.4, -0.25), rng.uniform(-0.65, -0.25))
         things.append((held.turned(rng.normal(0, 1, 3)).moved(place), "Apparel", Material.THING))
     if rng.random() < 0.4:  # furniture beside and behind
         for _ in range(rng.integers(1, 4)):
