@@ -24,7 +24,7 @@ from sapiens_export.engines.engine import EngineUnavailableError, engine_from_ne
 from sapiens_export.engines.load import engine_from_file
 from sapiens_export.engines.onnx import onnx_from_network
 from sapiens_export.engines.reduced import PoseReduction
-from sapiens_export.engines.tensorrt import Profile, _timing_cache, tensorrt_build
+from sapiens_export.engines.tensorrt import Profile, polygraphy_profiles, tensorrt_build
 from sapiens_export.engines.torchscript import torchscript_from_network
 from sapiens_export.exporter import EngineOptions, model_info
 from sapiens_export.parity.compare import parity
@@ -290,32 +290,14 @@ def test_a_plan_is_not_run_on_the_cpu(tmp_path):
         engine_from_file("tensorrt", tmp_path / "model.plan", "cpu")
 
 
-class Timings:
-    """A builder's config that takes kept timings of its own release alone, like TensorRT's."""
-
-    def __init__(self):
-        self.cache = None
-
-    def create_timing_cache(self, kept):
-        return None if kept == b"damaged" else kept
-
-    def set_timing_cache(self, cache, ignore_mismatch):
-        assert ignore_mismatch is False
-        if cache == b"of another release":
-            return False
-        self.cache = cache
-        return True
-
-
-@pytest.mark.parametrize(
-    ("kept", "used"),
-    [(None, b""), (b"good", b"good"), (b"damaged", b""), (b"of another release", b"")],
-)
-def test_kept_timings_are_used_if_they_can_be(kept, used, tmp_path):
-    path, config = tmp_path / "x.timings", Timings()
-    if kept is not None:
-        path.write_bytes(kept)
-    assert _timing_cache(config, path) == used == config.cache
+def test_the_builder_gets_the_shapes_of_both_profiles(build, tiny_weights):
+    file, _ = build(tiny_weights(Task.DEPTH), "onnx", "float32")
+    single, batches = polygraphy_profiles(tensorrt_build(file, max_batch_size=8))
+    assert [tuple(shapes) for shapes in single.values()] == [((1, 64, 48, 3),) * 3]
+    assert [tuple(shapes) for shapes in batches.values()] == [
+        ((1, 64, 48, 3), (8, 64, 48, 3), (8, 64, 48, 3))
+    ]
+    assert list(single) == list(batches) == ["pixels"]
 
 
 def test_a_file_that_is_no_engine_is_an_error_of_its_library(tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from platformdirs import user_cache_path
 from rich.console import Console
 
 from sapiens_core.contract.engines import Runtime
@@ -29,6 +30,8 @@ from sapiens_server.gpus import Gpu, gpus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_CACHE = user_cache_path("sapiens")
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,13 @@ class Kept:
     ] = None
     cache: Annotated[
         Path,
-        typer.Option(metavar="DIR", help="Where engines are kept once built.", envvar="SAPIENS_CACHE"),
-    ] = Path("~/.cache/sapiens")
+        typer.Option(
+            metavar="DIR",
+            help="Where engines are kept once built.",
+            envvar="SAPIENS_CACHE",
+            show_default="sapiens in the user's folder of caches",
+        ),
+    ] = _CACHE
     prune: Annotated[
         bool,
         typer.Option(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from platformdirs import user_cache_path
 
 from sapiens_core.contract.engines import plan_profiles
 from sapiens_export.engines.engine import EngineUnavailableError
@@ -165,27 +166,36 @@ def plan_from_onnx(build: TensorRTBuild, path: Path) -> BuiltPlan:
     """
     check_tensorrt()
     import tensorrt as trt
+    from polygraphy.backend.trt import CreateConfig, engine_bytes_from_network, network_from_onnx_path
+    from polygraphy.exception import PolygraphyException
 
-    logger = trt.Logger(trt.Logger.ERROR)
-    builder = trt.Builder(logger)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, logger)
-    if not parser.parse_from_file(str(build.onnx)):
-        reasons = "; ".join(parser.get_error(index).desc() for index in range(parser.num_errors))
-        raise EngineUnavailableError(f"TensorRT {trt.__version__} must understand {build.onnx}: {reasons}")
-    _check_tensors(trt, network, build)
-    config = _builder_config(trt, builder, build)
     timings = _timing_cache_file(trt.__version__)
-    cache = _timing_cache(config, timings)
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
+    # Without TF32, which rounds what is float32 in any engine to ten bits.
+    config = CreateConfig(tf32=False, profiles=polygraphy_profiles(build), load_timing_cache=timings)
+    try:
+        builder, network, parser = network_from_onnx_path(str(build.onnx), strongly_typed=True)
+        _check_tensors(trt, network, build)
+        plan = engine_bytes_from_network((builder, network, parser), config, save_timing_cache=timings)
+    except PolygraphyException as error:
         raise EngineUnavailableError(
-            f"TensorRT {trt.__version__} must build {build.onnx}, and did not; its reasons stand above. Is "
-            "the GPU's memory full? Try a smaller --max-batch-size"
-        )
+            f"TensorRT {trt.__version__} must build {build.onnx}, and did not: {error}; its reasons "
+            "stand above. Is the GPU's memory full? Try a smaller --max-batch-size"
+        ) from error
     path.write_bytes(plan)
-    _keep(cache.serialize(), timings)
     return BuiltPlan(trt.__version__, torch.cuda.get_device_name(), _capability())
+
+
+def polygraphy_profiles(build: TensorRTBuild) -> list[Any]:
+    """Return the profiles of a build as Polygraphy, which builds it, wants them."""
+    from polygraphy.backend.trt import Profile as Shapes
+
+    profiles = []
+    for shapes_of in build.profiles:
+        profile = Shapes()
+        for name, shapes in shapes_of.items():
+            profile.add(name, min=shapes.smallest, opt=shapes.best, max=shapes.largest)
+        profiles.append(profile)
+    return profiles
 
 
 def engine_from_tensorrt(path: Path) -> Engine:
@@ -234,17 +244,6 @@ def engine_from_tensorrt(path: Path) -> Engine:
     return run
 
 
-def _builder_config(trt: Any, builder: Any, build: TensorRTBuild) -> Any:
-    config = builder.create_builder_config()
-    config.clear_flag(trt.BuilderFlag.TF32)  # which rounds what is float32 in any engine to ten bits
-    for shapes_of in build.profiles:
-        profile = builder.create_optimization_profile()
-        for name, shapes in shapes_of.items():
-            profile.set_shape(name, shapes.smallest, shapes.best, shapes.largest)
-        config.add_optimization_profile(profile)
-    return config
-
-
 def _context(plan: Any, profile: int) -> Any:
     context = plan.create_execution_context()
     stream = torch.cuda.current_stream()
@@ -267,16 +266,6 @@ def _check_tensors(trt: Any, network: Any, build: TensorRTBuild) -> None:
         )
 
 
-def _timing_cache(config: Any, path: Path) -> Any:
-    """Return the kept timings in use, or empty ones where they are damaged or of another TensorRT."""
-    kept = path.read_bytes() if path.is_file() else b""
-    cache = config.create_timing_cache(kept)
-    if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
-        cache = config.create_timing_cache(b"")
-        config.set_timing_cache(cache, ignore_mismatch=False)
-    return cache
-
-
 def _capability() -> str:
     major, minor = torch.cuda.get_device_capability()
     return f"{major}.{minor}"
@@ -295,16 +284,13 @@ def _torch_dtype(trt: Any, dtype: Any) -> torch.dtype:
     }[dtype]
 
 
-def _timing_cache_file(version: str) -> Path:
-    """Return where the timings of kernels are kept, so that the next build on this GPU need not take them."""
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+def _timing_cache_file(version: str) -> str | None:
+    """Return where the timings of kernels are kept, so that the next build on this GPU need not take them.
+
+    None: in a folder that cannot be written to they would be lost.
+    """
     gpu = "".join(letter if letter.isalnum() else "-" for letter in torch.cuda.get_device_name())
-    return caches / "sapiens" / f"tensorrt-{version}-{gpu}.timings"
-
-
-def _keep(timings: Any, path: Path) -> None:
-    unfinished = path.with_suffix(f".{os.getpid()}")
-    with suppress(OSError):  # a folder that cannot be written to means that they are taken again
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_bytes(timings)
-        unfinished.replace(path)
+    folder = user_cache_path("sapiens")
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    return str(folder / f"tensorrt-{version}-{gpu}.timings") if os.access(folder, os.W_OK) else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -11,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from platformdirs import user_config_path
+
 from sapiens_core.recipes.sapiens2 import LICENCE as SAPIENS2_LICENCE
 
 DEMO_LICENCE = "Apache-2.0: trained on rendered people by this project; not Meta's weights"
 NOTICE_FILE = "LICENCE_OF_WEIGHTS.txt"
-_FILE = Path("sapiens", "accepted_licences.json")
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,8 @@ def write_notice(folder: Path, licence: str) -> None:
 
 
 def accepted_licences_file() -> Path:
-    """Return where consent is kept: in `sapiens/` in `$XDG_CONFIG_HOME`, else in ~/.config."""
-    folder = os.environ.get("XDG_CONFIG_HOME", "")
-    # The XDG specification has relative paths ignored.
-    return (Path(folder) if Path(folder).is_absolute() else Path.home() / ".config") / _FILE
+    """Return where consent is kept, among what this user has configured: on Linux in ~/.config/sapiens."""
+    return user_config_path("sapiens") / "accepted_licences.json"
 
 
 def is_accepted(licence: str) -> bool:
