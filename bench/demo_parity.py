@@ -9,7 +9,8 @@ from pathlib import Path
 
 from sapiens_core.contract.engines import Precision, Runtime
 from sapiens_core.recipes.recipe import Task
-from sapiens_export.exporter import EngineOptions, ParityError, export_engine
+from sapiens_export.candidates import ParityError
+from sapiens_export.exporter import EngineOptions, export_engine
 from sapiens_export.networks.config import DEMO_NETWORKS, demo_network
 from sapiens_export.weights.sources import source_from_checkpoint
 

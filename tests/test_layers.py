@@ -23,7 +23,8 @@ ALLOWED = {
     "core/sapiens_core/labels.py": set(),
     "core/sapiens_core/prepare": {"sapiens_core", "PIL", *ARRAYS},
     "core/sapiens_core/recipes": {"sapiens_core"},
-    "core/sapiens_core/triton/module.py": {"torch"},
+    "core/sapiens_core/triton/module.py": {"sapiens_core", "torch"},
+    "core/sapiens_core/triton/package.py": {"torch"},
     "core/sapiens_core/triton/engine.py": {"sapiens_core", "triton_python_backend_utils", "torch"},
     "core/sapiens_core/triton/torch_finish.py": {"sapiens_core", "torch", "numpy"},
     "core/sapiens_core/triton/figures.py": {"sapiens_core", "triton_python_backend_utils"},
@@ -89,7 +90,7 @@ ALLOWED = {
 
 # Which rooms of a package may import which: nothing imports upwards.
 _CORE = (
-    *("option_groups", "labels", "contract", "recipes", "images", "prepare", "finish"),
+    *("option_groups", "processors", "labels", "contract", "recipes", "images", "prepare", "finish"),
     *("surfaces", "motion", "pictures", "people", "triton"),
 )
 _CLIENT = (
@@ -119,7 +120,8 @@ ROOMS = {
         "engines": {"networks"},
         "repository": {"documents", "networks"},
         "parity": {"networks", "weights", "engines", "repository"},
-        "exporter": {"disk", "networks", "weights", "engines", "repository", "parity"},
+        "candidates": {"engines", "repository", "parity"},
+        "exporter": {"disk", "networks", "weights", "engines", "repository", "candidates", "parity"},
         "engine_store": {"repository"},
         "capacity": {"networks", "engines"},
         "commands": {

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
-from sapiens_core.contract.engines import ENGINE_FILES, Precision, Runtime
+from sapiens_core.contract.engines import Precision, PrecisionChoice, Runtime
 from sapiens_core.contract.model_info import ModelInfo
 from sapiens_core.contract.settings import Preprocess
 from sapiens_core.labels import keypoint_set
 from sapiens_core.recipes.detectors import NANODET_LICENCE
 from sapiens_core.recipes.lookup import FAMILIES
-from sapiens_core.recipes.tolerances import limits
+from sapiens_export.candidates import Candidate, candidate_reference, fastest_engine
 from sapiens_export.disk import check_room, told_if_full
-from sapiens_export.engines.build import build_engine, check_buildable, default_precision
+from sapiens_export.engines.build import check_buildable
 from sapiens_export.engines.cost import needed_bytes
-from sapiens_export.engines.engine import device_name, engine_from_network
-from sapiens_export.engines.load import default_device, engine_from_file
+from sapiens_export.engines.precisions import precisions
 from sapiens_export.engines.reduced import ServedNetwork
 from sapiens_export.networks.config import NANODET
 from sapiens_export.networks.network import Network
 from sapiens_export.networks.padding import padded_heads
 from sapiens_export.networks.sapiens import SapiensNetwork
-from sapiens_export.parity.compare import parity
-from sapiens_export.parity.reference import REFERENCE_FILE, reference
+from sapiens_export.parity.reference import REFERENCE_FILE
 from sapiens_export.repository.manifest import InstalledEngine
 from sapiens_export.repository.serving import Serving
 from sapiens_export.repository.staging import staging_folder
@@ -34,13 +32,12 @@ from sapiens_export.weights.hashes import file_sha256
 from sapiens_export.weights.licences import write_notice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from torch import nn
 
     from sapiens_export.networks.config import EngineConfig
-    from sapiens_export.parity.reference import Reference
     from sapiens_export.parity.report import ParityReport
     from sapiens_export.weights.sources import Source
 
@@ -49,17 +46,14 @@ UNKNOWN_LICENCE = "unknown"
 _TRACED_RUNTIMES = ("python", "torchscript")
 
 
-class ParityError(RuntimeError):
-    """An engine is too far from its network; it was not installed."""
-
-
 @dataclass(frozen=True)
 class EngineOptions:
     """What is made of a network.
 
     Attributes:
         runtime: What will run the engine in the server.
-        precision: What the network computes in. None: bfloat16 for TensorRT, else float32.
+        precision: What the network computes in; "auto": the fastest of float16 and bfloat16 that is within
+            half of its limits. None: bfloat16 for TensorRT, else auto on a GPU, and float32 on a CPU.
         preprocess: "full" normalises like the training; "lite" like the official lite demos, for comparison.
         flip_test: Average the heatmaps with those of the mirrored image, as the reference's evaluation does.
         licence: Licence of the weights. None: that of a released or built-in network, else unknown.
@@ -68,7 +62,7 @@ class EngineOptions:
     """
 
     runtime: Runtime = "python"
-    precision: Precision | None = None
+    precision: PrecisionChoice | None = None
     preprocess: Preprocess = "full"
     flip_test: bool = False
     licence: str | None = None
@@ -121,6 +115,8 @@ def export_engine(
         DiskFullError: There is not enough room in the repository.
     """
     config, sha256 = source.config, source.checkpoint_sha256
+    if options.precision is None and not isinstance(source.network, Network):
+        options = replace(options, precision="float32")  # an archive that is used as it is
     check_options(options)
     info = model_info(config, options, is_trained=sha256 is not None, checkpoint_sha256=sha256 or "")
     flip_indices = _flip_indices(config) if options.flip_test else None
@@ -131,10 +127,11 @@ def export_engine(
             network, normalization, config.recipe, precision=precision, flip_indices=flip_indices
         ).eval()
 
-    candidate = _Candidate(
+    candidate = Candidate(
         InstalledEngine(config, info, _settled(serving or Serving(), config), options.name),
         served(source.network, "float32"),
-        lambda: served(_optimized(source, info), info.precision),
+        lambda precision: served(_optimized(source, options.runtime, precision), precision),
+        options.precision,
         {**source.origin, **({} if source.seed is None else {"seed": source.seed})},
     )
     return _install(candidate, repository, on_step)
@@ -155,18 +152,19 @@ def check_options(options: EngineOptions) -> None:
         ValueError: There are no such engines.
         EngineUnavailableError: Something is missing here.
     """
-    check_buildable(options.runtime, options.precision or default_precision(options.runtime))
+    for precision in precisions(options.runtime, options.precision):
+        check_buildable(options.runtime, precision)
 
 
-def _optimized(source: Source, info: ModelInfo) -> nn.Module:
+def _optimized(source: Source, runtime: Runtime, precision: Precision) -> nn.Module:
     if isinstance(source.network, SapiensNetwork):
         return padded_heads(source.network)
     if isinstance(source.network, Network):
         return source.network
-    if info.precision != "float32" or info.runtime not in _TRACED_RUNTIMES:
+    if precision != "float32" or runtime not in _TRACED_RUNTIMES:
         raise ValueError(
             f"a TorchScript archive that is used as it is becomes a float32 engine of {_TRACED_RUNTIMES}, "
-            f"got {info.runtime} in {info.precision}; export the original .pth file"
+            f"got {runtime} in {precision}; export the original .pth file"
         )
     return source.network
 
@@ -207,86 +205,41 @@ def export_detector(
         )
     on_step(f"loading {detector}")
     loaded = load_detector(detector)
-    options = replace(options, licence=options.licence or loaded.licence)
+    options = replace(options, licence=options.licence or loaded.licence, precision="float32")
     sha256 = file_sha256(loaded.weights)
     info = model_info(loaded.config, options, is_trained=True, checkpoint_sha256=sha256)
     new = InstalledEngine(loaded.config, info, _settled(serving or Serving(), loaded.config), options.name)
-    return _install(_Candidate(new, loaded.network, lambda: loaded.network), repository, on_step)
+    return _install(
+        Candidate(new, loaded.network, lambda _precision: loaded.network, options.precision),
+        repository,
+        on_step,
+    )
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """An engine before it is built.
-
-    Attributes:
-        new: What it will be.
-        float32: The network that it must equal, as it is served.
-        network: Makes the network that it is built from: in its precision, on the CPU.
-        facts: Entries of its manifest.
-    """
-
-    new: InstalledEngine
-    float32: nn.Module
-    network: Callable[[], nn.Module]
-    facts: Mapping[str, object] = field(default_factory=dict)
-
-
-def _install(candidate: _Candidate, repository: Path, on_step: Callable[[str], None]) -> Export:
-    new, info = candidate.new, candidate.new.info
-    allowed = limits(new.config.recipe, info.precision, untrained=info.untrained)
+def _install(candidate: Candidate, repository: Path, on_step: Callable[[str], None]) -> Export:
+    new = candidate.new
     num_parameters = sum(parameter.numel() for parameter in candidate.float32.parameters())
-    needed = needed_bytes(num_parameters, new.config, info)
+    num_engines = len(precisions(new.info.runtime, candidate.precision))
+    needed = num_engines * needed_bytes(num_parameters, new.config, new.info)
     with told_if_full(repository, needed), staging_folder(repository) as folder:
         check_models(repository, new)
         check_room(folder, needed)
-        engine, beside = folder / "engine", folder / "beside"
-        engine.mkdir()
+        beside = folder / "beside"
         beside.mkdir()
         on_step("asking the float32 network about the fixed images")
-        expected = _reference(candidate)
+        expected = candidate_reference(candidate)
         expected.save(beside / REFERENCE_FILE)
-        write_notice(beside, info.licence)
-        on_step(f"building the {info.runtime} engine in {info.precision}")
-        built = build_engine(
-            candidate.network(), new.config, engine, info=info, max_batch_size=new.serving.max_batch_size
-        )
-        on_step("comparing the engine with the float32 network")
-        report = _compared(new, engine, expected, allowed)
-        if not report.is_passed:
-            raise ParityError(
-                f"engine must be close to the float32 network, got {report}; nothing was installed"
-            )
+        write_notice(beside, new.info.licence)
+        built = fastest_engine(candidate, folder, expected, on_step)
         on_step(f"writing {repository}")
-        hashes = {file.name: file_sha256(file) for file in sorted(engine.iterdir())}
-        facts = {**candidate.facts, **built, "engine_sha256": hashes, "parity": report.to_json()}
-        figures = {measure.name: measure.value for measure in report.measures}
-        written = write_models(repository, new, engine=engine, beside=beside, facts=facts, parity=figures)
-    return Export(written.models, info, report, str(built.get("trtexec", "")), written.notes)
-
-
-def _reference(candidate: _Candidate) -> Reference:
-    """Ask the float32 network on the device at hand, and leave that to the engine."""
-    config, device = candidate.new.config, default_device("python")
-    network = engine_from_network(candidate.float32, device)
-    expected = reference(config.recipe, network, config.input_hw, config.output_hw)
-    if device == "cuda":
-        candidate.float32.cpu()
-        torch.cuda.empty_cache()
-    return expected
-
-
-def _compared(
-    new: InstalledEngine, engine: Path, expected: Reference, allowed: Mapping[str, float]
-) -> ParityReport:
-    runtime = new.info.runtime
-    device = default_device(runtime)
-    return parity(
-        engine_from_file(runtime, engine / ENGINE_FILES[runtime], device),
-        expected,
-        allowed,
-        device=device_name(device),
-        max_batch_size=new.serving.max_batch_size,
-    )
+        hashes = {file.name: file_sha256(file) for file in sorted(built.folder.iterdir())}
+        facts = {**candidate.facts, **built.facts, "engine_sha256": hashes, "parity": built.report.to_json()}
+        figures = {measure.name: measure.value for measure in built.report.measures}
+        written = write_models(
+            repository, built.new, engine=built.folder, beside=beside, facts=facts, parity=figures
+        )
+    trtexec = str(built.facts.get("trtexec", ""))
+    return Export(written.models, built.new.info, built.report, trtexec, written.notes)
 
 
 def _flip_indices(config: EngineConfig) -> tuple[int, ...]:
@@ -311,7 +264,7 @@ def model_info(
         family=config.family,
         size=config.size,
         labels=config.labels,
-        precision=options.precision or default_precision(options.runtime),
+        precision=precisions(options.runtime, options.precision)[0],
         runtime=options.runtime,
         preprocess=options.preprocess,
         flip_test=options.flip_test,

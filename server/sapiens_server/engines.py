@@ -17,7 +17,12 @@ from sapiens_server.gpus import gpus
 from sapiens_server.installation import CONTAINER, Installation, find_tritonserver
 
 MANIFEST_FILE = "manifest.json"
-_BACKENDS = {"torchscript": "pytorch", "onnx": "onnxruntime", "tensorrt": "tensorrt"}  # by runtime
+_BACKENDS = {  # by runtime
+    "torchscript": "pytorch",
+    "aoti": "pytorch",
+    "onnx": "onnxruntime",
+    "tensorrt": "tensorrt",
+}
 _DIRECTORY_FLAG = "--backend-directory"
 _DEFAULT_DIRECTORY = Path("/opt/tritonserver/backends")
 _ONNXRUNTIME_VERSION = re.compile(rb"VERS_(\d+)\.(\d+)\.\d+")  # by which the library's symbols are bound
@@ -49,7 +54,7 @@ def check_engines(
     for name in models:
         facts = _facts(repository / name)
         runtime = facts.get("runtime")
-        if runtime == "python":
+        if runtime == "python" or _object(facts.get("serving")).get("portable"):
             _check_torch(repository / name, installation)
         elif isinstance(runtime, str) and runtime in _BACKENDS:
             backend = _backend(repository / name, runtime, backends)
@@ -57,6 +62,7 @@ def check_engines(
             if check:
                 check(name, facts, backend)
         try:
+            _check_processor(name, facts)
             _check_gpus(name, facts)
         except UntoldGpuError as error:
             unseen.append(f"warning: whether {name} fits the GPU is not known: {error}")
@@ -115,7 +121,8 @@ def _backend_directory(installation: Installation, arguments: Sequence[str]) -> 
 
 def _check_torch(folder: Path, installation: Installation) -> None:
     """Look for torch where the bundled server's Python models run, which is here; of others nobody knows."""
-    is_run_by_torch = any(folder.glob(f"*/{ENGINE_FILES['python']}"))
+    files = (ENGINE_FILES["python"], ENGINE_FILES["aoti"])
+    is_run_by_torch = any(any(folder.glob(f"*/{file}")) for file in files)
     if is_run_by_torch and installation.wheel and importlib.util.find_spec("torch") is None:
         raise EngineError(
             f"{folder.name} is run by torch, which must be installed in the Python of the server's models, "
@@ -139,7 +146,7 @@ def _backend(model: Path, runtime: str, backends: Path | None) -> Path:
     seen = "the bundled one has Python's alone" if backends is None else f"there is none in {backends}"
     raise EngineError(
         f"{model.name} is an engine for Triton's {backend} backend, which the server must have, and {seen}; "
-        f"{CONTAINER}, or export with --runtime python"
+        f"{CONTAINER}, or export with {'--portable' if runtime == 'aoti' else '--runtime python'}"
     )
 
 
@@ -169,10 +176,28 @@ def _check_tensorrt(name: str, facts: Facts, _backend: Path) -> None:
         )
 
 
+def _check_processor(name: str, facts: Facts) -> None:
+    """Refuse a package that is compiled for CPUs where Triton would put it onto a GPU."""
+    if _object(facts.get("package")).get("device") != "cpu":
+        return
+    try:
+        present = gpus()
+    except UntoldGpuError:
+        raise
+    except GpuError:  # then Triton finds none either
+        return
+    if present:
+        raise EngineError(
+            f"{name} is compiled for a CPU, but the server would run it on the GPU here, {present[0].name}; "
+            "export it again on this machine"
+        )
+
+
 def _check_gpus(name: str, facts: Facts) -> None:
     """Compare the GPUs that an engine was built for and placed on with those that are here."""
-    plan, serving = (_object(facts.get(key)) for key in ("plan", "serving"))
-    wanted, ids = plan.get("compute_capability"), serving.get("gpus")
+    # A plan of TensorRT, or a package of AOTInductor.
+    built = _object(facts.get("plan", facts.get("package")))
+    wanted, ids = built.get("compute_capability"), _object(facts.get("serving")).get("gpus")
     places = ids if isinstance(ids, list) else []
     if not wanted and not places:
         return
@@ -196,7 +221,7 @@ def _check_gpus(name: str, facts: Facts) -> None:
     capabilities = sorted({gpu.compute_capability for gpu in present})
     if wanted and wanted not in capabilities:
         raise EngineError(
-            f"{name} was built on {plan.get('gpu')} for GPUs of compute capability {wanted}, got "
+            f"{name} was built on {built.get('gpu')} for GPUs of compute capability {wanted}, got "
             f"{present[0].name} with {', '.join(capabilities)}; export it again on this machine"
         )
 

@@ -32,6 +32,7 @@ _prometheus = partial(lacking, ("prometheus", "promtool"), ("prometheus",))
 
 # What files need of the machine: a function that says what it lacks.
 NEEDS = {
+    "test_aoti": partial(lacking, ("g++",), ("g++",)),
     "test_balancers": partial(lacking, ("haproxy",), ("haproxy",)),
     "test_compose_run": unable,
     "test_dashboard": _prometheus,

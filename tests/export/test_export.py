@@ -9,9 +9,10 @@ from typer.testing import CliRunner
 
 from sapiens_core.recipes.recipe import Task
 from sapiens_core.recipes.sapiens1 import NORMALIZATIONS
+from sapiens_export.candidates import ParityError
 from sapiens_export.commands.export import export_command
 from sapiens_export.engines.torchscript import engine_from_torchscript
-from sapiens_export.exporter import EngineOptions, ParityError, export_engine
+from sapiens_export.exporter import EngineOptions, export_engine
 from sapiens_export.networks.config import read_network
 from sapiens_export.parity import pipeline
 from sapiens_export.weights.hashes import file_sha256
@@ -115,7 +116,7 @@ def test_exporting_twice_replaces_the_models_and_keeps_others(tiny_network, tmp_
 def test_an_engine_that_differs_is_not_installed(tiny_network, tmp_path, monkeypatch):
     source = source_from_seed(tiny_network, 0)
     other = engine_of_another_seed(tiny_network, tmp_path)
-    monkeypatch.setattr("sapiens_export.exporter.engine_from_file", lambda *_: other)
+    monkeypatch.setattr("sapiens_export.candidates.engine_from_file", lambda *_: other)
     with pytest.raises(ParityError, match=r"got max error .* \(0\.0001 allowed\).*nothing was installed"):
         export_engine(source, tmp_path / "models")
     assert not (tmp_path / "models").exists()

@@ -108,6 +108,7 @@ def test_people_are_posed_in_batches_of_the_pose_engine_by_as_many_processes_as_
     [
         ("python", "python", "", ""),
         ("torchscript", "pytorch", "pytorch_libtorch", "model.pt"),
+        ("aoti", "pytorch", "torch_aoti", "model.pt2"),
         ("onnx", "onnxruntime", "onnxruntime_onnx", "model.onnx"),
         ("tensorrt", "tensorrt", "tensorrt_plan", "model.plan"),
     ],
@@ -117,6 +118,18 @@ def test_every_runtime_names_its_backend_and_file(runtime, backend, platform, fi
     assert (engine.backend, engine.platform, engine.default_model_filename) == (backend, platform, file)
     assert engine.max_batch_size == 4
     assert [list(tensor.dims) for tensor in engine.input] == [[1024, 768, 3]]
+
+
+def test_an_aoti_engine_is_triton_s_and_known_by_places_or_our_own_and_known_by_names():
+    models = configs("pose", runtime="aoti")
+    engine, (_, step, _) = models["pose_engine"], models["pose"].ensemble_scheduling.step
+    outputs = [f"OUTPUT__{index}" for index in range(4)]
+    assert [tensor.name for tensor in (*engine.input, *engine.output)] == ["INPUT__0", *outputs]
+    assert engine.model_warmup[0].inputs["INPUT__0"].zero_data
+    names = dict(zip(outputs, ("peaks", "pose_engine_scores", "patches", "blurred_max"), strict=True))
+    assert (dict(step.input_map), dict(step.output_map)) == ({"INPUT__0": "pixels"}, names)
+    portable = configs("pose", Serving(portable=True), "aoti")
+    assert portable == configs("pose", runtime="python") == configs("pose", Serving(portable=True), "python")
 
 
 def test_libtorch_uses_the_plain_executor():

@@ -101,11 +101,11 @@ def test_exports_at_the_same_time_do_not_mix(install_detector, tmp_path):
 def test_an_interrupted_export_leaves_nothing_behind(number, network_file, tmp_path):
     command = (
         "import typer\n"
-        "from sapiens_export import exporter\nfrom sapiens_export.commands import export as cli\n"
+        "from sapiens_export import candidates\nfrom sapiens_export.commands import export as cli\n"
         "def slow(*_, **__):\n"
         "    print('tracing', flush=True)\n"
         "    __import__('time').sleep(60)\n"
-        "exporter.build_engine = slow\n"
+        "candidates.build_engine = slow\n"
         "typer.run(cli.export_command)\n"
     )
     options = [

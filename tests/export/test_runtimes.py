@@ -239,6 +239,15 @@ def test_onnxruntime_is_not_asked_for_what_it_cannot_compute():
         check_buildable("onnx", "bfloat16")
 
 
+def test_a_compiler_that_is_missing_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EngineUnavailableError, match=r"C\+\+ compiler g\+\+, got none on PATH; install it"):
+        check_buildable("aoti", "float32")
+    monkeypatch.setenv("CXX", "/opt/own/clang++")
+    with pytest.raises(EngineUnavailableError, match=r"compiler /opt/own/clang\+\+, .* --runtime python"):
+        check_buildable("aoti", "float32")
+
+
 @pytest.mark.parametrize("release", ["1.20.1", "1.9.0"])
 def test_an_onnxruntime_that_is_too_old_for_the_files_is_named(release, monkeypatch, tmp_path):
     monkeypatch.setattr(onnxruntime, "__version__", release)

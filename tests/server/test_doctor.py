@@ -14,9 +14,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from sapiens_core.processors import num_processors
 from sapiens_server import leftovers
 from sapiens_server.doctor.command import doctor_command
-from sapiens_server.doctor.machine import max_open_files, memory_bytes, memory_limit, num_processors
+from sapiens_server.doctor.machine import max_open_files, memory_bytes, memory_limit
 
 Doctor = Callable[..., tuple[int, dict[str, list[dict[str, str]]]]]
 

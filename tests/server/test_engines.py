@@ -11,7 +11,7 @@ from sapiens_server.errors import GpuError
 from sapiens_server.gpus import Gpu, gpus
 from sapiens_server.installation import Installation, find_tritonserver
 
-BACKENDS = {"torchscript": "pytorch", "onnx": "onnxruntime", "tensorrt": "tensorrt"}
+BACKENDS = {"torchscript": "pytorch", "aoti": "pytorch", "onnx": "onnxruntime", "tensorrt": "tensorrt"}
 
 
 @pytest.fixture
@@ -109,6 +109,14 @@ def test_torch_is_missed_in_the_python_of_the_bundled_server(engine, container, 
     check_engines(repository, ["depth_engine"], find_tritonserver(), [])
 
 
+def test_a_portable_engine_needs_no_backend_of_triton_s(engine):
+    repository = engine("aoti", serving={"portable": True})
+    check_engines(repository, ["depth_engine"], find_tritonserver(), [])
+    (repository / "depth_engine" / "manifest.json").write_text(json.dumps({"runtime": "aoti"}))
+    with pytest.raises(EngineError, match=r"depth_engine is an engine for Triton's pytorch .* --portable"):
+        check_engines(repository, ["depth_engine"], find_tritonserver(), [])
+
+
 @pytest.mark.parametrize(
     ("version", "is_taken"),
     [("1.20.1", False), ("1.9.0", False), ("1.21.0", True), ("1.27.0", True), ("", True)],
@@ -190,6 +198,10 @@ def test_gpus_about_which_nobody_can_tell_are_taken_with_a_warning(
         (ADA, {"serving": {"gpus": [0]}}, ""),
         ("", {"serving": {"gpus": [0]}}, "needs a GPU, got none"),
         ("", {"serving": {"gpus": []}}, ""),
+        (HOPPER, {"package": {"gpu": "NVIDIA L4", "compute_capability": "8.9"}}, "built on NVIDIA L4"),
+        (ADA, {"package": {"device": "cuda", "compute_capability": "8.9"}}, ""),
+        (ADA, {"package": {"device": "cpu", "compute_capability": ""}}, "compiled for a CPU, .* NVIDIA L4"),
+        ("", {"package": {"device": "cpu", "compute_capability": ""}}, ""),
     ],
 )
 def test_gpus_that_an_engine_needs_are_looked_for(told, facts, refusal, engine, container, nvidia_smi):

@@ -6,11 +6,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
-Runtime = Literal["python", "torchscript", "onnx", "tensorrt"]
+Runtime = Literal["python", "torchscript", "aoti", "onnx", "tensorrt"]
 Precision = Literal["float32", "float16", "bfloat16"]
+PrecisionChoice = Literal["float32", "float16", "bfloat16", "auto"]  # auto: the fastest that is close enough
 
 ENGINE_FILES: Mapping[Runtime, str] = MappingProxyType(
-    {"python": "model.pt", "torchscript": "model.pt", "onnx": "model.onnx", "tensorrt": "model.plan"}
+    {
+        "python": "model.pt",
+        "torchscript": "model.pt",
+        "aoti": "model.pt2",
+        "onnx": "model.onnx",
+        "tensorrt": "model.plan",
+    }
 )
 ONNX_OPSET = 22  # of engine files; the first one with bfloat16 convolutions
 MIN_ONNXRUNTIME = (1, 21)  # the first release that reads it

@@ -25,7 +25,7 @@ MIN_PERSON_SCORE = 0.3
 _DEFAULT_FIT: Fit = "stretch"
 _DEFAULT_INTERPOLATION: Interpolation = "bilinear"
 _DETECT, _POSE = "detect_", "pose_"
-_WARMUP, _FINISH = "warmup", "finish"
+_WARMUP, _FINISH, _POSITIONAL = "warmup", "finish", "positional_engines"
 
 
 @dataclass(frozen=True)
@@ -106,16 +106,19 @@ class PeopleSettings:
         detect: Of the detector.
         pose: Of the pose network.
         num_keypoints: Keypoints of a person; where there is nobody, no engine tells.
+        positional: Names of those of the two engines whose tensors are called as by `by_position`.
     """
 
     detect: StepSettings
     pose: StepSettings
     num_keypoints: int
+    positional: tuple[str, ...] = ()
 
     def to_parameters(self) -> dict[str, str]:
         """Return the settings as Triton model config parameters, which are strings."""
         engines = self.detect.to_parameters(_DETECT) | self.pose.to_parameters(_POSE)
-        return engines | {"num_keypoints": str(self.num_keypoints)}
+        positional = {_POSITIONAL: ",".join(self.positional)} if self.positional else {}
+        return engines | {"num_keypoints": str(self.num_keypoints)} | positional
 
     @classmethod
     def from_args(cls, args: Mapping[str, str]) -> PeopleSettings:
@@ -124,6 +127,7 @@ class PeopleSettings:
             StepSettings.from_args(args, _DETECT),
             StepSettings.from_args(args, _POSE),
             int(_parameters(args)["num_keypoints"]),
+            tuple(filter(None, _parameters(args).get(_POSITIONAL, "").split(","))),
         )
 
 
@@ -136,6 +140,25 @@ def warmup_sizes(args: Mapping[str, str]) -> tuple[int, ...]:
     """Read these sizes from what Triton passes to `initialize`; without the parameter there are none."""
     text = _parameters(args).get(_WARMUP)
     return tuple(map(int, text.split(","))) if text else ()
+
+
+def batch_sizes_to_prepare(args: Mapping[str, str], *, is_gpu: bool) -> tuple[int, ...]:
+    """Return what batches an engine of ours computes when it is loaded.
+
+    Args:
+        args: What Triton passes to `initialize`.
+        is_gpu: It runs on a GPU, where each new size of a batch takes long: then all sizes, unless the
+            operator wants none.
+    """
+    sizes = warmup_sizes(args)
+    largest = json.loads(args["model_config"])["max_batch_size"]
+    return tuple(range(1, largest + 1)) if is_gpu and sizes else sizes
+
+
+def num_instances(args: Mapping[str, str]) -> int:
+    """Return how many processes run a model, from what Triton passes to `initialize`."""
+    groups = json.loads(args["model_config"]).get("instance_group", [])
+    return sum(group.get("count", 1) for group in groups) or 1
 
 
 def finish_parameters(function: str) -> dict[str, str]:

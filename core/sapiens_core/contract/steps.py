@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -34,6 +34,18 @@ class StepSpec:
     kind: Kind
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+
+
+def by_position(step: StepSpec) -> StepSpec:
+    """Return a step whose tensors are called by their places: INPUT__0, OUTPUT__0 and so on.
+
+    Source: what Triton's PyTorch backend calls the tensors of an AOTInductor package, which has no names.
+    """
+    inputs, outputs = (
+        tuple(replace(tensor, name=f"{side}__{index}") for index, tensor in enumerate(tensors))
+        for side, tensors in (("INPUT", step.inputs), ("OUTPUT", step.outputs))
+    )
+    return replace(step, inputs=inputs, outputs=outputs)
 
 
 @dataclass(frozen=True)

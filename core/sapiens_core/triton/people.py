@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sapiens_core.contract.metrics import FAILED, PERSONS, REFUSED, STEP_SECONDS
 from sapiens_core.contract.settings import PeopleSettings
+from sapiens_core.contract.steps import by_position
 from sapiens_core.images.codec import decode_bgr
 from sapiens_core.people import people_pose
 from sapiens_core.recipes.combined import PEOPLE_ENGINES
@@ -32,11 +33,15 @@ class TritonPythonModel:
         self._step = Step.from_args(args)
         self._figures = Figures(args["model_name"], STEP_SECONDS, FAILED, REFUSED, PERSONS)
         self._settings = PeopleSettings.from_args(args)
+        self._engines = [
+            by_position(engine) if engine.name in self._settings.positional else engine
+            for engine in PEOPLE_ENGINES
+        ]
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer requests."""
         return respond(
-            requests, self._step.inputs, self._people, engines=PEOPLE_ENGINES, figures=self._figures
+            requests, self._step.inputs, self._people, engines=self._engines, figures=self._figures
         )
 
     def finalize(self) -> None:

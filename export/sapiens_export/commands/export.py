@@ -90,11 +90,14 @@ def _teller(console: Console, status: Status) -> Callable[[str], None]:
 
 def _print_plan(weights: WeightOptions, options: EngineOptions, serving: Serving, repository: Path) -> None:
     from sapiens_export.commands.plan import IN_THE_WAY, export_plan
+    from sapiens_export.engines.precisions import precisions
     from sapiens_export.exporter import model_info
 
     config, origin = weights.planned()
     info = model_info(config, options, is_trained=not weights.random_weights)
-    facts = {"weights": origin, **export_plan(config, info, serving, options.name, repository)}
+    choices = precisions(options.runtime, options.precision)
+    plan = export_plan(config, info, serving, options.name, repository, choices=choices)
+    facts = {"weights": origin, **plan}
     table = Table.grid(padding=(0, 2))
     for about, fact in facts.items():
         table.add_row(about, Text(fact, overflow="fold"))

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from sapiens_core.contract.engines import Precision, Runtime
+from sapiens_core.contract.engines import PrecisionChoice, Runtime
 from sapiens_core.contract.settings import Finish, Preprocess
 from sapiens_export.repository.serving import ALL_GPUS, NO_WARMUP, Serving, StepChoices, chosen_serving
 
@@ -44,13 +44,16 @@ class BuildOptions:
     runtime: Annotated[
         Runtime,
         _engine(
-            help="python: torch in the Python backend, CPU or GPU; torchscript, onnx, tensorrt: Triton's own "
-            "backends for these."
+            help="python: torch in the Python backend, CPU or GPU; torchscript (legacy), aoti, onnx, "
+            "tensorrt: Triton's own backends for these."
         ),
     ] = "python"
     precision: Annotated[
-        Precision | None,
-        _engine(help="What the network computes in; default: bfloat16 for tensorrt, else float32."),
+        PrecisionChoice | None,
+        _engine(
+            help="What the network computes in; auto: the fastest of float16 and bfloat16 that is within "
+            "half of its limits. Default: bfloat16 for tensorrt, else auto on a GPU and float32 on a CPU."
+        ),
     ] = None
     preprocess: Annotated[
         Preprocess, _engine(help="Normalise like the training (full), or like the official lite demos.")
@@ -126,6 +129,10 @@ class ServingOptions:
             "(torch in the server's Python); auto: on the GPU where there is one now."
         ),
     ] = Serving.finish
+
+    portable: Annotated[
+        bool, _serving("--portable", help="aoti: run the engine by torch in Triton's Python backend.")
+    ] = Serving.portable
 
     def chosen(self, given: Collection[str]) -> Serving:
         """Return what the operator chose by options, else in the file.

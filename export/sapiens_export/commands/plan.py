@@ -16,10 +16,10 @@ from sapiens_export.repository.manifest import InstalledEngine
 from sapiens_export.repository.write import check_models, notes_about, planned_models
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from sapiens_core.contract.engines import Runtime
+    from sapiens_core.contract.engines import Precision, Runtime
     from sapiens_core.contract.model_info import ModelInfo
     from sapiens_export.engines.cost import NetworkCost
     from sapiens_export.networks.config import EngineConfig
@@ -28,12 +28,19 @@ if TYPE_CHECKING:
 
 IN_THE_WAY = "in the way"
 # How often the weights are in memory while an engine is built: measured with 0.1 to 0.3 thousand million of
-# them, random ones and a checkpoint's. TensorRT starts from the ONNX file, and takes its own on top.
-_COPIES: Mapping[Runtime, int] = {"python": 2, "torchscript": 2, "onnx": 7, "tensorrt": 7}
+# them, random ones and a checkpoint's; of aoti assumed. TensorRT starts from the ONNX file, and takes its own
+# on top.
+_COPIES: Mapping[Runtime, int] = {"python": 2, "torchscript": 2, "aoti": 7, "onnx": 7, "tensorrt": 7}
 
 
 def export_plan(
-    config: EngineConfig, info: ModelInfo, serving: Serving, name: str | None, repository: Path
+    config: EngineConfig,
+    info: ModelInfo,
+    serving: Serving,
+    name: str | None,
+    repository: Path,
+    *,
+    choices: Sequence[Precision] = (),
 ) -> dict[str, str]:
     """Tell what an export would build and write.
 
@@ -43,6 +50,7 @@ def export_plan(
         serving: The operator's choices.
         name: Tells it from the task's other engines; None: it is the one without a name.
         repository: Folder of models, which need not exist.
+        choices: The precisions of which the faster one will be installed; fewer than two: that of `info`.
 
     Returns:
         Sentences by what they are about. `IN_THE_WAY` is among them if this machine cannot do it.
@@ -55,7 +63,7 @@ def export_plan(
     models = planned_models(repository, new)
     replaced = {model for model in models if (repository / model).is_dir()}
     cost = network_cost(config, batch_size=_largest_batch(info, serving), precision=info.precision)
-    needed = needed_bytes(cost.num_parameters, config, info)
+    needed = (len(choices) or 1) * needed_bytes(cost.num_parameters, config, info)
     plan = {
         **_costs(cost, config, info, serving),
         "disk": room(repository, needed),
@@ -64,6 +72,8 @@ def export_plan(
         "new models": ", ".join(sorted(models - replaced)) or "none",
         "replaced models": ", ".join(sorted(replaced)) or "none",
     }
+    if len(choices) > 1:
+        plan["precision"] = f"the faster of {' and '.join(choices)} that is within half of its limits"
     if notes := notes_about(repository, new):
         plan["beside these"] = "; ".join(notes)
     try:

@@ -59,6 +59,8 @@ def check_together(context: typer.Context, task: Task) -> None:
         raise typer.BadParameter("--people-instances is for the pose network without a --name")
     if "tensorrt_accelerator" in given and context.params["runtime"] != "onnx":
         raise typer.BadParameter("--tensorrt-accelerator is for --runtime onnx")
+    if "portable" in given and context.params["runtime"] != "aoti":
+        raise typer.BadParameter("--portable is for --runtime aoti; python engines are always")
     if "family" in given and "size" not in given:
         raise typer.BadParameter("--family is for a released size; give --size, or leave it out")
     described = given & {"size", "keypoints", "classes"}

@@ -198,11 +198,12 @@ def _best_runtime(found: Sequence[Gpu], console: Console) -> Runtime:
     """Return TensorRT where the machine can build its engines and the server at hand can run them."""
     if not found or is_bundled_server():
         return "python"
-    from sapiens_export.engines.build import check_buildable, default_precision  # here: they load torch
+    from sapiens_export.engines.build import check_buildable  # here, because it loads torch
     from sapiens_export.engines.engine import EngineUnavailableError
+    from sapiens_export.engines.precisions import precisions
 
     try:
-        check_buildable("tensorrt", default_precision("tensorrt"))
+        check_buildable("tensorrt", *precisions("tensorrt", None))
     except EngineUnavailableError as error:
         console.print(f"note: engines of the runtime python: {error}", markup=False, soft_wrap=True)
         return "python"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from sapiens_core.contract.engines import ENGINE_FILES, ONNX_OPSET
+from sapiens_export.engines.aoti import check_compiler, package_from_network
+from sapiens_export.engines.load import default_device
 from sapiens_export.engines.onnx import check_onnx_libraries, onnx_from_network
 from sapiens_export.engines.tensorrt import check_tensorrt, plan_from_onnx, tensorrt_build
 from sapiens_export.engines.torchscript import torchscript_from_network
@@ -24,11 +26,6 @@ if TYPE_CHECKING:
 _ONNX = ENGINE_FILES["onnx"]
 
 
-def default_precision(runtime: Runtime) -> Precision:
-    """Return what engines compute in unless told otherwise: what GPUs are fast at where one is certain."""
-    return "bfloat16" if runtime == "tensorrt" else "float32"
-
-
 def check_buildable(runtime: Runtime, precision: Precision) -> None:
     """Refuse before a long export what this machine cannot build.
 
@@ -41,6 +38,8 @@ def check_buildable(runtime: Runtime, precision: Precision) -> None:
             "precision of an ONNX engine must be float32 or float16, got bfloat16, for which onnxruntime has "
             "no convolutions; export with --runtime tensorrt or python"
         )
+    if runtime == "aoti":
+        check_compiler()
     if runtime in ("onnx", "tensorrt"):
         check_onnx_libraries()
     if runtime == "tensorrt":
@@ -70,6 +69,11 @@ def build_engine(
     if info.runtime in ("python", "torchscript"):
         torchscript_from_network(network, config.input_hw, file)
         return facts
+    if info.runtime == "aoti":
+        package = package_from_network(
+            network, config.input_hw, file, max_batch_size=max_batch_size, device=default_device("aoti")
+        )
+        return {**facts, "package": asdict(package)}
     onnx_file = file if info.runtime == "onnx" else folder.parent / _ONNX
     onnx_from_network(network, config.recipe.engine, config.input_hw, onnx_file)
     build = tensorrt_build(onnx_file, max_batch_size)

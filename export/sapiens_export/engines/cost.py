@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
 NUM_REFERENCE_IMAGES = 2  # that the outputs of the float32 network are kept of
 _WEIGHT_BYTES: Mapping[Precision, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
-# How often the weights are on the disk at the same time: TensorRT starts from an ONNX file.
-_FILES: Mapping[Runtime, int] = {"python": 1, "torchscript": 1, "onnx": 1, "tensorrt": 2}
+# How often the weights are on the disk at the same time: TensorRT starts from an ONNX file, AOTInductor
+# compiles them into an object file and a library, which it puts into a package.
+_FILES: Mapping[Runtime, int] = {"python": 1, "torchscript": 1, "aoti": 4, "onnx": 1, "tensorrt": 2}
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sapiens_core.triton.module import run_module
+from sapiens_core.triton.module import Runner
+
+if TYPE_CHECKING:
+    from sapiens_core.triton.module import Module
 
 Engine = Callable[[NDArray[np.uint8]], tuple[NDArray[Any], ...]]
 
@@ -40,9 +43,19 @@ def engine_from_network(network: torch.nn.Module, device: str = "cpu") -> Engine
         network: Uint8 pixels to an engine's outputs; moved to the device.
         device: "cpu" or "cuda".
     """
-    network = network.to(device)
+    return engine_from_module(network.to(device), device)
+
+
+def engine_from_module(module: Module, device: str) -> Engine:
+    """Return what `loaded_module` loads as a function on arrays, like `engine_from_network`.
+
+    Args:
+        module: Uint8 pixels on the device to an engine's outputs there.
+        device: "cpu" or "cuda".
+    """
+    runner = Runner(module, device, is_exact=True)
 
     def run(pixels: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
-        return tuple(output.numpy() for output in run_module(network, torch.from_numpy(pixels), device))
+        return tuple(output.numpy() for output in runner(torch.from_numpy(pixels)))
 
     return run

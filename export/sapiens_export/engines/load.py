@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sapiens_export.engines.aoti import engine_from_package
 from sapiens_export.engines.engine import EngineUnavailableError
 from sapiens_export.engines.onnx import engine_from_onnx, has_cuda
 from sapiens_export.engines.tensorrt import engine_from_tensorrt
@@ -38,6 +39,7 @@ def engine_from_file(runtime: Runtime, path: Path, device: str) -> Engine:
 
     Raises:
         EngineUnavailableError: This machine cannot run it.
+        ValueError: It is compiled for another one.
     """
     if runtime == "onnx":
         return engine_from_onnx(path, device)
@@ -45,4 +47,6 @@ def engine_from_file(runtime: Runtime, path: Path, device: str) -> Engine:
         if device != "cuda":
             raise EngineUnavailableError(f"a TensorRT engine runs on GPUs alone, got device {device!r}")
         return engine_from_tensorrt(path)
+    if runtime == "aoti":
+        return engine_from_package(path, device)
     return engine_from_torchscript(path, device)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from sapiens_core.triton.module import loaded_module
-from sapiens_export.engines.engine import engine_from_network
+from sapiens_export.engines.engine import engine_from_module
 
 if TYPE_CHECKING:
     from torch import nn
@@ -64,7 +64,7 @@ def torchscript_from_network(network: nn.Module, input_hw: tuple[int, int], path
 
 def engine_from_torchscript(path: Path, device: str = "cpu") -> Engine:
     """Return a TorchScript file as a function on arrays, like `engine_from_network`."""
-    return engine_from_network(loaded_module(path, device), device)
+    return engine_from_module(loaded_module(path, device), device)
 
 
 def _save(module: torch.jit.ScriptModule, path: Path) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sapiens_core.recipes.recipe import Recipe
     from sapiens_export.parity.reference import Outputs, Reference
 
-_TAIL = 99  # per cent
+_TAIL, _FAR_TAIL = 99, 99.9  # per cent
 # What is at peaks that may be elsewhere, and a single number that is measured by itself.
 _NOT_ALIKE = (PEAKS.name, PATCHES.name, POINT_MAP_SCALE.name)
 
@@ -73,8 +73,14 @@ def _raw_errors(recipe: Recipe, outputs: Outputs, wanted: Outputs) -> dict[str, 
     ]
     return {
         "max_error": float(np.max([share.max() for share in shares])),
+        "p999_error": float(np.max([_far_tail(share) for share in shares])),
         "mean_error": float(np.max([share.mean() for share in shares])),
     }
+
+
+def _far_tail(share: NDArray[np.float64]) -> float:
+    with np.errstate(invalid="ignore"):  # between what is no number, which is then no number either
+        return float(np.percentile(share, _FAR_TAIL))
 
 
 def _differences(output: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.float64]:

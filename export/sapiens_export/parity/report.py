@@ -52,6 +52,12 @@ class ParityReport:
         """The engine may be installed. A NaN anywhere makes this false."""
         return all(measure.is_passed for measure in self.measures)
 
+    def is_within(self, share: float) -> bool:
+        """Return whether the engine takes up no more than a share of each limit."""
+        return self.is_passed and all(
+            measure.limit is None or measure.value <= share * measure.limit for measure in self.measures
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain data; None stands for what is no number, which JSON has not."""
         measures = [

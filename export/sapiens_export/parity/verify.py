@@ -141,7 +141,7 @@ def _report(folder: Path, engine: InstalledEngine, device: str | None) -> Parity
     return parity(
         engine_from_file(info.runtime, folder / VERSION_FOLDER / ENGINE_FILES[info.runtime], device),
         Reference.load(folder / REFERENCE_FILE, config.recipe, config.output_hw),
-        limits(config.recipe, info.precision, untrained=info.untrained),
+        limits(config.recipe, info.precision, untrained=info.untrained, is_gpu=device == "cuda"),
         device=device_name(device),
         max_batch_size=engine.serving.max_batch_size,
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from tritonclient.grpc import model_config_pb2 as pb
 
 from sapiens_core.contract.settings import PeopleSettings
+from sapiens_core.contract.steps import by_position
 from sapiens_core.contract.tensors import IMAGE_HW
 from sapiens_core.recipes.combined import HUMAN, HUMAN_TASKS_OF, PEOPLE_POSE
 from sapiens_core.recipes.lookup import first_recipe, recipe
@@ -17,7 +18,7 @@ from sapiens_export.repository.messages import add_parameters, config_text, ense
 from sapiens_export.repository.written import written_model
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from sapiens_core.contract.settings import Preprocess
@@ -38,7 +39,8 @@ def combined_configs(repository: Path, new: InstalledEngine) -> dict[str, str]:
     if new.name is not None:
         return {}
     is_complete = _completes_human(repository, new)
-    configs = {HUMAN: human_config(new.config.family)} if is_complete else {}
+    positional = _positional_engines(repository, new) if is_complete else set()
+    configs = {HUMAN: human_config(new.config.family, positional)} if is_complete else {}
     return configs | (_people_configs(repository, new) if new.config.task in _PEOPLE_TASKS else {})
 
 
@@ -90,6 +92,7 @@ def people_config(
     *,
     preprocess: Preprocess = "full",
     parameters: Mapping[str, str],
+    positional: tuple[str, ...] = (),
 ) -> str:
     """Write the config of the model that finds people and their poses.
 
@@ -99,21 +102,26 @@ def people_config(
         serving: The operator's choices for the pose network.
         preprocess: How persons are cropped.
         parameters: Facts about the pose network, see `ModelInfo`.
+        positional: Names of the engines whose tensors are called as by `by_position`.
     """
     message = step_message(PEOPLE_POSE, pose, serving.at_step())
     message.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=serving.people_instances)
     settings = PeopleSettings(
-        step_settings(detect, serving), step_settings(pose, serving, preprocess), pose.num_outputs
+        step_settings(detect, serving),
+        step_settings(pose, serving, preprocess),
+        pose.num_outputs,
+        positional,
     )
     add_parameters(message, {**parameters, **settings.to_parameters()})
     return config_text(message)
 
 
-def human_config(family: str) -> str:
+def human_config(family: str, positional: Collection[str] = ()) -> str:
     """Write the config of the ensemble that answers several dense tasks of one image.
 
     Args:
         family: Generation of its networks.
+        positional: Names of the engines whose tensors are called as by `by_position`.
     """
     specs = [recipe(family, task) for task in HUMAN_TASKS_OF[family]]
     results = [tensor for spec in specs for tensor in spec.outputs if tensor is not IMAGE_HW]
@@ -123,7 +131,16 @@ def human_config(family: str) -> str:
         users = [spec for spec in specs if spec.preprocess == preprocess]
         steps += [preprocess, *(spec.engine for spec in users)]
         steps += [spec.postprocess for spec in users if spec.postprocess]
-    return config_text(ensemble_message(HUMAN, steps, (*results, IMAGE_HW), None, {}))
+    outputs = (*results, IMAGE_HW)
+    return config_text(ensemble_message(HUMAN, steps, outputs, None, {}, positional=positional))
+
+
+def _positional_engines(repository: Path, new: InstalledEngine) -> set[str]:
+    """Return which engines of `human` call their tensors as by `by_position`, once a new one is there."""
+    family, task = new.config.family, new.config.task
+    engines = [recipe(family, other).engine for other in HUMAN_TASKS_OF[family] if other != task]
+    found = {engine.name for engine in engines if _is_written_as(repository, by_position(engine))}
+    return found | ({new.spec.engine.name} if new.is_positional else set())
 
 
 def _completes_human(repository: Path, new: InstalledEngine) -> bool:
@@ -159,6 +176,11 @@ def _check_other_human(repository: Path, new: InstalledEngine) -> None:
 
 def _is_as_written(repository: Path, step: StepSpec) -> bool:
     """Return whether a step in a repository takes and returns what this release would write."""
+    is_positional = step.kind == "engine" and _is_written_as(repository, by_position(step))
+    return is_positional or _is_written_as(repository, step)
+
+
+def _is_written_as(repository: Path, step: StepSpec) -> bool:
     try:
         present = written_model(repository / step.name)
     except ValueError:
@@ -183,6 +205,7 @@ def _people_configs(repository: Path, new: InstalledEngine) -> dict[str, str]:
         pose.serving,
         preprocess=pose.info.preprocess,
         parameters=pose.info.to_parameters(),
+        positional=tuple(each.spec.engine.name for each in (detect, pose) if each.is_positional),
     )
     return {PEOPLE_POSE.name: text}
 

@@ -9,6 +9,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from sapiens_core.contract.engines import ENGINE_FILES, plan_profiles
 from sapiens_core.contract.settings import StepSettings, finish_parameters, warmup_parameters
+from sapiens_core.contract.steps import by_position
 from sapiens_export.networks.config import DetectorConfig
 from sapiens_export.repository.messages import add_parameters, config_text, ensemble_message, step_message
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _BACKENDS: Mapping[Runtime, tuple[str, str]] = {  # and platforms
     "torchscript": ("pytorch", "pytorch_libtorch"),
+    "aoti": ("pytorch", "torch_aoti"),
     "onnx": ("onnxruntime", "onnxruntime_onnx"),
     "tensorrt": ("tensorrt", "tensorrt_plan"),
 }
@@ -57,13 +59,16 @@ def model_configs(
     """
     spec = config.recipe.finished_on(serving.finish)
     spec = spec if name is None else spec.named(name)
+    positional = {spec.engine.name} if serving.is_positional(runtime) else set()
     messages = [
         _engine(spec.engine, config, serving, runtime),
-        ensemble_message(spec.name, spec.steps, spec.outputs, config, parameters),
+        ensemble_message(spec.name, spec.steps, spec.outputs, config, parameters, positional=positional),
     ]
     if spec.raw_outputs:
         lean = (spec.preprocess, spec.engine)
-        messages.append(ensemble_message(spec.raw_name, lean, spec.raw_outputs, config, parameters))
+        messages.append(
+            ensemble_message(spec.raw_name, lean, spec.raw_outputs, config, parameters, positional=positional)
+        )
     settings = step_settings(config, serving, preprocess).to_parameters()
     own = serving.at_step()
     messages.append(_cpu_step(spec.preprocess, config, serving.at_step(shared or own)))
@@ -89,12 +94,13 @@ def step_settings(config: EngineConfig, serving: Serving, preprocess: Preprocess
 
 
 def _engine(step: StepSpec, config: EngineConfig, serving: Serving, runtime: Runtime) -> pb.ModelConfig:
+    step = by_position(step) if serving.is_positional(runtime) else step
     message = step_message(step, config, serving.at_step(), is_batching=True)
     message.max_batch_size = serving.max_batch_size
     message.dynamic_batching.max_queue_delay_microseconds = serving.queue_delay_us
     _add_devices(message, serving)
     _add_warmup(message, serving, runtime)
-    if runtime != "python":
+    if not serving.has_own_adapter(runtime):
         message.backend, message.platform = _BACKENDS[runtime]
         message.default_model_filename = ENGINE_FILES[runtime]
     if runtime == "tensorrt":  # which takes its first profile alone, unless told of the others
@@ -137,7 +143,7 @@ def _add_devices(message: pb.ModelConfig, serving: Serving) -> None:
 
 
 def _add_warmup(message: pb.ModelConfig, serving: Serving, runtime: Runtime) -> None:
-    if runtime == "python":
+    if serving.has_own_adapter(runtime):
         # It warms itself up: Triton 2.51 may crash when a sample of `model_warmup` fails in a Python model.
         add_parameters(message, warmup_parameters(serving.warmup))
         return

@@ -48,6 +48,16 @@ class InstalledEngine:
         spec = self.config.recipe.finished_on(self.serving.finish)
         return spec if self.name is None else spec.named(self.name)
 
+    @property
+    def has_own_adapter(self) -> bool:
+        """It is run by torch in Triton's Python backend."""
+        return self.serving.has_own_adapter(self.info.runtime)
+
+    @property
+    def is_positional(self) -> bool:
+        """Its tensors are called as by `by_position`."""
+        return self.serving.is_positional(self.info.runtime)
+
 
 def manifest(new: InstalledEngine, facts: Mapping[str, object]) -> dict[str, object]:
     """Return all facts about an engine as plain data.

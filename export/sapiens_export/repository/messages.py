@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from sapiens_core.contract.steps import step_maps
+from sapiens_core.contract.steps import by_position, step_maps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from sapiens_core.contract.steps import StepSpec
     from sapiens_core.contract.tensors import TensorSpec
@@ -59,6 +59,8 @@ def ensemble_message(
     outputs: Sequence[TensorSpec],
     config: EngineConfig | None,
     parameters: Mapping[str, str],
+    *,
+    positional: Collection[str] = (),
 ) -> pb.ModelConfig:
     """Describe an ensemble.
 
@@ -68,13 +70,15 @@ def ensemble_message(
         outputs: What it returns.
         config: The network, which gives the shapes; None: no shape depends on one.
         parameters: Facts for clients.
+        positional: Names of the steps whose tensors are called as by `by_position`.
     """
     message = pb.ModelConfig(name=name, platform="ensemble")
     _add_tensors(message, steps[0].inputs, outputs, config, shows_batch=True)
     for step, maps in zip(steps, step_maps(steps, outputs), strict=True):
         scheduled = message.ensemble_scheduling.step.add(model_name=step.name, model_version=-1)
-        scheduled.input_map.update(maps.inputs)
-        scheduled.output_map.update(maps.outputs)
+        own = _names_by_position(step) if step.name in positional else {}
+        scheduled.input_map.update({own.get(name, name): called for name, called in maps.inputs.items()})
+        scheduled.output_map.update({own.get(name, name): called for name, called in maps.outputs.items()})
     add_parameters(message, parameters)
     return message
 
@@ -83,6 +87,13 @@ def add_parameters(message: pb.ModelConfig, parameters: Mapping[str, str]) -> No
     """Write facts into a config, as texts by their names."""
     for name, value in parameters.items():
         message.parameters[name].string_value = value
+
+
+def _names_by_position(step: StepSpec) -> dict[str, str]:
+    """Return how a step calls its tensors, by the names in its contract."""
+    own = by_position(step)
+    pairs = zip((*step.inputs, *step.outputs), (*own.inputs, *own.outputs), strict=True)
+    return {tensor.name: called.name for tensor, called in pairs}
 
 
 def _add_tensors(

@@ -12,6 +12,8 @@ from sapiens_export.documents import NO_OTHER_KEYS
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sapiens_core.contract.engines import Runtime
+
 ALL_GPUS, NO_WARMUP = "all", "none"
 _EMPTY = {"gpus": ALL_GPUS, "warmup": NO_WARMUP}  # words for empty lists
 _MOST = 2**31 - 1  # that a model config can hold
@@ -57,6 +59,8 @@ class Serving:
         finish: Where results become as large as the image: "cpu", by numpy; "gpu", by torch on the engine's
             device, so that only the result leaves it; "auto", on the GPU where the export sees one and the
             task has a function for it, which the manifest then tells.
+        portable: An aoti engine is run by torch in Triton's Python backend, which every server has; means
+            nothing to other engines.
 
     Raises:
         ValueError: A number is out of range, or stands twice in a list.
@@ -74,6 +78,7 @@ class Serving:
     warmup: tuple[int, ...] = (1,)
     tensorrt_accelerator: bool = False
     finish: Finish = "cpu"
+    portable: bool = False
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:
@@ -91,6 +96,22 @@ class Serving:
             )
         if self.finish not in get_args(Finish):
             raise ValueError(f"finish must be one of {get_args(Finish)}, got {self.finish!r}")
+
+    def has_own_adapter(self, runtime: Runtime) -> bool:
+        """Return whether an engine is run by torch in Triton's Python backend, not by a backend of Triton's.
+
+        Args:
+            runtime: Of the engine.
+        """
+        return runtime == "python" or (runtime == "aoti" and self.portable)
+
+    def is_positional(self, runtime: Runtime) -> bool:
+        """Return whether an engine's tensors are called as by `by_position`, see there.
+
+        Args:
+            runtime: Of the engine.
+        """
+        return runtime == "aoti" and not self.portable
 
     def at_step(self, present: StepChoices = _STEP_DEFAULTS) -> StepChoices:
         """Return what is chosen about a step.

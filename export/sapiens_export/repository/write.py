@@ -107,7 +107,7 @@ def notes_about(repository: Path, new: InstalledEngine) -> list[str]:
         new: The network and how it is to be served.
     """
     notes = changes(repository, new) + notes_on_people(repository, new)
-    if new.info.runtime != "python" and new.serving.warmup:
+    if not new.has_own_adapter and new.serving.warmup:
         notes.append(
             f"Triton warms {new.spec.engine.name} up itself, and where that fails the whole server may end; "
             "--warmup none does without"
@@ -171,9 +171,10 @@ def _write_model(folder: Path, config: str, new: InstalledEngine) -> None:
     (folder / CONFIG_FILE).write_text(config)
     if "ensemble_scheduling" in config:
         (folder / VERSION_FOLDER / _PLACEHOLDER_FILE).write_text("Object storage keeps no empty folders.\n")
-    is_native = new.info.runtime != "python"
     steps = {
-        step.name: step for step in (*new.spec.steps, PEOPLE_POSE) if step.kind != "engine" or not is_native
+        step.name: step
+        for step in (*new.spec.steps, PEOPLE_POSE)
+        if step.kind != "engine" or new.has_own_adapter
     }
     if folder.name in steps:
         write_adapter(folder / VERSION_FOLDER, steps[folder.name])

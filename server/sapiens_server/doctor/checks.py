@@ -17,9 +17,10 @@ from pathlib import Path
 from sapiens_core.contract.folders import CONFIG_FILE, missing_modules
 from sapiens_core.contract.limits import LIMITS, MAX_PIXELS_VARIABLE, checked_max_pixels
 from sapiens_core.contract.model_info import CONTRACT, CONTRACT_PARAMETER
+from sapiens_core.processors import num_processors
 from sapiens_server.addresses import free_address, is_loopback
 from sapiens_server.doctor.findings import Finding, finding_of
-from sapiens_server.doctor.machine import max_open_files, memory_bytes, memory_limit, num_processors
+from sapiens_server.doctor.machine import max_open_files, memory_bytes, memory_limit
 from sapiens_server.engines import MANIFEST_FILE, refusals
 from sapiens_server.errors import AddressError, GpuError, RepositoryError, ServerNotFoundError
 from sapiens_server.gpus import gpus
