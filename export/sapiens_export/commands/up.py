@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from platformdirs import user_cache_path
 from rich.console import Console
 
 from sapiens_core.contract.engines import Runtime
@@ -30,8 +29,6 @@ from sapiens_server.gpus import Gpu, gpus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_CACHE = user_cache_path("sapiens")
 
 
 @dataclass(frozen=True)
@@ -129,14 +126,14 @@ class Kept:
         typer.Option(help="What runs them; default: tensorrt where this machine has it, else python."),
     ] = None
     cache: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             metavar="DIR",
             help="Where engines are kept once built.",
             envvar="SAPIENS_CACHE",
             show_default="sapiens in the user's folder of caches",
         ),
-    ] = _CACHE
+    ] = None
     prune: Annotated[
         bool,
         typer.Option(
@@ -145,6 +142,12 @@ class Kept:
             "unless a server that runs has them.",
         ),
     ] = False
+
+    def folder(self) -> Path:
+        """Return where engines are kept."""
+        from platformdirs import user_cache_path  # of the extra `export`; help texts do without
+
+        return (self.cache or user_cache_path("sapiens")).expanduser().absolute()
 
 
 @with_option_groups
@@ -159,7 +162,7 @@ def up_command(context: typer.Context, *, networks: Networks, kept: Kept) -> Non
     console = Console(stderr=True, highlight=False)
     with interruptible(console, "up"), told_in_a_sentence(console, "up"), ExitStack() as held:
         chosen = networks.chosen()
-        store = EngineStore(kept.cache.expanduser().absolute(), _machine(kept.runtime, console))
+        store = EngineStore(kept.folder(), _machine(kept.runtime, console))
         exporter = partial(_export, runtime=store.machine.runtime, console=console)
         engines = [
             store.engine(network.task, networks.size, network.sha256(), partial(exporter, network))

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from platformdirs import user_config_path
-
 from sapiens_core.recipes.sapiens2 import LICENCE as SAPIENS2_LICENCE
 
 DEMO_LICENCE = "Apache-2.0: trained on rendered people by this project; not Meta's weights"
@@ -68,6 +66,8 @@ def write_notice(folder: Path, licence: str) -> None:
 
 def accepted_licences_file() -> Path:
     """Return where consent is kept, among what this user has configured: on Linux in ~/.config/sapiens."""
+    from platformdirs import user_config_path  # of the extra `export`; help texts do without
+
     return user_config_path("sapiens") / "accepted_licences.json"
 
 
