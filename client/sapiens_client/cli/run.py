@@ -184,16 +184,6 @@ def _look(job: Job, files: ImageFiles, settings: Settings, client: SapiensClient
         if work.has_begun:
             tell(f"{work.summary}; the same command with --resume goes on")
         raise
-        work = _Run(job, settings, client.with_options(dtype=settings.dtype), files)
-        try:
-            work.save_all()
-        except KeyboardInterrupt:
-            tell(f"{work.summary}; interrupted, the same command with --resume goes on")
-            raise typer.Exit(INTERRUPTED) from None
-        except SapiensError:
-            if work.has_begun:
-                tell(f"{work.summary}; the same command with --resume goes on")
-            raise
     if work.left_out:
         work.note(f"left out: {listed(work.left_out)}")
     work.note(work.summary)
