@@ -133,8 +133,7 @@ class VideoRun:
                 )
                 for frame in video:
                     work.add(frame)
-                    for result in () if frame.error else frame.results.values():
-                        self._introductions.of(result)
+                    self._introduce(frame)
                     bar.advance(row)
                     speed = bar.tasks[row].speed
                     bar.update(row, rate=f"{speed:.1f} frames/s" if speed else "")
@@ -147,6 +146,10 @@ class VideoRun:
             work.stop()
             raise
         self._end(work, file, video)
+
+    def _introduce(self, frame: VideoFrame) -> None:
+        for result in () if frame.error else frame.results.values():
+            self._introductions.of(result)
 
     def _end(self, work: _Writing, file: VideoFile, video: Video) -> None:
         paths = work.finish()

@@ -81,7 +81,7 @@ def normal(normal_map: Tensor, finish_hw: Tensor, settings: StepSettings) -> tup
 def letterboxed_normal(
     normal_map: Tensor, finish_hw: Tensor, settings: StepSettings
 ) -> tuple[NDArray[np.float32]]:
-    """Do that for the second family, as its numpy form does: 1e-6."""
+    """Do that, (1, 3, h, w) to (H, W, 3) float32, for the second family, as its numpy form does: 1e-6."""
     image_hw = _size(normal_map, finish_hw)
     content = centered_content(image_hw, settings.network_hw)
     inside = normal_map[0, :, content.rows, content.columns]

@@ -65,7 +65,7 @@ def strip_classes(
     rows: Sequence[Strip],
     columns: Sequence[Strip],
 ) -> NDArray[np.uint8]:
-    """Do what `class_map` does for some rows of tiles, see `seg.strip_classes`."""
+    """Do what `class_map` does, (C, h, w) to (H, W), for some rows of tiles, see `seg.strip_classes`."""
     largest = float32_planes(margin_range[None])[0]
 
     def winners(row: Strip, some: Sequence[Strip]) -> NDArray[np.uint8]:
