@@ -65,5 +65,5 @@ clean: ## remove everything that the other commands made
 	$(PYTHON) scripts/preflight.py
 	@echo "making the environment in .venv: about 2 GB of packages with torch for CPUs, a minute or two where they are cached"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[opencv,video,parquet,server,export,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[opencv,video,parquet,server,export,dev]'
 	touch $@
