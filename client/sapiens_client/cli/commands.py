@@ -125,7 +125,6 @@ def _settings(
     timeout_s: Timeout = 60.0,
     formats: Formats,
     concurrency: Concurrency = DEFAULT_CONCURRENCY,
-    dtype: FloatTypes = "float32",
     flags: Flags,
     video: VideoWishes,
 ) -> Settings:
@@ -135,16 +134,20 @@ def _settings(
         timeout_s=timeout_s,
         formats=formats,
         concurrency=concurrency,
-        dtype=dtype,
         video=video,
         **vars(flags),
     )
 
 
 def _flags(
-    *, resume: Resume = False, recursive: Recursive = False, quiet: Quiet = False, as_json: AsJson = False
+    *,
+    resume: Resume = False,
+    recursive: Recursive = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    dtype: FloatTypes = "float32",
 ) -> Flags:
-    return Flags(resume=resume, recursive=recursive, quiet=quiet, as_json=as_json)
+    return Flags(resume=resume, recursive=recursive, quiet=quiet, as_json=as_json, dtype=dtype)
 
 
 def _video(

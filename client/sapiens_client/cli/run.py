@@ -62,19 +62,21 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Flags:
-    """What a command does or does not.
+    """Choices that need nothing else to be known.
 
     Attributes:
         resume: Leave out images whose results are there.
         recursive: Take the images in folders of folders, too.
         quiet: Tell of nothing but what failed.
         as_json: Print what became of each image as a line of JSON.
+        dtype: Of results that are float and as large as the image.
     """
 
     resume: bool
     recursive: bool
     quiet: bool
     as_json: bool
+    dtype: FloatType
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +107,6 @@ class Settings(Flags):
         formats: What is written about every task.
         concurrency: How many images are asked about at a time.
         video: What is wished of videos.
-        dtype: Of results that are float and as large as the image.
     """
 
     connection: Connection
@@ -114,7 +115,6 @@ class Settings(Flags):
     formats: Sequence[Format]
     concurrency: int
     video: VideoWishes
-    dtype: FloatType = "float32"
 
 
 def run(job: Job, images: Sequence[str], settings: Settings) -> None:

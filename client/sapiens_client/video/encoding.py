@@ -91,11 +91,15 @@ def frame_times(path: Path) -> list[float]:
         with av.open(_url(path)) as container:
             begins_s = _begins_s(container)
             for packet in container.demux(video=0):
-                if packet.pts is not None and packet.time_base is not None:
-                    times.append(begins_s + float(packet.pts * packet.time_base))
+                times += _shown_s(packet, begins_s)
     except (av.error.FFmpegError, OSError, IndexError):
         return times
     return times
+
+
+def _shown_s(packet: Any, begins_s: float) -> list[float]:
+    """Return when a packet's frame is shown, in seconds; nothing of a packet that only ends a stream."""
+    return [] if packet.pts is None else [begins_s + float(packet.pts * packet.time_base)]
 
 
 def ends(starts_s: Sequence[float]) -> list[float]:
