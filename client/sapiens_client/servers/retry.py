@@ -165,7 +165,7 @@ class Attempts:
                 effort.failures.append(outcome)
                 if not self._may_help(effort):
                     _log_end(effort, time.monotonic() - started_s)
-                    raise self._error(request, effort.failures, deadline) from outcome.error
+                    raise self._error(request, effort.failures, deadline)
                 if outcome.meaning.remedy in _AT_ONCE or self._replicas.has_other(effort.tried):
                     _log_retry(effort, 0.0)
                 else:
@@ -198,7 +198,7 @@ class Attempts:
         if refusal is not None:
             error = self._error(effort.request, [refusal], deadline)
             error.attempts = len(effort.failures)
-            raise error from refusal.error
+            raise error
         return turn
 
     def _until_return(self, effort: Effort) -> Flow[None]:
@@ -301,6 +301,7 @@ class Attempts:
             identity_advice=self._identity.advice(request.headers),
             tls_advice=self._tls_advice,
         )
+        error.__cause__ = last.error
         error.url = last.replica.address
         error.attempts = len(failures)
         error.request_id = request.request_id

@@ -175,7 +175,10 @@ def _unit(vectors: Tensor) -> Tensor:
 
 
 def _length(vectors: Tensor) -> Tensor:
-    return vectors.square().sum(dim=0).sqrt()
+    # Not square().sum().sqrt(): the first sqrt of a process, in several threads, may be right to 1e-4 only
+    # (github.com/pytorch/pytorch/issues/188792).
+    lengths: Tensor = torch.linalg.vector_norm(vectors, dim=0)
+    return lengths
 
 
 def _size(planes: Tensor, finish_hw: Tensor) -> tuple[int, int]:
