@@ -23,10 +23,12 @@ def _kubectl() -> str:
     return "" if shutil.which("kubectl") else "kubectl is not on PATH"
 
 
+_HEADERS = ("/usr/include/grpcpp/grpcpp.h", "/usr/include/google/protobuf/message.h")
+_GRPC_DEV = ("protobuf-compiler-grpc", "libgrpc++-dev", "libprotobuf-dev")
 _languages = partial(
     lacking,
-    ("node", "chromium", "g++", "make", "pkg-config", "protoc", "grpc_cpp_plugin"),
-    ("nodejs", "chromium", "g++", "make", "pkg-config", "protobuf-compiler-grpc", "libgrpc++-dev"),
+    ("node", "chromium", "g++", "make", "pkg-config", "protoc", "grpc_cpp_plugin", *_HEADERS),
+    ("nodejs", "chromium", "g++", "make", "pkg-config", *_GRPC_DEV),
 )
 _prometheus = partial(lacking, ("prometheus", "promtool"), ("prometheus",))
 

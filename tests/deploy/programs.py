@@ -20,11 +20,11 @@ def say(text: str) -> None:
 
 @functools.cache
 def lacking(programs: tuple[str, ...], packages: tuple[str, ...]) -> str:
-    """Install Debian's packages if programs are missing; return why they still are, empty: none is."""
+    """Install Debian's packages if programs or files are missing; return why they still are, empty: no."""
     if not _missing(programs):
         return ""
     if os.geteuid() or shutil.which("apt-get") is None:
-        return f"not on PATH: {_missing(programs)}; install Debian's packages {', '.join(packages)}"
+        return f"not there: {_missing(programs)}; install Debian's packages {', '.join(packages)}"
     say(f"installing {', '.join(packages)}")
     apt_get = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120", "-o", "Acquire::Retries=3")
     told: list[str] = []
@@ -59,4 +59,6 @@ def _told(*words: str) -> str:
 
 def _missing(programs: tuple[str, ...]) -> str:
     path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
-    return ", ".join(program for program in programs if shutil.which(Path(program), path=path) is None)
+    return ", ".join(
+        each for each in programs if not Path("/", each).is_file() and not shutil.which(each, path=path)
+    )
