@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import base64
 import dataclasses
 import io
 import json
+import re
 import subprocess
 import sys
 
@@ -11,7 +13,10 @@ import pytest
 from PIL import Image
 
 from sapiens_client import InvalidInputError
+from sapiens_core.labels import KeypointSet
 from sapiens_core.pictures import depth_picture
+
+ELBOWS = ("left_elbow", "right_elbow")
 
 
 def test_the_result_knows_the_size_of_its_image(result):
@@ -121,6 +126,50 @@ def test_other_suffixes_are_refused_and_the_right_ones_named(result, tmp_path, n
 def test_notebooks_get_the_picture(result):
     shown = Image.open(io.BytesIO(result._repr_png_()))
     np.testing.assert_array_equal(np.asarray(shown), np.asarray(result.plot()))
+    assert result._repr_html_() is None  # its colours are no names
+
+
+def test_notebooks_get_a_large_picture_smaller(result):
+    large = dataclasses.replace(result, depth=np.zeros((1300, 2600), np.float32))
+    assert Image.open(io.BytesIO(large._repr_png_())).size == (640, 320)
+
+
+def test_notebooks_get_names_in_their_colours_and_a_picture_of_few_bytes(seg_result, pose):
+    for shown in (seg_result, pose):
+        page = shown._repr_html_()
+        entries = re.findall(r"rgb\((\d+), (\d+), (\d+)\)\">&#9632;</span> ([^<]+)", page)
+        assert {name: tuple(map(int, color)) for *color, name in entries} == shown.legend
+        (jpeg,) = re.findall(r"base64,([^\"]+)", page)
+        picture = Image.open(io.BytesIO(base64.b64decode(jpeg)))
+        assert picture.size == shown.plot().size
+        assert abs(np.asarray(picture).astype(float) - np.asarray(shown.plot())).mean() < 16
+
+
+def test_the_legend_names_what_the_picture_has(seg_result, pose):
+    known = seg_result.class_set
+    two = dataclasses.replace(seg_result, class_map=np.repeat(np.uint8([[0], [3]]), 90, axis=1).repeat(60, 0))
+    assert two.legend == {known.names[each]: known.palette[each] for each in (0, 3)}
+    scores = np.zeros((2, 17), np.float32)
+    scores[0, 7] = scores[1, 8] = 0.5
+    elbows = dataclasses.replace(pose, scores=scores).legend
+    assert elbows == {name: pose.keypoint_set.colors[7 + each] for each, name in enumerate(ELBOWS)}
+    assert pose[:0].legend == {}
+    assert pose[:0]._repr_html_() is None
+
+
+def test_names_are_no_html_and_many_are_folded(make_pose):
+    names = ("<script>", *map(str, range(99)))
+    keypoints = KeypointSet("", names, (), (), ((1, 2, 3),) * 100, ())
+    pose = make_pose(keypoints)
+    page = dataclasses.replace(pose, scores=np.ones_like(pose.scores))._repr_html_()
+    assert "&lt;script&gt;" in page
+    assert "<script" not in page
+    assert "<details><summary>100 names" in page
+
+
+def test_a_result_without_its_image_is_shown_as_words(pose):
+    alone = dataclasses.replace(pose, encoded_image=np.zeros(0, np.uint8))
+    assert alone._repr_png_() is alone._repr_html_() is None
 
 
 def test_results_cannot_be_changed(result):

@@ -14,11 +14,14 @@ import numpy as np
 
 from sapiens_client.errors import InvalidInputError
 from sapiens_client.results.saving import SEVERAL_ARRAYS, Format, ImageId, Writer, format_of, png, read_npz
+from sapiens_client.results.showing import page, reduced
 from sapiens_core.contract.model_info import ModelInfo
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
+
+    from sapiens_core.labels import Color
 
 P = ParamSpec("P")
 
@@ -120,6 +123,11 @@ class Result(ABC):
         """Names of the keypoints or classes, in the order of the network's; empty where there are none."""
         return ()
 
+    @property
+    def legend(self) -> Mapping[str, Color]:
+        """RGB of everything named that `plot` draws, 0..255; empty where its colours are no names."""
+        return {}
+
     def facts(self) -> dict[str, Any]:
         """Return what the arrays are, as plain data for JSON: `*.npz` keeps it under the name "facts"."""
         return {
@@ -219,8 +227,20 @@ class Result(ABC):
         path = Path(path)
         return self.writers[format_of(path.name, self.writers)](self, path, image_id)
 
-    def _repr_png_(self) -> bytes:
-        return png(self.plot())
+    def _repr_png_(self) -> bytes | None:
+        picture = self._shown()
+        return png(picture) if picture else None
+
+    def _repr_html_(self) -> str | None:
+        picture = self._shown()
+        return page(picture, self.legend) if picture and self.legend else None
+
+    def _shown(self) -> Image | None:
+        """Return the picture for a notebook; None, for which it shows the text: the image is not known."""
+        try:
+            return reduced(self.plot())
+        except InvalidInputError:
+            return None
 
 
 def drawn(draw: Callable[P, NDArray[np.uint8]], *args: P.args, **options: P.kwargs) -> Image:

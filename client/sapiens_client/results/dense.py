@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-    from sapiens_core.labels import ClassSet
+    from sapiens_core.labels import ClassSet, Color
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -112,6 +112,12 @@ class SegmentationResult(Result):
     def labels(self) -> tuple[str, ...]:
         """Name of every class, as `classes`."""
         return self.classes
+
+    @property
+    def legend(self) -> Mapping[str, Color]:
+        """RGB of every class in the picture by its name, 0..255; half of it is seen over the image."""
+        known = self.class_set
+        return {known.names[each]: known.palette[each] for each in np.unique(self.class_map).tolist()}
 
     @property
     def foreground(self) -> NDArray[np.bool_]:

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+    from sapiens_core.labels import Color
+
+_DRAWN_FROM = 0.3  # score of a keypoint
+
 
 @dataclass(frozen=True)
 class Keypoint:
@@ -155,6 +159,13 @@ class PoseResult(Result):
         return self.keypoint_set.names
 
     @property
+    def legend(self) -> Mapping[str, Color]:
+        """RGB of every keypoint that `plot` draws of anybody, by its name, 0..255."""
+        is_drawn = (self.scores >= _DRAWN_FROM).any(axis=0).tolist()
+        each = zip(self.keypoint_set.names, self.keypoint_set.colors, is_drawn, strict=True)
+        return {name: color for name, color, drawn_somewhere in each if drawn_somewhere}
+
+    @property
     def person_scores(self) -> NDArray[np.float32]:
         """Mean of a person's keypoint scores above 0.2, times the box's score: 0..1, float32, shape (N,)."""
         scores = [person_score(each.scores, each.bbox_score) for each in self.persons]
@@ -254,7 +265,7 @@ class PoseResult(Result):
         """
         return supervision_keypoints(self.keypoints, self.scores, self.bbox_scores)
 
-    def plot(self, *, threshold: float = 0.3, radius: int = 6, thickness: int = 3) -> Image:
+    def plot(self, *, threshold: float = _DRAWN_FROM, radius: int = 6, thickness: int = 3) -> Image:
         """Draw keypoints and skeletons over the image, in the reference's colours.
 
         Args:
