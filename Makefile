@@ -15,7 +15,7 @@ OUT := out
 # Processes that run tests, each with servers of its own.
 WORKERS := 2
 
-.PHONY: help demo test test-deploy lint configs dashboard chart protocol clean
+.PHONY: help demo test test-deploy lint configs dashboard chart protocol tour clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -56,6 +56,9 @@ chart: .venv/installed ## write what the Helm chart has from elsewhere, and the 
 
 protocol: .venv/installed ## write the tables of docs/protocol.md from the contract
 	$(BIN)/python -m scripts.write_protocol
+
+tour: .venv/installed ## run docs/tour.ipynb and keep what it shows (needs a server with the demo networks, see there)
+	$(BIN)/python -m scripts.write_tour
 
 clean: ## remove everything that the other commands made
 	rm -rf .venv models out

@@ -1,13 +1,17 @@
-"""What the demo networks see in the portrait, served: against kept results and against independent judges.
+"""What the demo networks see in the portrait, served: against kept results, independent judges, and the tour.
 
 The last command of training/README.md, with `--keep tests/golden/portrait`, keeps them after a new training.
 """
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 from dataclasses import astuple, replace
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,8 +22,9 @@ from sapiens_core.recipes.recipe import Task
 from sapiens_export.exporter import EngineOptions, export_engine
 from sapiens_export.networks.config import DEMO_NETWORKS, demo_network
 from sapiens_export.weights.licences import DEMO_LICENCE
-from sapiens_export.weights.sources import source_from_checkpoint
+from sapiens_export.weights.sources import built_in_detector, source_from_checkpoint
 from sapiens_server import serve
+from scripts.write_tour import TOUR, executed
 from training.evaluate import Results, agreement, differences, load_results
 
 ROOT = Path(__file__).parents[2]
@@ -30,15 +35,23 @@ TASKS = (Task.DEPTH, Task.NORMAL, Task.SEG, Task.POSE, Task.FEATURES)
 # Share of pixels with another class, degrees, mean deviations, pixels. Other CPUs and versions of torch round
 # otherwise, which moves edges by a pixel; a fault of any step moves far more, as the mutations below show.
 ALLOWED = (0.005, 0.5, 0.02, 0.5)
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory):
+def server(tmp_path_factory):
     repository = tmp_path_factory.mktemp("demo") / "models"
     for task in TASKS:
         source = source_from_checkpoint(task, DEMO_NETWORKS / f"{task}.safetensors", demo_network(task))
         export_engine(source, repository, EngineOptions(licence=DEMO_LICENCE))
-    with serve(repository, grpc_port=0) as server, SapiensClient(server.grpc_url) as client:
+    export_engine(built_in_detector(), repository)
+    with serve(repository, grpc_port=0) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with SapiensClient(server.grpc_url) as client:
         yield client
 
 
@@ -137,3 +150,29 @@ def test_results_say_whose_networks_they_are(client):
         assert "not Meta's weights" in result.model.licence
     sizes = {card.info.task: card.info.size for card in client.models().values()}
     assert {sizes[task] for task in TASKS} == {"demo"}
+
+
+def shown(notebook):
+    """What each cell shows: words with their numbers taken out, the numbers, and pictures."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {})
+            if "image/jpeg" in data:
+                yield "", [], np.asarray(Image.open(io.BytesIO(base64.b64decode(data["image/jpeg"])))) / 255
+            else:
+                words = output.get("text") or data["text/plain"]
+                yield re.sub(NUMBER, "0", words), [float(each) for each in re.findall(NUMBER, words)], None
+
+
+def test_the_tour_runs_and_shows_what_is_committed(server, monkeypatch):
+    monkeypatch.setenv("SAPIENS_URL", server.grpc_url)
+    committed, fresh = [*shown(nbformat.read(TOUR, as_version=4))], [*shown(executed(TOUR))]
+    assert [words for words, _, _ in fresh] == [words for words, _, _ in committed]
+    for (words, numbers, picture), (_, expected, kept) in zip(fresh, committed, strict=True):
+        np.testing.assert_allclose(numbers, expected, atol=1, err_msg=words)
+        if kept is not None:
+            assert abs(picture - kept).mean() < 0.02
+
+
+def test_the_tour_is_small_enough_to_look_at():
+    assert TOUR.stat().st_size < 1_000_000
