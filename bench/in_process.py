@@ -20,6 +20,7 @@ from sapiens_core.images.codec import decode_bgr
 from sapiens_core.prepare.image import image_inputs
 from sapiens_core.recipes.lookup import recipe
 from sapiens_core.recipes.recipe import Task
+from sapiens_core.triton.heap import Heap
 from sapiens_export.engines.engine import Engine
 from sapiens_export.engines.torchscript import engine_from_torchscript
 from sapiens_export.parity import pipeline
@@ -43,6 +44,7 @@ def main() -> None:
     """Answer commands until stdin ends."""
     family, engine_file, image_file, height, width = sys.argv[1:]
     cv2.setNumThreads(1)
+    Heap()  # as the server's processes have it
     engine = engine_from_torchscript(Path(engine_file))
     encoded = Path(image_file).read_bytes()
     for line in sys.stdin:

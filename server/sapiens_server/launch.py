@@ -20,10 +20,15 @@ from sapiens_server.leftovers import Claim
 # What must be set before the server starts; whoever has set these variables otherwise keeps their values.
 ENVIRONMENT = {
     # With glibc's defaults the server maps and unmaps every tensor above 32 MiB on each request; the page
-    # faults cost more than all its copies. So it keeps free memory, but not all that a large image took.
+    # faults cost more than all its copies. So it keeps free memory, but not all that a large image took, and
+    # takes memory by pages of 2 MiB where the system has them. Models' processes see to their own heaps.
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**27),
     "MALLOC_ARENA_MAX": "1",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    # A network's threads that wait for each other leave the processor to the other steps: by OpenMP's default
+    # they keep it for milliseconds.
+    "OMP_WAIT_POLICY": "passive",
     # Instances are the parallelism of pre- and postprocessors.
     "OPENBLAS_NUM_THREADS": "1",
     # A float32 engine computes in float32: without, several of NVIDIA's libraries round products to ten bits.

@@ -155,7 +155,9 @@ def test_server_tells_its_models_and_services(server: RunningServer) -> None:
 
 
 def test_heap_settings_reach_the_server(server: RunningServer) -> None:
-    assert b"MALLOC_ARENA_MAX=1\0" in Path(f"/proc/{server.pid}/environ").read_bytes()
+    environment = Path(f"/proc/{server.pid}/environ").read_bytes()
+    assert b"MALLOC_ARENA_MAX=1\0" in environment
+    assert b"GLIBC_TUNABLES=glibc.malloc.hugetlb=1\0" in environment
 
 
 def test_no_other_user_can_read_what_a_server_has_in_shared_memory(server: RunningServer) -> None:

@@ -1,7 +1,8 @@
 """What large images took of a model's process goes back to the system soon after.
 
-The heap of these processes keeps its pages, see `sapiens_server.launch`: that is fast, but after one large
-image it would keep hundreds of megabytes for ever.
+The heap of these processes keeps its pages, whatever the size of an array: else every large one is paid in
+page faults, which cost more than its copies. But after one large image it would keep hundreds of megabytes
+for ever.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import os
 import threading
 
 _SPARE_BYTES = 64 * 2**20  # what is kept: small images need it again and again
-_DELAY_S = 2.0  # by then the answer has been sent; of many large images only one finds its pages gone
+_DELAY_S = 5.0  # of many large images only one in so many seconds finds its pages gone
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 class Heap:
@@ -22,10 +24,13 @@ class Heap:
         self._libc = ctypes.CDLL(None)
         self._level: int | None = None
         self._is_due = threading.Lock()
+        self._libc.mallopt(_M_MMAP_THRESHOLD, 2**30)
+        self._libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
     def look(self) -> None:
         """Let free pages be given back a little later, if the process has become large."""
         if self._level is None:
+            self._libc.malloc_trim(0)  # what loading and warming up a model took is no part of the level
             self._level = self._num_bytes()
         if self._num_bytes() > self._level + _SPARE_BYTES and self._is_due.acquire(blocking=False):
             timer = threading.Timer(_DELAY_S, self._give_back)

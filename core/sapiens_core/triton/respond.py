@@ -133,10 +133,7 @@ def respond(
             for request in some
         ]
 
-    _HEAP.look()
-    responses = [response for request in requests for response in answered([request], answers, figures)]
-    _HEAP.look()
-    return responses
+    return [response for request in requests for response in answered([request], answers, figures)]
 
 
 def answered(
@@ -144,6 +141,7 @@ def answered(
 ) -> list[Any]:
     """Answer requests whatever happens: what `answers` raises becomes the answer to each, see `failure`."""
     started_s = time.perf_counter()
+    _HEAP.look()
     try:
         return answers(requests)
     except Exception as error:  # noqa: BLE001 - a request without an answer would never end
@@ -152,6 +150,7 @@ def answered(
         ids = ", ".join(filter(None, (request.request_id() for request in requests)))
         return [failure(error, ids) for _ in requests]
     finally:
+        _HEAP.look()
         if figures:
             figures.took(time.perf_counter() - started_s)
 
