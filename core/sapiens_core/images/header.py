@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from sapiens_core.contract.limits import IMAGE_FORMATS, LIMITS, check_size, max_
 from sapiens_core.contract.metrics import RefusedError
 from sapiens_core.images.bmp import BmpHeader, bmp_header
 from sapiens_core.images.orientation import UPRIGHT, jpeg_orientation, known_orientation, png_orientation
+from sapiens_core.images.reader import opened
 from sapiens_core.images.tiff import TiffHeader, tiff_header
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _header(encoded: NDArray[np.uint8]) -> ImageHeader:
         tiff = tiff_header(encoded)
         return ImageHeader(tiff.width, tiff.height, tiff=tiff)
     try:
-        with Image.open(io.BytesIO(encoded.data), formats=IMAGE_FORMATS) as image:
+        with Image.open(opened(encoded), formats=IMAGE_FORMATS) as image:
             return ImageHeader(*image.size, orientation=_orientation(image, encoded))
     except UnidentifiedImageError as error:
         if start.startswith(_JPEG_SIGNATURE):
