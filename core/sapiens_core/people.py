@@ -6,7 +6,8 @@ does both, so that the image is decoded once and does not travel between models;
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from sapiens_core.finish import detect, pose
 from sapiens_core.prepare.geometry import person_bboxes
 from sapiens_core.prepare.image import image_inputs
-from sapiens_core.prepare.persons import person_inputs
+from sapiens_core.prepare.persons import PersonInputs, person_inputs
 
 if TYPE_CHECKING:
     from sapiens_core.contract.settings import PeopleSettings, StepSettings
@@ -65,11 +66,9 @@ def people_pose(
     if whole_image_if_nobody and not len(bboxes):
         bboxes = person_bboxes(None, (height, width), max_bboxes=1)
         bbox_scores = np.zeros(1, dtype=np.float32)
-    max_batch_size = settings.pose.max_batch_size
-    # Batch after batch: the crops of fifty people at once would be 120 MB.
     batches = [
-        person_keypoints(image_bgr, bboxes[start : start + max_batch_size], pose_engine, settings.pose)
-        for start in range(0, len(bboxes), max_batch_size)
+        _keypoints(inputs, pose_engine, settings.pose)
+        for inputs in _inputs_by_batch(image_bgr, bboxes, settings.pose)
     ]
     nobody = np.zeros((0, settings.num_keypoints, 3), dtype=np.float32)
     keypoints = np.concatenate([nobody[..., :2], *(keypoints for keypoints, _ in batches)])
@@ -114,6 +113,30 @@ def person_keypoints(
     Raises:
         ValueError: There are no or too many boxes, or one of them cannot be used.
     """
-    inputs = person_inputs(image_bgr, bboxes, settings)
+    return _keypoints(person_inputs(image_bgr, bboxes, settings), engine, settings)
+
+
+def _inputs_by_batch(
+    image_bgr: NDArray[np.uint8], bboxes: NDArray[np.float32], settings: StepSettings
+) -> Iterator[PersonInputs]:
+    """Yield the batches that the engine takes, each cut out of the image while the engine has the one before.
+
+    There are never more than two: the crops of fifty people at once would be 120 MB.
+    """
+    size = settings.max_batch_size
+    if not len(bboxes):
+        return
+    inputs = person_inputs(image_bgr, bboxes[:size], settings)
+    with ThreadPoolExecutor(1) as beside:
+        for start in range(size, len(bboxes), size):
+            following = beside.submit(person_inputs, image_bgr, bboxes[start : start + size], settings)
+            yield inputs
+            inputs = following.result()
+    yield inputs
+
+
+def _keypoints(
+    inputs: PersonInputs, engine: Engine, settings: StepSettings
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     peaks, scores, patches, blurred_max = engine(inputs.pixels)
     return pose.finish(peaks, scores, patches, blurred_max, inputs.crops, settings)

@@ -1,8 +1,12 @@
+import threading
+
 import numpy as np
 import pytest
 
+from sapiens_core import people
 from sapiens_core.contract.settings import PeopleSettings, StepSettings
 from sapiens_core.people import people_pose, person_keypoints
+from sapiens_core.prepare.persons import person_inputs
 
 NUM_KEYPOINTS = 5
 SETTINGS = PeopleSettings(StepSettings((64, 64), 4), StepSettings((64, 48), 4), NUM_KEYPOINTS)
@@ -59,6 +63,28 @@ def test_keypoints_belong_to_the_box_beside_them(image):
         )
         np.testing.assert_allclose(pose.keypoints[index], keypoints[0], atol=1e-5)
         np.testing.assert_array_equal(pose.scores[index], scores[0])
+
+
+def test_the_next_batch_is_cut_out_while_the_engine_has_one(image, monkeypatch):
+    detector, engine, num_cut = detector_of(grid_of_boxes(9)), PoseEngine(), threading.Semaphore(0)
+    expected = people_pose(image, detector, engine, SETTINGS)
+
+    def counted(*args):
+        inputs = person_inputs(*args)
+        num_cut.release()
+        return inputs
+
+    def engine_that_waits(pixels):
+        if len(pixels) == SETTINGS.pose.max_batch_size:  # another one comes after it
+            assert num_cut.acquire(timeout=30)
+            assert num_cut.acquire(timeout=30)
+            num_cut.release()
+        return engine(pixels)
+
+    monkeypatch.setattr(people, "person_inputs", counted)
+    pose = people_pose(image, detector, engine_that_waits, SETTINGS)
+    for name, array in vars(pose).items():
+        np.testing.assert_array_equal(array, vars(expected)[name])
 
 
 def test_nobody_has_no_keypoints_and_the_pose_engine_rests(image):
