@@ -22,13 +22,15 @@ class Sample:
         latency_ms: Median time of a call.
         per_second: Calls per second over the round.
         cpu_ms: CPU time per call, caller and server together.
-        page_faults: Minor page faults per call.
+        page_faults: Minor page faults per call, likewise.
+        caller_page_faults: The caller's of these.
     """
 
     latency_ms: float
     per_second: float
     cpu_ms: float
     page_faults: float
+    caller_page_faults: float
 
 
 @dataclass(frozen=True)
@@ -82,15 +84,17 @@ def load(calls: Sequence[Callable[[], object]], num_calls: int, pids: Sequence[i
             latencies.append(time.perf_counter() - started)
 
     with ThreadPoolExecutor(len(calls)) as threads:
-        before, started = usage(pids), time.perf_counter()
+        before, own_before, started = usage(pids), usage([os.getpid()]), time.perf_counter()
         for worker in [threads.submit(work, call) for call in calls]:
             worker.result()
         elapsed_s, spent = time.perf_counter() - started, usage(pids) - before
+        own = usage([os.getpid()]) - own_before
     return Sample(
         latency_ms=float(np.median(latencies)) * 1e3,
         per_second=num_calls / elapsed_s,
         cpu_ms=spent.cpu_s * 1e3 / num_calls,
         page_faults=spent.page_faults / num_calls,
+        caller_page_faults=own.page_faults / num_calls,
     )
 
 
@@ -104,4 +108,5 @@ def summary(samples: Sequence[Sample]) -> Sample:
         per_second=float(np.quantile([sample.per_second for sample in samples], 0.75)),
         cpu_ms=float(np.median([sample.cpu_ms for sample in samples])),
         page_faults=float(np.median([sample.page_faults for sample in samples])),
+        caller_page_faults=float(np.median([sample.caller_page_faults for sample in samples])),
     )

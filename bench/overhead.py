@@ -5,9 +5,12 @@
 Everything shares one machine and one run; contenders take turns in every round. Latency is the lower quartile
 and throughput the upper quartile of the rounds. Networks: "tiny" is a network of the family with one block,
 "free" costs next to nothing and so hides nothing; with a released network the ratios come closer to 1.
+The caller runs with glibc's defaults, unless the environment says otherwise.
 
   in-process               the same functions, the same engine file, one process, same malloc settings
-  ensemble                 JPEG in, the result out, at image size where it is a map
+  ensemble                 JPEG in, the result out, at image size where it is a map; all in messages
+  ensemble, shared memory  the SDK with `output="image"`: the same through memory shared with the server
+  SDK                      as it comes: it also chooses who makes the map as large as the image
   ensemble, network size   `depth_raw`: JPEG in, the engine's output out; base: in-process without last resize
   classic contract         depth with float32 tensors between the steps, float32 at image size out
   client-side preprocess   depth with uint8 pixels to the engine, decoding and final resize at the client
@@ -37,6 +40,7 @@ import tritonclient.grpc as triton
 from measure import Sample, load, process_tree, summary
 from torch import nn
 
+from sapiens_client import ClientOptions, SapiensClient
 from sapiens_client.deadline import Deadline
 from sapiens_client.tensors import TensorClient
 from sapiens_core.contract.engines import ENGINE_FILES
@@ -58,6 +62,7 @@ from sapiens_server.launch import ENVIRONMENT
 INPUT_HW = first_recipe(Task.DEPTH).network_hw
 CONCURRENCIES = (1, 4, 8)
 CALLS_PER_ROUND = {1: 6, 4: 16, 8: 24}
+BY_SDK = (Task.DEPTH, Task.NORMAL, Task.SEG)
 BASELINES = {"ensemble, network size": "in-process, network size"}
 PHASES = ("queue", "compute_input", "compute_infer", "compute_output")
 CLASSIC = Path(__file__).parent / "classic_repository"
@@ -171,11 +176,20 @@ def client_side(transport: TensorClient, image: np.ndarray) -> np.ndarray:
 
 
 def served_contenders(
-    spec: Recipe, transport: TensorClient, image: np.ndarray
-) -> dict[str, Callable[[], np.ndarray]]:
+    spec: Recipe, transport: TensorClient, url: str, image: np.ndarray
+) -> dict[str, Callable[[], object]]:
     """Return one call of every contender that uses the server."""
     output = spec.outputs[0].name
-    calls = {"ensemble": partial(request, transport, spec.task.value, output, image=image)}
+    calls: dict[str, Callable[[], object]] = {
+        "ensemble": partial(request, transport, spec.task.value, output, image=image)
+    }
+    if spec.task in BY_SDK:
+        for name, options in {
+            "ensemble, shared memory": ClientOptions(output="image"),
+            "SDK": ClientOptions(),
+        }.items():
+            client = SapiensClient(url, timeout_s=60, options=options)
+            calls[name] = partial(getattr(client, spec.task.value), image.tobytes())
     if spec.task == Task.DEPTH:
         calls["ensemble, network size"] = partial(request, transport, "depth_raw", "depth_map", image=image)
         calls["classic contract"] = partial(request, transport, "classic", "depth", image=image)
@@ -204,7 +218,7 @@ def prepared(spec: Recipe, network: str, jpeg: bytes) -> Iterator[Bench]:
         image = np.frombuffer(jpeg, np.uint8)
         with serve(repository, grpc_port=0) as server:
             transports = [TensorClient(server.grpc_url) for _ in range(max(CONCURRENCIES))]
-            calls = [served_contenders(spec, transport, image) for transport in transports]
+            calls = [served_contenders(spec, each, server.grpc_url, image) for each in transports]
             pids = [os.getpid(), *process_tree(server.pid)]
             engine_file = repository / spec.engine.name / "1" / ENGINE_FILES["python"]
             child = InProcess(spec.family, engine_file, image_file)
@@ -220,7 +234,7 @@ def prepared(spec: Recipe, network: str, jpeg: bytes) -> Iterator[Bench]:
 
 
 def served_round(
-    calls: list[Callable[[], np.ndarray]], pids: list[int], concurrency: int, num_calls: int
+    calls: list[Callable[[], object]], pids: list[int], concurrency: int, num_calls: int
 ) -> Sample:
     """Make `num_calls` calls over as many channels as callers."""
     return load(calls[:concurrency], num_calls, pids)
@@ -258,15 +272,17 @@ def phase_totals(client: triton.InferenceServerClient) -> dict[str, dict[str, fl
 
 def print_samples(concurrency: int, samples: Mapping[str, Sample]) -> None:
     """Print one Markdown table of ratios, with two absolute figures beside them."""
-    print(f"\n| {concurrency} caller(s) | latency | throughput | CPU | page faults/call | ms | calls/s |")
-    print("|---|---|---|---|---|---|---|")
+    columns = "latency | throughput | CPU | page faults/call, server | caller | ms | calls/s"
+    print(f"\n| {concurrency} caller(s) | {columns} |")
+    print("|---|---|---|---|---|---|---|---|")
     for name, sample in samples.items():
         base = samples[name if name.startswith("in-process") else BASELINES.get(name, "in-process")]
         cells = [
             f"x{sample.latency_ms / base.latency_ms:.2f}",
             f"x{sample.per_second / base.per_second:.2f}",
             f"x{sample.cpu_ms / base.cpu_ms:.2f}",
-            f"{sample.page_faults:.0f}",
+            "" if name.startswith("in-process") else f"{sample.page_faults - sample.caller_page_faults:.0f}",
+            f"{sample.caller_page_faults:.0f}",
             f"{sample.latency_ms:.1f}",
             f"{sample.per_second:.1f}",
         ]

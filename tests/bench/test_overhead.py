@@ -13,6 +13,8 @@ CONTENDERS = (
     "in-process",
     "in-process, network size",
     "ensemble",
+    "ensemble, shared memory",
+    "SDK",
     "ensemble, network size",
     "classic contract",
     "client-side preprocess",
