@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from sapiens_export.repository import serving
 from sapiens_export.repository.serving import Serving, chosen_serving, read_serving
 
 
@@ -95,3 +96,10 @@ def test_lists_are_flags_with_commas():
 def test_lists_of_something_else_are_refused(text):
     with pytest.raises(ValueError, match=f"--gpus must be numbers such as 1,4, or all, got '{text}'"):
         chosen_serving({"gpus": text}, None)
+
+
+@pytest.mark.parametrize(("processors", "processes"), [(1.5, 2), (16.0, 8)])
+def test_processes_may_follow_the_processors_at_hand(file, monkeypatch, processors, processes):
+    monkeypatch.setattr(serving, "num_processors", lambda: processors)
+    file.write_text("cpu_instances: auto\n")
+    assert read_serving(file) == {"cpu_instances": processes}

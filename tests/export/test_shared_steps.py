@@ -13,7 +13,7 @@ from sapiens_core.contract.model_info import ModelInfo
 from sapiens_export.commands.export import export_command
 from sapiens_export.networks.config import DetectorConfig
 from sapiens_export.repository.manifest import InstalledEngine, installed_engine
-from sapiens_export.repository.serving import Serving
+from sapiens_export.repository.serving import Serving, processes_at_hand
 from sapiens_export.repository.write import check_models, write_models
 
 DAMAGE = {
@@ -123,6 +123,8 @@ def test_the_command_and_its_plan_say_what_changes(network_file, tmp_path):
     assert said in run("--name", "2b", "--cpu-instances", "3", "--plan")
     assert "changes" not in run("--name", "2b", "--plan")
     assert said in run("--name", "2b", "--cpu-instances", "3")
+    run("--cpu-instances", "auto")
+    assert choices(models, "dense_preprocess")[0] == processes_at_hand()
 
 
 @pytest.mark.parametrize("name", [None, "other"])

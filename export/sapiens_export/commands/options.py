@@ -13,7 +13,15 @@ import typer
 
 from sapiens_core.contract.engines import PrecisionChoice, Runtime
 from sapiens_core.contract.settings import Finish, Preprocess
-from sapiens_export.repository.serving import ALL_GPUS, NO_WARMUP, Serving, StepChoices, chosen_serving
+from sapiens_export.repository.serving import (
+    ALL_GPUS,
+    AT_HAND,
+    NO_WARMUP,
+    Serving,
+    StepChoices,
+    chosen_serving,
+    processes_at_hand,
+)
 
 _SHARED = "default: what a step that other engines share has, else"
 _QUEUE = f"{_SHARED} {StepChoices.max_queue_size}."
@@ -23,6 +31,14 @@ _CLOUD = re.compile(r"(\w+)://")
 _engine = partial(typer.Option, rich_help_panel="Engine")
 _place = partial(typer.Option, rich_help_panel="Repository")
 _serving = partial(typer.Option, rich_help_panel="Serving")
+
+
+def _processes(text: str) -> int:
+    if text == AT_HAND:
+        return processes_at_hand()
+    if not text.isdecimal() or int(text) < 1:
+        raise typer.BadParameter(f"it must be a whole number from 1, or {AT_HAND}, got {text!r}")
+    return int(text)
 
 
 def _folder(text: str | Path) -> Path:
@@ -111,7 +127,12 @@ class ServingOptions:
         str, _serving(metavar="IDS", help=f"GPUs that get the engine, e.g. 0,1; {ALL_GPUS}: those there are.")
     ] = ALL_GPUS
     cpu_instances: Annotated[
-        int | None, _serving(min=1, help=f"Processes of each step that runs on the CPU; {_PROCESSES}")
+        int | None,
+        _serving(
+            parser=_processes,
+            metavar="NUMBER",
+            help=f"Processes of each step on the CPU, or {AT_HAND}: as suits this machine; {_PROCESSES}",
+        ),
     ] = Serving.cpu_instances
     people_instances: Annotated[
         int, _serving(min=1, help="pose: calls of people_pose that are answered at the same time.")

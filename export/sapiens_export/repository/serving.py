@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from sapiens_core.contract.settings import Finish
+from sapiens_core.processors import num_processors
 from sapiens_export.documents import NO_OTHER_KEYS
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from sapiens_core.contract.engines import Runtime
 
-ALL_GPUS, NO_WARMUP = "all", "none"
+ALL_GPUS, NO_WARMUP, AT_HAND = "all", "none", "auto"
 _EMPTY = {"gpus": ALL_GPUS, "warmup": NO_WARMUP}  # words for empty lists
 _MOST = 2**31 - 1  # that a model config can hold
 _POSITIVE = ("max_batch_size", "max_queue_size", "instances", "cpu_instances", "people_instances")
@@ -133,6 +134,11 @@ def _has_twins(values: Sequence[int | str]) -> bool:
     return len(set(values)) < len(values)
 
 
+def processes_at_hand() -> int:
+    """Return how many processes of a step suit this machine: one for two processors, and no less than two."""
+    return max(StepChoices.cpu_instances, int(num_processors() / 2))
+
+
 def chosen_serving(given: Mapping[str, Any], file: Path | None) -> Serving:
     """Put together what the operator chose on the command line, else in a file.
 
@@ -221,6 +227,8 @@ def _checked(key: str, value: object, kind: str, origin: str) -> object:
             return value
         case "int | None" if value is None:
             return None
+        case "int | None" if key == "cpu_instances" and value == AT_HAND:
+            return processes_at_hand()
         case "tuple[int, ...]" if isinstance(value, list) and all(map(_is_whole, value)):
             return tuple(value)
         case "tuple[int, ...]" if value == _EMPTY[key]:
