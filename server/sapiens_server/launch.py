@@ -10,7 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sapiens_server.errors import ServerNotFoundError
@@ -37,15 +37,24 @@ ENVIRONMENT = {
     "OPENCV_LOG_LEVEL": "SILENT",
 }
 
-# Run by a small Python that then becomes tritonserver, to which the kernel sends SIGTERM when the thread
-# that started it ends. A preexec_fn would run in a fork of this process, unsafe beside threads (gRPC, torch).
-_BECOME_SERVER = f"""\
+# Run by a small Python that then becomes the program, to which the kernel sends SIGTERM when the thread that
+# started it ends. A preexec_fn would run in a fork of this process, unsafe beside threads (gRPC, torch).
+_BECOME_PROGRAM = f"""\
 import ctypes, os, sys
 PR_SET_PDEATHSIG = 1
 ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, {int(signal.SIGTERM)})
 if os.getppid() == int(sys.argv[1]):  # else the parent died before it could matter
     os.execv(sys.argv[2], sys.argv[2:])
 """
+
+
+def bound_to_this_thread(command: Sequence[str]) -> list[str]:
+    """Return a command that runs another, which gets SIGTERM when the thread ends that starts it.
+
+    Args:
+        command: Path of a program, and its arguments.
+    """
+    return [sys.executable, "-I", "-S", "-c", _BECOME_PROGRAM, str(os.getpid()), *command]
 
 
 def launch(
@@ -75,7 +84,7 @@ def launch(
     working_folder.mkdir()
     command = [str(installation.binary), *own_arguments, *arguments]  # of a flag the last one counts
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", _BECOME_SERVER, str(os.getpid()), *command],
+        bound_to_this_thread(command),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

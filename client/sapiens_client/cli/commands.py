@@ -179,15 +179,18 @@ def _with(name: str, make: Callable[..., object], command: Callable[..., R]) -> 
 _connection = _with("tls", tls_from_options, connection_from_options)
 
 
+def with_connection(command: Callable[..., R]) -> Callable[..., R]:
+    """Give a command, in place of its parameter `connection`, the options that say where servers are."""
+    return _with("connection", _connection, command)
+
+
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
     with_flags = _with("flags", _flags, _with("settings", _settings, command))
-    return _with("connection", _connection, _with("video", _video, with_flags))
+    return with_connection(_with("video", _video, with_flags))
 
 
-app.command("models", help=unwrapped(models_command.__doc__))(
-    _with("connection", _connection, models_command)
-)
-app.command("ready", help=unwrapped(ready_command.__doc__))(_with("connection", _connection, ready_command))
+app.command("models", help=unwrapped(models_command.__doc__))(with_connection(models_command))
+app.command("ready", help=unwrapped(ready_command.__doc__))(with_connection(ready_command))
 
 
 def _add_task(task: AnalysisTask) -> None:
