@@ -33,7 +33,7 @@ test: .venv/installed ## run all tests
 
 test-deploy: .venv/installed ## build the image, run it, and test what surrounds a server; as root it installs what it needs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable '.[opencv,video,parquet,server,export,dev,deploy]'
+		--editable '.[opencv,video,demo,parquet,server,export,dev,deploy]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python \
 		--requirement scripts/chart-requirements.txt
 	$(BIN)/python -m scripts.dependencies

@@ -20,7 +20,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-EXTRAS = ("opencv", "heif", "video", "parquet", "interop", "server", "export", "otel")
+EXTRAS = ("opencv", "heif", "video", "demo", "parquet", "interop", "server", "export", "otel")
 # Licences that ask for no more than to be named; the MPL asks who changes its files to publish them.
 PERMISSIVE = re.compile(
     r"Apache|MIT|BSD|ISC|PSF|Python Software Foundation|MPL-2\.0|Mozilla|ZPL|BSL-1\.0|CNRI|HPND|Unlicense"

@@ -47,6 +47,10 @@ ALLOWED = {
     "client/sapiens_client/tracing.py": {"sapiens_client", "opentelemetry"},
     "client/sapiens_client/video": {"sapiens_client", "sapiens_core", "numpy", "PIL", "av"},
     "client/sapiens_client/wire": {"sapiens_client", "sapiens_core", "numpy", "tritonclient", "grpc"},
+    "demo/sapiens_demo": {"sapiens_demo", "sapiens_client", "sapiens_core", "numpy", "PIL"},
+    "demo/sapiens_demo/command.py": {"sapiens_demo", "sapiens_client", *COMMAND_LINE},
+    "demo/sapiens_demo/own_server.py": {"sapiens_client", "sapiens_server"},
+    "demo/sapiens_demo/page.py": {"sapiens_demo", "sapiens_client", "sapiens_core", "gradio"},
     "export/sapiens_export": {"sapiens_export", "sapiens_core", "torch", *ARRAYS},
     "export/sapiens_export/commands": {"sapiens_export", "sapiens_core", "huggingface_hub", *COMMAND_LINE},
     "export/sapiens_export/commands/verify.py": {*EXPORT, "sapiens_server", *COMMAND_LINE},
@@ -109,9 +113,11 @@ _CLIENT = (
         "testing",
     ),
 )
+_DEMO = ("figures", "reliefs", "answers", "clips", "page", "own_server", "command")
 ROOMS = {
     "core/sapiens_core": {room: set(_CORE[:floor]) for floor, room in enumerate(_CORE)},
     "client/sapiens_client": {room: set(_CLIENT[:floor]) for floor, room in enumerate(_CLIENT)},
+    "demo/sapiens_demo": {room: set(_DEMO[:floor]) for floor, room in enumerate(_DEMO)},
     "export/sapiens_export": {
         "disk": set(),
         "documents": set(),
@@ -136,7 +142,7 @@ PACKAGES = (*ROOMS, "server/sapiens_server")
 
 
 def sources():
-    folders = ("core", "client", "export", "server", "model_repository", "training")
+    folders = ("core", "client", "demo", "export", "server", "model_repository", "training")
     return [path.relative_to(ROOT) for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
@@ -182,7 +188,7 @@ def module_names():
     modules = {path for path in sources() if path.parts[0] != "model_repository"}
     dotted = {path: ".".join(path.with_suffix("").parts) for path in modules}
     return {
-        path: re.sub(r"^(core|client|export|server)\.", "", name).removesuffix(".__init__")
+        path: re.sub(r"^(core|client|demo|export|server)\.", "", name).removesuffix(".__init__")
         for path, name in dotted.items()
     }
 

@@ -43,6 +43,7 @@ NEEDS = {
     "test_kustomize": _kubectl,
     "test_load_signal": _prometheus,
     "test_other_languages": _languages,
+    "test_page": partial(lacking, ("chromium",), ("chromium",)),
     "test_rules": _prometheus,
 }
 

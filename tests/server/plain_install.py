@@ -73,7 +73,14 @@ def save_all(answer, stem):
 
 def check_command(url, image, output, depth):
     command = Path(sys.executable).with_name("sapiens")
-    for words in (["--help"], ["depth", "--help"], ["zoo"], ["export", "--help"], ["serve", "--help"]):
+    for words in (
+        ["--help"],
+        ["depth", "--help"],
+        ["zoo"],
+        ["export", "--help"],
+        ["serve", "--help"],
+        ["demo", "--help"],
+    ):
         assert subprocess.run([command, *words], check=True, capture_output=True).stdout
     forms = [word for form in depth.writers for word in ("--format", form.value)]
     subprocess.run([command, "depth", image, "-o", output / "cli", "--url", url, *forms], check=True)

@@ -41,6 +41,7 @@ ABOUT: Mapping[str, str] = {
         "Look at this machine and installation: what would keep `sapiens serve` from serving, and what to do."
     ),
     "plan": "Tell what a rate of requests takes: GPUs, memory, cores, network and disk.",
+    "demo": "Open a page on this machine that asks a server about pictures and videos.",
 }
 
 

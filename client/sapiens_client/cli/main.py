@@ -21,6 +21,7 @@ _OTHER_PARTS: Mapping[str, str] = {
     "up": "sapiens_export.commands.up",
     "doctor": "sapiens_server.doctor.command",
     "plan": "sapiens_export.commands.capacity",
+    "demo": "sapiens_demo.command",
 }
 # `up` hands the options that it does not know to `serve`.
 _SETTINGS: Mapping[str, dict[str, bool]] = {"up": {"allow_extra_args": True, "ignore_unknown_options": True}}

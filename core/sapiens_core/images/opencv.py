@@ -133,6 +133,12 @@ def turbo_bgr(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return cast("NDArray[np.uint8]", cv2.applyColorMap(levels, cv2.COLORMAP_TURBO))
 
 
+def outlines(mask: NDArray[np.bool_]) -> list[list[list[int]]]:
+    """Follow the borders of (H, W) bool, also those of holes: lists of corners x, y, pixels."""
+    lines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    return [line[:, 0].tolist() for line in lines]
+
+
 def float16_of(values: NDArray[np.float32]) -> NDArray[np.float16]:
     """Round (H, ...) arrays with the processor's instructions: to the nearest, above 65504 to infinity."""
     rows = np.ascontiguousarray(values).reshape(len(values), -1)
