@@ -271,10 +271,10 @@ def phase_totals(client: triton.InferenceServerClient) -> dict[str, dict[str, fl
 
 
 def print_samples(concurrency: int, samples: Mapping[str, Sample]) -> None:
-    """Print one Markdown table of ratios, with two absolute figures beside them."""
-    columns = "latency | throughput | CPU | page faults/call, server | caller | ms | calls/s"
+    """Print one Markdown table of ratios, with absolute figures beside them."""
+    columns = "latency | throughput | CPU | page faults/call, server | caller | ms | calls/s | CPU ms"
     print(f"\n| {concurrency} caller(s) | {columns} |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|")
     for name, sample in samples.items():
         base = samples[name if name.startswith("in-process") else BASELINES.get(name, "in-process")]
         cells = [
@@ -285,6 +285,7 @@ def print_samples(concurrency: int, samples: Mapping[str, Sample]) -> None:
             f"{sample.caller_page_faults:.0f}",
             f"{sample.latency_ms:.1f}",
             f"{sample.per_second:.1f}",
+            f"{sample.cpu_ms:.1f}",
         ]
         print(f"| {name} | {' | '.join(cells)} |")
 
