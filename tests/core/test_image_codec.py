@@ -1,5 +1,6 @@
 import contextlib
 import struct
+import tracemalloc
 import zlib
 
 import cv2
@@ -9,6 +10,7 @@ from PIL import Image
 
 from sapiens_core.contract.limits import LIMITS
 from sapiens_core.images.codec import decode_bgr
+from sapiens_core.images.header import checked_header, num_pixels
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -150,3 +152,15 @@ def test_damaged_headers_raise_nothing_but_value_errors(photo, encode):
             data[rng.integers(0, 60, 4)] = rng.integers(0, 256, 4)
             with contextlib.suppress(ValueError):
                 assert decode_bgr(data).dtype == np.uint8
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_header_is_read_without_a_copy_of_the_file(suffix):
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8)
+    file = cv2.imencode(suffix, noise)[1]
+    assert num_pixels(file) == 1500 * 1500  # Pillow is loaded
+    tracemalloc.start()
+    checked_header(file)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < len(file) / 10
