@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from sapiens_client.testing import FakeServer
 from sapiens_client.testing.faults import Fault
 from sapiens_client.video.decoding import Reader
 from sapiens_client.video.live import newest
+from sapiens_client.video.sources import opening
 
 NUM_FRAMES = 12
 
@@ -90,6 +93,24 @@ def test_frames_are_taken_as_they_are_wanted(client, clip):
     assert next(video, None) is None
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"smooth": True, "smooth_maps": 0.5}, {"det_frequency": 4}],
+    ids="-".join,
+)
+def test_frames_that_were_handed_back_are_let_go(fake_client, clip, options):
+    pixels = []
+    with fake_client.video(clip, tasks=("people", "depth"), concurrency=2, **options) as video:
+        for frame in video:
+            pixels.append(weakref.ref(frame.image))
+            assert [each() is None for each in pixels] == [True] * (len(pixels) - 1) + [False]
+            # Those under way or ready: twice the concurrency, and where persons are looked for apart as many
+            # again and those that wait for the next frame of which they are known.
+            under_way = video._reader.num_decoded - len(pixels)
+            assert under_way <= (8 + 4 if "det_frequency" in options else 4)
+    assert len(pixels) == NUM_FRAMES
+
+
 def test_an_async_video_ends_early(url, clip):
     async def first():
         async with AsyncSapiensClient(url) as client, client.video(clip, tasks="detect") as video:
@@ -105,6 +126,33 @@ def test_times_are_those_of_the_frames_where_the_rate_varies(tmp_path):
     frames = decoded(clip)
     np.testing.assert_allclose([frame.time_s for frame in frames], np.array(times_ms) / 1000, atol=1e-3)
     assert frames[1].duration_s == pytest.approx(0.2, abs=1e-3)
+
+
+def test_frames_of_one_video_may_differ_in_size(tmp_path):
+    sizes = [(64, 96), (48, 80), (64, 96)]
+    pieces = [
+        write_clip(tmp_path / f"{index}.ts", numbered(5, size)).read_bytes()
+        for index, size in enumerate(sizes)
+    ]
+    (tmp_path / "clip.ts").write_bytes(b"".join(pieces))
+    frames = decoded(tmp_path / "clip.ts")
+    assert [frame.image.shape[:2] for frame in frames] == [size for size in sizes for _ in range(5)]
+    assert [number_of(frame.image) for frame in frames] == [*range(5)] * 3
+
+
+def test_frames_without_times_follow_each_other(tmp_path):
+    frames = decoded(write_clip(tmp_path / "clip.h264", numbered(5)))
+    np.testing.assert_allclose([frame.time_s for frame in frames], np.arange(5) / 25)
+
+
+def test_the_end_of_what_is_live_is_told(clip, monkeypatch):
+    monkeypatch.setattr(
+        "sapiens_client.video.decoding.opening", lambda source: replace(opening(source), is_live=True)
+    )
+    with Reader(clip) as reader:
+        assert (reader.info.num_frames, reader.info.duration_s) == (None, None)
+        assert len(list(reader.frames())) == NUM_FRAMES
+        assert reader.problem == "it ended after 0.48 s"
 
 
 @pytest.mark.parametrize(("rotation", "turns"), [(90, 1), (180, 2), (-90, 3)], ids=str)
@@ -152,6 +200,28 @@ def test_damage_within_a_file_is_left_out_and_counted(tmp_path):
     times_s = [frame.time_s for frame in frames]
     assert 10 <= len(times_s) < 20
     assert times_s == sorted(times_s)
+
+
+@pytest.mark.parametrize(
+    ("platform", "source", "file", "form"),
+    [
+        ("linux", 1, "/dev/video1", "v4l2"),
+        ("linux", "/dev/video0", "/dev/video0", "v4l2"),
+        ("darwin", 1, "1", "avfoundation"),
+        ("linux", "rtsp://me:secret@camera/live", "rtsp://me:secret@camera/live", None),
+    ],
+)
+def test_cameras_are_live_and_asked_by_what_the_system_has(monkeypatch, platform, source, file, form):
+    monkeypatch.setattr("sys.platform", platform)
+    how = opening(source)
+    assert (how.file, how.format, how.is_live, how.timeout_s) == (file, form, True, 30)
+    assert "secret" not in repr(how)
+
+
+@pytest.mark.parametrize("source", [-1, True, 1.5, b"clip.mp4"])
+def test_what_is_no_source_is_refused(source):
+    with pytest.raises(InvalidInputError, match="camera"):
+        opening(source)
 
 
 def test_what_is_no_video_is_said(client, tmp_path, fake_client):

@@ -94,7 +94,8 @@ class Reader:
             raise ImageReadError(f"video must have pictures, got only sound in {self._how.name!r}")
         self._stream = streams[0]
         self._stream.thread_type = "AUTO"
-        self._origin_s = (self._container.start_time or 0) / _MICROSECONDS
+        self._colours = _Colours()
+        self._clock = _Clock((self._container.start_time or 0) / _MICROSECONDS)
         self.info = self._described()
 
     def __enter__(self) -> Self:
@@ -116,17 +117,15 @@ class Reader:
             start: Index of the first frame wanted.
             every: Take each so manieth frame from there; the others are decoded and let go.
         """
-        end_s = 0.0
         while (decoded := self._next()) is not None:
             index = self.num_decoded
             self.num_decoded += 1
             duration_s = self._duration_s(decoded)
-            time_s = end_s if decoded.pts is None else float(decoded.pts * decoded.time_base) - self._origin_s
-            end_s = time_s + duration_s
+            time_s = self._clock.time_s(decoded, duration_s)
             if index >= start and (index - start) % every == 0:
-                yield Frame(index, time_s, duration_s, _upright_pixels(decoded))
+                yield Frame(index, time_s, duration_s, self._colours.upright(decoded))
         if not self._is_closed:
-            self._tell_missing(end_s)
+            self._tell_missing()
 
     def _described(self) -> VideoInfo:
         """Read the first frame: whether it lies on its side stands in it."""
@@ -175,13 +174,15 @@ class Reader:
                 except av.error.InvalidDataError:
                     num_damaged += 1
         except (av.error.FFmpegError, OSError) as error:
-            self._report(f"it breaks off: {error.strerror or error}")
+            self._report(f"it breaks off: {_why(error, self._how)}")
         if num_damaged:
             self._report(f"{num_damaged} of its packets are damaged, their frames are left out")
 
-    def _tell_missing(self, end_s: float) -> None:
-        expected_s = self.info.duration_s or 0.0
-        if expected_s - end_s > max(_MISSING_S, _MISSING_SHARE * expected_s):
+    def _tell_missing(self) -> None:
+        expected_s, end_s = self.info.duration_s or 0.0, self._clock.end_s
+        if self.info.is_live and self.problem is None:
+            self._report(f"it ended after {end_s:.2f} s")
+        elif expected_s - end_s > max(_MISSING_S, _MISSING_SHARE * expected_s):
             self._report(f"it ends after {end_s:.2f} s of {expected_s:.2f} s")
 
     def _report(self, words: str) -> None:
@@ -199,16 +200,59 @@ def _opened(how: Opening) -> Any:
     try:
         return av.open(how.file, format=how.format, options=how.options, timeout=how.timeout_s)
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        words = getattr(error, "strerror", None) or error
-        raise ImageReadError(f"video must be readable, got {how.name!r}: {words}") from error
+        raise ImageReadError(f"video must be readable, got {how.name!r}: {_why(error, how)}") from error
 
 
-def _upright_pixels(decoded: Any) -> NDArray[np.uint8]:
-    pixels: NDArray[np.uint8] = np.ascontiguousarray(
-        _oriented(decoded.to_ndarray(format="rgb24").astype(np.uint8, copy=False), decoded)
-    )
-    pixels.flags.writeable = False
-    return pixels
+def _why(error: BaseException, how: Opening) -> str:
+    """Return what went wrong; where nothing came for too long, FFmpeg says that it was told to exit."""
+    import av
+
+    if isinstance(error, av.error.ExitError):
+        return f"nothing came for {how.timeout_s:g} s"
+    return getattr(error, "strerror", None) or str(error)
+
+
+class _Clock:
+    """When frames are shown: those without a time after those before them, as the first ones of RTSP.
+
+    Attributes:
+        end_s: Until when the last one is shown, seconds from the beginning of the video.
+    """
+
+    def __init__(self, origin_s: float) -> None:
+        self.end_s = 0.0
+        self._origin_s = origin_s
+        self._is_running = False
+
+    def time_s(self, decoded: Any, duration_s: float) -> float:
+        """Return when the next frame is shown, seconds from the beginning of the video."""
+        time_s = self.end_s
+        if decoded.pts is not None:
+            shown_s = float(decoded.pts * decoded.time_base)
+            if time_s and not self._is_running:
+                self._origin_s = shown_s - time_s
+            self._is_running = True
+            time_s = shown_s - self._origin_s
+        self.end_s = time_s + duration_s
+        return time_s
+
+
+class _Colours:
+    """Makes RGB of decoded frames by one converter: one for each frame begins with tables and threads."""
+
+    def __init__(self) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._converter = VideoReformatter()
+
+    def upright(self, decoded: Any) -> NDArray[np.uint8]:
+        """Return (H, W, 3) uint8, RGB, read-only; frames of one video may differ in size and format."""
+        # One thread: frames are decoded on several, and handing a frame of HD out to others takes longer.
+        rgb = self._converter.reformat(decoded, format="rgb24", threads=1)
+        lying = rgb.to_ndarray().astype(np.uint8, copy=False)
+        pixels: NDArray[np.uint8] = np.ascontiguousarray(_oriented(lying, decoded))
+        pixels.flags.writeable = False
+        return pixels
 
 
 def _oriented(pixels: NDArray[np.uint8], decoded: Any) -> NDArray[np.uint8]:
