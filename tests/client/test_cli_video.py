@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import http.server
 import json
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clips import numbered, sound_of, write_clip
+from terminal import CTRL_C, sapiens_on_a_terminal
 from typer.testing import CliRunner, Result
 
 from sapiens_client import DepthResult
 from sapiens_client.cli.commands import app
-from sapiens_client.cli.video_files import Lines
+from sapiens_client.cli.video_files import Lines, Movie
 from sapiens_client.cli.videos import video_files
+from sapiens_client.testing import FakeServer
 from sapiens_client.video.decoding import Reader
 
 NUM_FRAMES = 12
@@ -99,6 +102,68 @@ def test_after_an_interruption_the_pieces_play_and_the_rest_follows(invoke, monk
     again = invoke(*command, "--resume")
     assert (again.exit_code, again.stdout) == (0, "")
     assert "skipped" in again.stderr
+
+
+def test_a_terminal_tells_rate_and_time_left_and_ctrl_c_leaves_what_plays(tmp_path):
+    write_clip(tmp_path / "clip.mp4", numbered(20) * 6)
+    command = ("detect", "clip.mp4", "--format", "json", "--format", "picture", "--resume")
+    with FakeServer(persons=1) as server:
+        environment = {"SAPIENS_URL": server.url}
+        server.latency_s = 0.2
+        with sapiens_on_a_terminal(command, tmp_path, environment) as terminal:
+            terminal.until(r"clip\.mp4 \S+ +\d+/120 [\d.]+ frames/s \d:\d\d:\d\d")
+            terminal.press(CTRL_C)
+            assert terminal.exit_status() == 130
+            kept = int(terminal.until(r"interrupted after (\d+) frames")[1])
+        assert 0 < kept < 120
+        assert len(frames_of(tmp_path / "out/clip.mp4_detect.part.mp4")) == kept
+        server.latency_s = 0
+        with sapiens_on_a_terminal(command, tmp_path, environment) as terminal:
+            assert terminal.exit_status() == 0
+            terminal.until(f"goes on at frame {kept}")
+            terminal.until(r"120/120 [\d.]+ frames/s 0:00:00")
+    assert [line["frame"] for line in lines_of(tmp_path / "out/clip.mp4_detect.jsonl")] == list(range(120))
+    times_s = [frame.time_s for frame in frames_of(tmp_path / "out/clip.mp4_detect.mp4")]
+    assert times_s == pytest.approx([index / 25 for index in range(120)], abs=1e-3)
+
+
+def test_a_stream_of_an_address_that_breaks_off_gives_what_came(invoke, tmp_path):
+    content = write_clip(tmp_path / "live.ts", numbered(NUM_FRAMES)).read_bytes()
+    sent = len(content) * 3 // 4
+
+    class Camera(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[:sent])
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Camera) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = invoke("detect", f"http://127.0.0.1:{server.server_address[1]}/live", "--format", "json")
+        server.shutdown()
+    assert done.exit_code == 0, done.output
+    (path,) = done.stdout.split()
+    frames = [line["frame"] for line in lines_of(path)]
+    assert frames == list(range(len(frames)))
+    assert 0 < len(frames) < NUM_FRAMES
+    assert "/live: it breaks off" in done.stderr
+
+
+def test_ctrl_c_leaves_a_frame_in_all_files_or_in_none(invoke, monkeypatch):
+    add = Movie.add
+
+    def interrupted(self, frame, answer):
+        if frame.index == 5:
+            signal.raise_signal(signal.SIGINT)
+        add(self, frame, answer)
+
+    monkeypatch.setattr(Movie, "add", interrupted)
+    done = invoke("detect", "clip.mp4", "--format", "json", "--format", "picture")
+    assert done.exit_code == 130
+    assert "interrupted after 6 frames" in done.stderr
+    assert len(lines_of("out/clip.mp4_detect.part.jsonl")) == 6
+    assert len(frames_of("out/clip.mp4_detect.part.mp4")) == 6
 
 
 def test_some_frames_and_files_for_each(invoke):

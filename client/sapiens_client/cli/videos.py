@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
-from contextlib import ExitStack
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -172,6 +173,19 @@ class VideoRun:
             tell(words)
 
 
+@contextmanager
+def _after_which_ctrl_c_counts() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block or function: a frame is whole in all files or in none."""
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    for number in pressed:
+        signal.raise_signal(number)
+
+
 class _Writing:
     """The files about one video."""
 
@@ -203,6 +217,7 @@ class _Writing:
         self.num_frames = kept
         return kept * self._every
 
+    @_after_which_ctrl_c_counts()
     def add(self, frame: VideoFrame) -> None:
         """Write what became of a frame.
 
