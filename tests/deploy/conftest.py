@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sysconfig
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,17 @@ _languages = partial(
     ("nodejs", "chromium", "g++", "make", "pkg-config", *_GRPC_DEV),
 )
 _prometheus = partial(lacking, ("prometheus", "promtool"), ("prometheus",))
+_LIBRARIES = Path("/usr/lib", sysconfig.get_config_var("MULTIARCH") or "")
+_camera = partial(
+    lacking,
+    (
+        "/usr/lib/python3/dist-packages/gi/__init__.py",
+        f"{_LIBRARIES}/girepository-1.0/GstRtspServer-1.0.typelib",
+        f"{_LIBRARIES}/gstreamer-1.0/libgstapp.so",
+        f"{_LIBRARIES}/gstreamer-1.0/libgstrtp.so",
+    ),
+    ("python3-gi", "gir1.2-gst-rtsp-server-1.0", "gstreamer1.0-plugins-base", "gstreamer1.0-plugins-good"),
+)
 
 # What files need of the machine: a function that says what it lacks.
 NEEDS = {
@@ -44,6 +56,7 @@ NEEDS = {
     "test_load_signal": _prometheus,
     "test_other_languages": _languages,
     "test_page": partial(lacking, ("chromium",), ("chromium",)),
+    "test_rtsp": _camera,
     "test_rules": _prometheus,
 }
 
