@@ -1,15 +1,24 @@
 """What asking about a video costs beside asking about its frames, and whether anything is lost.
 
-    python bench/video.py [--url HOST:PORT] [--frames 300] [--size 1280x720] [--rounds 3] [--task detect]
+    python bench/video.py [--url HOST:PORT] [--frames 300] [--size 1280x720] [--rounds 7] [--task depth]
 
-Renders a clip in which two figures cross, and asks for a task about it: by `video`, and by `map` with the
-frames in memory, turn and turn about. Without --url a stand-in in this process answers, each image in
---latency-s.
+Renders a clip in which two figures cross, and asks for a task about it. Without --url, `sapiens serve` in
+processes of its own answers, by a network of a single block that takes 32 x 32 pixels and hides next to
+nothing; it shares the cores with the client, so that whatever that does shows. Contenders take turns, in one
+order and then the other:
 
-    throughput   frames a second by `video` over those by `map`, the best of the rounds of each
+    map, frames in memory    what was decoded before the clock started
+    map, frames decoded      `map` over `Reader.frames()`: everything that `video` has to do
+    video                    `client.video`
+    decoding alone           `Reader.frames()`, and nobody asks
+
+Throughput is the median of the rounds' ratios, which a busy machine scatters. Client CPU, page faults and the
+server's CPU are medians of the kernel's counters. "By CPU" is the ratio of throughput where nothing but the
+cores is short: that of CPU, the client's and the median of the server's for all contenders.
+
     order        frames that are missing, twice there or out of order
-    difference   arrays that differ between both
-    memory       how much the process grows from a fifth of the clip to its end, in MB
+    difference   frames whose results `video` and `map` differ about, asked about one by one
+    memory       of this process, most in the last third of the clip beyond the most in the middle one
     jitter       of what the One-Euro filter makes of a trembling person over what came in
     switches     of the numbers of two people who cross, with a detector that sees one of them meanwhile
 
@@ -19,25 +28,34 @@ Exit status 1: a figure is missed.
 from __future__ import annotations
 
 import argparse
+import hashlib
+import os
 import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from faults.figures import at_least, at_most, exactly
+from faults.figures import Figure, at_least, at_most, exactly, told
+from measure import process_tree, usage
+from transport import NETWORK
 
-from sapiens_client import SapiensClient
-from sapiens_client.testing import FakeServer
+from sapiens_client import Result, SapiensClient
 from sapiens_client.video.decoding import Reader
 from sapiens_core.motion.one_euro import OneEuro, jitter, smoothed
 from sapiens_core.motion.tracks import Persons, TrackRules, Tracks, followed
+from sapiens_export.exporter import export_engine
+from sapiens_export.weights.sources import source_from_seed
+from sapiens_server import serve
 
 RATE = 25
+IN_MEMORY, DECODED, VIDEO, ALONE = "map, frames in memory", "map, frames decoded", "video", "decoding alone"
 MIN_SHARE = 0.95
 MAX_GROWTH_MB = 30.0
 MAX_JITTER = 0.3
@@ -77,35 +95,123 @@ def resident_mb() -> float:
     return pages * resource.getpagesize() / 1e6
 
 
-def by_video(client: SapiensClient, clip: Path, task: str) -> tuple[float, list[int], float]:
-    """Return seconds, the numbers of the frames, and the growth in MB."""
-    started, numbers, sizes = time.perf_counter(), [], []
+@dataclass(frozen=True)
+class Round:
+    """One contender's turn.
+
+    Attributes:
+        per_second: Frames.
+        client_ms: CPU time of this process per frame.
+        server_ms: That of the server and its processes; 0: it is elsewhere.
+        page_faults: Minor ones of this process per frame.
+    """
+
+    per_second: float
+    client_ms: float
+    server_ms: float
+    page_faults: float
+
+
+def contenders(
+    client: SapiensClient, clip: Path, frames: Sequence[np.ndarray], task: str
+) -> dict[str, Callable[[], None]]:
+    """Return what takes turns."""
+
+    def by_map(images: Iterable[np.ndarray]) -> None:
+        for item in client.map("analyze", images, tasks=(task,)):
+            assert item.result  # noqa: S101
+
+    def by_map_decoded() -> None:
+        with Reader(clip) as reader:
+            by_map(frame.image for frame in reader.frames())
+
+    def by_video() -> None:
+        with client.video(clip, tasks=task) as video:
+            for frame in video:
+                assert frame.results  # noqa: S101
+
+    def alone() -> None:
+        with Reader(clip) as reader:
+            for _ in reader.frames():
+                pass
+
+    return {IN_MEMORY: partial(by_map, frames), DECODED: by_map_decoded, VIDEO: by_video, ALONE: alone}
+
+
+def measured(turn: Callable[[], None], num_frames: int, server_pids: Sequence[int]) -> Round:
+    """Let a contender have its turn."""
+    mine, theirs, started = usage([os.getpid()]), usage(server_pids), time.perf_counter()
+    turn()
+    seconds = time.perf_counter() - started
+    mine, theirs = usage([os.getpid()]) - mine, usage(server_pids) - theirs
+    per_frame_ms = 1e3 / num_frames
+    return Round(
+        num_frames / seconds,
+        mine.cpu_s * per_frame_ms,
+        theirs.cpu_s * per_frame_ms,
+        mine.page_faults / num_frames,
+    )
+
+
+def quartiles(rounds: Mapping[str, Sequence[Round]], over: str) -> list[float]:
+    """Return the quartiles of the ratios of throughput of `video`, one ratio a round."""
+    pairs = zip(rounds[VIDEO], rounds[over], strict=True)
+    ratios = [one.per_second / other.per_second for one, other in pairs]
+    return np.quantile(ratios, (0.25, 0.5, 0.75)).round(3).tolist()
+
+
+def show(rounds: Mapping[str, Sequence[Round]]) -> None:
+    """Print a table, and how `video` compares."""
+    print("| | frames/s, median | client CPU ms/frame | server CPU ms/frame | page faults/frame |")
+    print("|---|---|---|---|---|")
+    for name, some in rounds.items():
+        values = np.array(
+            [[each.per_second, each.client_ms, each.server_ms, each.page_faults] for each in some]
+        )
+        rate, client_ms, server_ms, faults = np.median(values, axis=0)
+        print(f"| {name} | {rate:.1f} | {client_ms:.2f} | {server_ms:.2f} | {faults:.0f} |")
+    server_ms = np.median([each.server_ms for name in (IN_MEMORY, DECODED, VIDEO) for each in rounds[name]])
+    cpu_ms = {name: server_ms + np.median([each.client_ms for each in some]) for name, some in rounds.items()}
+    for over in (IN_MEMORY, DECODED):
+        low, ratio, high = quartiles(rounds, over)
+        by_cpu = cpu_ms[over] / cpu_ms[VIDEO]
+        print(f"video over {over}: x{ratio}, quartiles x{low} and x{high}; by CPU x{by_cpu:.3f}")
+
+
+def watched(client: SapiensClient, clip: Path, task: str, num_frames: int) -> list[Figure]:
+    """Ask about the clip, first of all; say what became of its frames and of memory."""
+    numbers, sizes, before = [], [], resident_mb()
     with client.video(clip, tasks=task) as video:
         for frame in video:
-            assert frame.results  # noqa: S101
             numbers.append(frame.index)
             sizes.append(resident_mb())
-    settled = sizes[len(sizes) // 5 :]
-    return time.perf_counter() - started, numbers, settled[-1] - settled[0]
-
-
-def by_map(client: SapiensClient, frames: Sequence[np.ndarray], task: str) -> float:
-    """Return seconds."""
-    started = time.perf_counter()
-    for item in client.map("analyze", frames, tasks=(task,)):
-        assert item.result  # noqa: S101
-    return time.perf_counter() - started
+    third = len(sizes) // 3
+    return [
+        exactly("frames in their order, each once", numbers == list(range(num_frames)), wanted=True),
+        told("memory that a clip takes", max(sizes) - before, "MB"),
+        at_most("growth of memory", max(sizes[-third:]) - max(sizes[third:-third]), MAX_GROWTH_MB, "MB"),
+    ]
 
 
 def num_different(client: SapiensClient, clip: Path, task: str) -> int:
-    """Count the arrays that `video` and `map` do not agree about."""
+    """Count the frames whose results are not those of `map`, bit by bit.
+
+    Frames are asked about one by one: in batches, whose size is chance, networks round otherwise.
+    """
     with Reader(clip) as reader:
-        items = client.map(task, (frame.image for frame in reader.frames()))
-        return sum(
-            not np.array_equal(array, frame.results[task].arrays()[name])
-            for frame, item in zip(client.video(clip, tasks=task), items, strict=True)
-            for name, array in item.result.arrays().items()
-        )
+        items = client.map(task, (frame.image for frame in reader.frames()), concurrency=1)
+        expected = [fingerprint(item.result) for item in items]
+    frames = client.video(clip, tasks=task, concurrency=1)
+    found = [fingerprint(frame.results[task]) for frame in frames]
+    return sum(one != other for one, other in zip(found, expected, strict=True))
+
+
+def fingerprint(result: Result) -> str:
+    """Return what is different for different arrays."""
+    digest = hashlib.sha256()
+    for name, array in result.arrays().items():
+        digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
 
 
 def jitter_figures() -> tuple[float, float]:
@@ -146,37 +252,36 @@ def main() -> int:
     parser.add_argument("--url")
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--size", default="1280x720")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--task", default="detect")
-    parser.add_argument("--latency-s", type=float, default=0.1)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--task", default="depth")
     options = parser.parse_args()
     width, height = map(int, options.size.split("x"))
     with ExitStack() as stack:
-        clip = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "clip.mp4"
-        write_clip(clip, options.frames, (width, height))
-        url = options.url
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        write_clip(clip := folder / "clip.mp4", options.frames, (width, height))
+        url, server_pids = options.url, []
         if url is None:
-            server = stack.enter_context(FakeServer(models=["detect", "depth", "pose"]))
-            server.latency_s, url = options.latency_s, server.url
+            export_engine(source_from_seed(NETWORK, 0), folder / "models")
+            server = stack.enter_context(serve(folder / "models", grpc_port=0))
+            url, server_pids = server.grpc_url, process_tree(server.pid)
         client = stack.enter_context(SapiensClient(url))
         client.warm_up(options.task)
+        figures = watched(client, clip, options.task, options.frames)
         with Reader(clip) as reader:
             frames = [frame.image for frame in reader.frames()]
-        watched, mapped = [], []
-        for _ in range(options.rounds):
-            mapped.append(by_map(client, frames, options.task))
-            watched.append(by_video(client, clip, options.task))
+        turns = contenders(client, clip, frames, options.task)
+        rounds: dict[str, list[Round]] = {name: [] for name in turns}
+        for number in range(options.rounds):
+            for name in sorted(turns, reverse=bool(number % 2)):
+                rounds[name].append(measured(turns[name], len(frames), server_pids))
+        show(rounds)
         different = num_different(client, clip, options.task)
-    seconds = min(each[0] for each in watched)
-    print(f"video {options.frames / seconds:.1f} frames/s, map {options.frames / min(mapped):.1f} frames/s")
     before, after = jitter_figures()
     print(f"jitter {before:.2f} px before, {after:.2f} px after")
-    lost = sum(numbers != list(range(options.frames)) for _, numbers, _ in watched)
-    figures = [
-        at_least("throughput of video over map", round(min(mapped) / seconds, 3), MIN_SHARE),
-        exactly("rounds with frames lost, doubled or out of order", lost, 0),
-        exactly("arrays that differ from map's", different, 0),
-        at_most("growth of memory", max(each[2] for each in watched), MAX_GROWTH_MB, "MB"),
+    figures += [
+        at_least("throughput of video over map, frames decoded", quartiles(rounds, DECODED)[1], MIN_SHARE),
+        told("throughput of video over map, frames in memory", quartiles(rounds, IN_MEMORY)[1]),
+        exactly("frames with other results than map's", different, 0),
         at_most("jitter after over before", round(after / before, 3), MAX_JITTER),
         exactly("identity switches", num_switches(options.frames, (width, height)), 0),
     ]
