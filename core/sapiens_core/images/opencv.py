@@ -140,12 +140,22 @@ def outlines(mask: NDArray[np.bool_]) -> list[list[list[int]]]:
 
 
 def float16_of(values: NDArray[np.float32]) -> NDArray[np.float16]:
-    """Round (H, ...) arrays with the processor's instructions: to the nearest, above 65504 to infinity."""
+    """Round (H, ...) arrays to the nearest, above 65504 to infinity, as fast as OpenCV lets it be."""
+    if not _has_halves():
+        with np.errstate(over="ignore"):
+            return values.astype(np.float16)
     rows = np.ascontiguousarray(values).reshape(len(values), -1)
     return cv2.convertFp16(rows).view(np.float16).reshape(values.shape)
 
 
 def float32_of(halves: NDArray[np.float16]) -> NDArray[np.float32]:
-    """Convert (C, ...) arrays with the processor's instructions, which numpy does not use."""
+    """Convert (C, ...) arrays, as fast as OpenCV lets it be."""
+    if not _has_halves():
+        return halves.astype(np.float32)
     rows = np.ascontiguousarray(halves).view(np.int16).reshape(len(halves), -1)
     return cast("NDArray[np.float32]", cv2.convertFp16(rows)).reshape(halves.shape)
+
+
+def _has_halves() -> bool:
+    """Return whether OpenCV uses the instructions for it, which numpy does not: OpenCV 5 has no function."""
+    return hasattr(cv2, "convertFp16")
