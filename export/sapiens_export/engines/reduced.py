@@ -227,5 +227,6 @@ class MarginReduction(nn.Module):
         """
         margins = logits.amax(1, keepdim=True) - logits
         largest = margins.amax(1, keepdim=True).clamp(*_MARGIN_RANGES).to(torch.float16)
-        shares = (margins / largest.float()).clamp(max=1)
-        return (255 * shares.sqrt()).round().to(torch.uint8), largest[:, 0]
+        # In place: 91 MB at released sizes, and as much for each step would be given back and taken anew.
+        shares = margins.div_(largest.float()).clamp_(max=1)
+        return shares.sqrt_().mul_(255).round_().to(torch.uint8), largest[:, 0]
