@@ -123,7 +123,10 @@ class Kept:
 
     runtime: Annotated[
         Runtime | None,
-        typer.Option(help="What runs them; default: tensorrt where this machine has it, else python."),
+        typer.Option(
+            help="What runs them; default: tensorrt where this machine has it, else python. Engines of aoti "
+            "are portable ones."
+        ),
     ] = None
     cache: Annotated[
         Path | None,
@@ -215,10 +218,14 @@ def _best_runtime(found: Sequence[Gpu], console: Console) -> Runtime:
 
 def _export(network: WeightOptions, repository: Path, *, runtime: Runtime, console: Console) -> None:
     from sapiens_export.exporter import EngineOptions, export_engine  # here, because it loads torch
+    from sapiens_export.repository.serving import Serving
 
     def tell(step: object) -> None:
         console.print(f"{network.task}: {step}", markup=False, soft_wrap=True)
 
     options = EngineOptions(runtime=runtime, licence=network.known_licence)
-    done = export_engine(network.source(network.fetched()), repository, options, on_step=tell)
+    serving = Serving(portable=True)  # compiled ones run on every server, as those of the other runtimes here
+    done = export_engine(
+        network.source(network.fetched()), repository, options, serving=serving, on_step=tell
+    )
     tell(f"parity: {done.parity}")
