@@ -19,10 +19,12 @@ from sapiens_core.people import person_keypoints
 from sapiens_core.recipes.lookup import recipe
 from sapiens_export.engines.load import engine_from_file
 from sapiens_export.exporter import EngineOptions, export_engine
-from sapiens_export.parity.pipeline import image_result
+from sapiens_export.networks.config import NANODET
+from sapiens_export.parity.pipeline import detect, image_result
 from sapiens_export.parity.verify import engine_folders, verifications
+from sapiens_export.repository.configs import step_settings
 from sapiens_export.repository.serving import Serving
-from sapiens_export.weights.sources import source_from_seed
+from sapiens_export.weights.sources import built_in_detector, source_from_seed
 
 SERVING = Serving(portable=True, cpu_instances=1, max_batch_size=3, warmup=(1, 3))
 # By family and task, with precision.
@@ -31,6 +33,7 @@ DENSE = {
     ("sapiens", "normal"): "float32",
     ("sapiens", "seg"): "float32",
     ("sapiens", "features"): "float32",
+    ("sapiens2", "seg"): "float32",
     ("sapiens2", "pointmap"): "float32",
     ("sapiens2", "matting"): "float32",
 }
@@ -43,7 +46,7 @@ def name_of(family):
 
 @pytest.fixture(scope="module")
 def repository(golden_networks, sapiens2_config, tmp_path_factory):
-    """Every task of the first family, pose with the flip test, and some of the second."""
+    """Every task of the first family, pose with the flip test, some of the second, and the detector."""
     folder = tmp_path_factory.mktemp("aoti") / "models"
     networks = {**golden_networks, "pose": golden_networks["pose17"], "features": golden_networks["pretrain"]}
     for (family, task), precision in {**DENSE, ("sapiens", "pose"): "float32"}.items():
@@ -54,6 +57,7 @@ def repository(golden_networks, sapiens2_config, tmp_path_factory):
         )
         export = export_engine(source_from_seed(config, 0), folder, options, serving=SERVING)
         assert export.parity.is_passed
+    export_engine(built_in_detector(), folder, EngineOptions(runtime="aoti"), serving=SERVING)
     return folder
 
 
@@ -95,9 +99,18 @@ def test_batches_of_persons_equal_the_same_in_one_process(repository, client, ph
     np.testing.assert_allclose(client.pose(photo, BOXES[:1]).scores, scores[:1], atol=1e-4)
 
 
+def test_persons_are_found_as_in_one_process(repository, client, portrait, encode):
+    own, encoded = spec_of("sapiens", "detect"), encode(portrait)
+    bboxes, scores = detect(encoded, engine_at(repository, own), step_settings(NANODET, SERVING))
+    found = client.detect(encoded)
+    assert len(found) == 1
+    np.testing.assert_allclose(found.bboxes, bboxes, atol=1e-2)
+    np.testing.assert_allclose(found.scores, scores, atol=1e-4)
+
+
 def test_packages_pass_again_where_they_are_served_and_tell_what_they_are_for(repository):
     outcomes = list(verifications(engine_folders(repository), "cpu"))
-    assert len(outcomes) == len(DENSE) + 1
+    assert len(outcomes) == len(DENSE) + 2
     assert all(outcome.is_passed for outcome in outcomes), outcomes
     for folder in engine_folders(repository):
         package = json.loads((folder / "manifest.json").read_text())["package"]
