@@ -67,7 +67,8 @@ class Result(ABC):
     """What the client's methods return.
 
     A result keeps the image it belongs to as it travelled, so that `plot` can draw over it. Who collects many
-    results may want to keep their arrays only.
+    results may want to keep their arrays only. Floats as large as the image are float32, as annotated; those
+    of a call with `dtype="float16"` are float16.
 
     Attributes:
         model: Origin and kind of the network; `model.untrained` says that the result means nothing.
