@@ -25,6 +25,7 @@ from overhead import photograph, write_repository
 
 from sapiens_client import ClientOptions, SapiensClient
 from sapiens_client.connection.options import Output
+from sapiens_core.recipes.lookup import first_recipe
 from sapiens_core.recipes.recipe import Task
 from sapiens_server import serve
 
@@ -83,7 +84,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder) / "models"
         for task in TASKS:
-            write_repository(repository, task, "free")
+            write_repository(repository, first_recipe(task), "free")
         with serve(repository, grpc_port=0) as server:
             compare(server.grpc_url, options.call or CALLS, options.rounds)
 
