@@ -35,8 +35,8 @@ class WatchesVideos:
             source: A file; the address of a stream, such as "rtsp://camera/live"; or the number of a camera.
             tasks: Names of methods, as `analyze` takes them. "people" is everybody, "pose" the whole frame
                 as one person.
-            options: `every=1`: take each so manieth frame, `start=0`: from this one on.
-                `det_frequency=1`: look for the persons of "people" in each so manieth of these and where a
+            options: `every=1`: take every n-th frame, `start=0`: from this one on.
+                `det_frequency=1`: look for the persons of "people" in every n-th of these and where a
                 shot begins; between them boxes move straight, and only keypoints are asked for.
                 `tracks=True`: tell who is who, in `frame.track_ids`; a cut makes everybody new.
                 `smooth=False`: True or a `OneEuro` smooths keypoints and boxes of each person over time.
@@ -79,8 +79,8 @@ class WatchesVideosAsync:
             source: A file; the address of a stream, such as "rtsp://camera/live"; or the number of a camera.
             tasks: Names of methods, as `analyze` takes them. "people" is everybody, "pose" the whole frame
                 as one person.
-            options: `every=1`: take each so manieth frame, `start=0`: from this one on.
-                `det_frequency=1`: look for the persons of "people" in each so manieth of these and where a
+            options: `every=1`: take every n-th frame, `start=0`: from this one on.
+                `det_frequency=1`: look for the persons of "people" in every n-th of these and where a
                 shot begins; between them boxes move straight, and only keypoints are asked for.
                 `tracks=True`: tell who is who, in `frame.track_ids`; a cut makes everybody new.
                 `smooth=False`: True or a `OneEuro` smooths keypoints and boxes of each person over time.

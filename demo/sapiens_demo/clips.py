@@ -50,7 +50,7 @@ def followed(client: SapiensClient, video: Path, task: str, every: int, folder: 
         client: Of the server.
         video: A file.
         task: What to ask for.
-        every: Each so manieth frame.
+        every: Every n-th frame.
         folder: For the files.
 
     Raises:

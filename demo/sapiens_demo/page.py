@@ -213,7 +213,7 @@ def _video_tab(client: SapiensClient) -> gr.Radio:
         with gr.Column():
             video = gr.Video(label=f"Video of at most {MAX_FRAMES} frames", sources=["upload", "webcam"])
             task = gr.Radio(label="Task", choices=[])
-            every = gr.Slider(1, 30, value=1, step=1, label="Take each so manieth frame")
+            every = gr.Slider(1, 30, value=1, step=1, label="Take every n-th frame")
             run = gr.Button("Follow", variant="primary")
             stop = gr.Button("Stop", visible=False)
         with gr.Column():

@@ -52,7 +52,7 @@ def points_relief(result: PointmapResult) -> bytes:
 
 
 def _step(image_hw: tuple[int, int]) -> int:
-    """Each so manieth pixel becomes a point."""
+    """Every n-th pixel becomes a point."""
     return -(-max(image_hw) // _MAX_SIDE)
 
 

@@ -74,12 +74,12 @@ Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Write only what failed to standard error; no progress bar.")
 ]
 _VIDEO_PANEL = "Videos"
-Every = Annotated[int, typer.Option(min=1, help="Take each so manieth frame.", rich_help_panel=_VIDEO_PANEL)]
+Every = Annotated[int, typer.Option(min=1, help="Take every n-th frame.", rich_help_panel=_VIDEO_PANEL)]
 DetFrequency = Annotated[
     int,
     typer.Option(
         min=1,
-        help="For people: look for persons in each so manieth frame only, and move their boxes between.",
+        help="For people: look for persons in every n-th frame only, and move their boxes between.",
         rich_help_panel=_VIDEO_PANEL,
     ),
 ]

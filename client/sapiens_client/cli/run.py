@@ -84,8 +84,8 @@ class VideoWishes:
     """What is wished of videos, as `SapiensClient.video` describes it.
 
     Attributes:
-        every: Each so manieth frame.
-        det_frequency: Each so manieth of these has its persons looked for.
+        every: Every n-th frame.
+        det_frequency: Every n-th of these has its persons looked for.
         smooth: Whether keypoints and boxes are smoothed.
         smooth_maps: How much of a map stays where nothing moves, 0..1.
     """

@@ -39,7 +39,7 @@ class VideoFile:
         source: Path or address.
         name: What its results are called, below the folder for results.
         has_sound: Whether it is a file, whose sound can be read once more.
-        every: Each so manieth frame is asked about; what is under way is called after it.
+        every: Every n-th frame is asked about; what is under way is called after it.
     """
 
     source: str

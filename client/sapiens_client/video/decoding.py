@@ -115,7 +115,7 @@ class Reader:
 
         Args:
             start: Index of the first frame wanted.
-            every: Take each so manieth frame from there; the others are decoded and let go.
+            every: Take every n-th frame from there; the others are decoded and let go.
         """
         while (decoded := self._next()) is not None:
             index = self.num_decoded

@@ -39,9 +39,9 @@ class Wishes:
 
     Attributes:
         tasks: What is asked about every frame.
-        every: Each so manieth frame.
+        every: Every n-th frame.
         start: Index of the first.
-        det_frequency: Each so manieth of these has its persons looked for.
+        det_frequency: Every n-th of these has its persons looked for.
         tracks: Whether to tell who is who.
         smooth: How keypoints and boxes are smoothed; None: not at all.
         smooth_maps: How much of a map stays where nothing moves, 0..1.
