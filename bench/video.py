@@ -12,7 +12,8 @@ order and then the other:
     video                    `client.video`
     decoding alone           `Reader.frames()`, and nobody asks
 
-Throughput is the median of the rounds' ratios, which a busy machine scatters. Client CPU, page faults and the
+Throughput is judged by each contender's fastest round: a busy machine scatters the ratios of single rounds,
+and the last calls of some wait half a second in a queue of Triton 24.10. Client CPU, page faults and the
 server's CPU are medians of the kernel's counters. "By CPU" is the ratio of throughput where nothing but the
 cores is short: that of CPU, the client's and the median of the server's for all contenders.
 
@@ -160,6 +161,12 @@ def quartiles(rounds: Mapping[str, Sequence[Round]], over: str) -> list[float]:
     return np.quantile(ratios, (0.25, 0.5, 0.75)).round(3).tolist()
 
 
+def share_of_fastest(rounds: Mapping[str, Sequence[Round]], over: str) -> float:
+    """Return the ratio of throughput of the fastest rounds of `video` and another contender."""
+    video, other = (max(each.per_second for each in rounds[name]) for name in (VIDEO, over))
+    return round(video / other, 3)
+
+
 def show(rounds: Mapping[str, Sequence[Round]]) -> None:
     """Print a table, and how `video` compares."""
     print("| | frames/s, median | client CPU ms/frame | server CPU ms/frame | page faults/frame |")
@@ -278,9 +285,10 @@ def main() -> int:
         different = num_different(client, clip, options.task)
     before, after = jitter_figures()
     print(f"jitter {before:.2f} px before, {after:.2f} px after")
+    decoded, in_memory = (share_of_fastest(rounds, over) for over in (DECODED, IN_MEMORY))
     figures += [
-        at_least("throughput of video over map, frames decoded", quartiles(rounds, DECODED)[1], MIN_SHARE),
-        told("throughput of video over map, frames in memory", quartiles(rounds, IN_MEMORY)[1]),
+        at_least("throughput of video over map, frames decoded", decoded, MIN_SHARE),
+        told("throughput of video over map, frames in memory", in_memory),
         exactly("frames with other results than map's", different, 0),
         at_most("jitter after over before", round(after / before, 3), MAX_JITTER),
         exactly("identity switches", num_switches(options.frames, (width, height)), 0),
