@@ -1,6 +1,6 @@
 """What serving costs: an ensemble against the same pipeline in one process.
 
-    python bench/overhead.py [--task seg] [--family sapiens2] [--rounds 12] [--size 1080x1440]
+    python bench/overhead.py [--task seg] [--family sapiens2] [--rounds 12] [--size 1080x1440] [--instances 2]
 
 Everything shares one machine and one run; contenders take turns in every round. Latency is the lower quartile
 and throughput the upper quartile of the rounds. Networks: "tiny" is a network of the family with one block,
@@ -55,6 +55,7 @@ from sapiens_core.recipes.sapiens2 import FAMILY as SECOND
 from sapiens_export.exporter import export_engine
 from sapiens_export.networks.config import NetworkConfig
 from sapiens_export.networks.sapiens2_config import HeadConfig, Sapiens2NetworkConfig
+from sapiens_export.repository.serving import Serving
 from sapiens_export.weights.sources import Source, source_from_seed
 from sapiens_server import serve
 from sapiens_server.launch import ENVIRONMENT
@@ -109,7 +110,9 @@ def tiny_config(spec: Recipe) -> NetworkConfig | Sapiens2NetworkConfig:
     return Sapiens2NetworkConfig(SECOND, task, INPUT_HW, *sizes, head, variant.labels)
 
 
-def write_repository(folder: Path, spec: Recipe, network_name: str) -> None:
+def write_repository(
+    folder: Path, spec: Recipe, network_name: str, *, num_engines: int | None = None
+) -> None:
     """Write the product's models, and for depth the classic ones around the same network."""
     config = tiny_config(spec)
     source = source_from_seed(config, 0)
@@ -117,7 +120,7 @@ def write_repository(folder: Path, spec: Recipe, network_name: str) -> None:
         has_scale = len(spec.engine.outputs) > 1 and spec.reduction == "map"
         free = FreeNetwork(spec.output_stride, spec.variants[0].num_outputs, has_scale=has_scale)
         source = Source(free.eval(), config, checkpoint_sha256=None)
-    export_engine(source, folder)
+    export_engine(source, folder, serving=Serving(instances=num_engines))
     if spec.task == Task.DEPTH:
         shutil.copytree(CLASSIC, folder, dirs_exist_ok=True)
         images = torch.zeros(2, 3, *INPUT_HW)
@@ -209,11 +212,11 @@ class Bench:
 
 
 @contextmanager
-def prepared(spec: Recipe, network: str, jpeg: bytes) -> Iterator[Bench]:
+def prepared(spec: Recipe, network: str, num_engines: int | None, jpeg: bytes) -> Iterator[Bench]:
     """Start the server and the in-process child for one network and one image."""
     with tempfile.TemporaryDirectory() as folder:
         repository, image_file = Path(folder, "models"), Path(folder, "image.jpg")
-        write_repository(repository, spec, network)
+        write_repository(repository, spec, network, num_engines=num_engines)
         image_file.write_bytes(jpeg)
         image = np.frombuffer(jpeg, np.uint8)
         with serve(repository, grpc_port=0) as server:
@@ -323,12 +326,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--size", action="append", help="WIDTHxHEIGHT of the JPEG; repeatable")
     parser.add_argument("--network", action="append", choices=["tiny", "free"], help="repeatable")
+    parser.add_argument("--instances", type=int, help="copies of the engine")
     options = parser.parse_args()
     spec = recipe(options.family, options.task) if options.family else first_recipe(options.task)
     for network in options.network or ["tiny", "free"]:
         for size in options.size or ["1080x1440", "3000x4000"]:
             width, height = map(int, size.split("x"))
-            with prepared(spec, network, photograph(width, height)) as bench:
+            with prepared(spec, network, options.instances, photograph(width, height)) as bench:
                 title = f"{options.task}{' of sapiens2' if spec.family == SECOND else ''}, network {network}"
                 print(f"\n### {title}, JPEG of {width} x {height} pixels")
                 for concurrency in CONCURRENCIES:
