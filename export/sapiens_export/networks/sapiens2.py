@@ -3,17 +3,15 @@
 Rotary positions are float32 as in transformers, whatever the network computes in. The reference rounds them
 to bfloat16 in every block, also in float32 runs; that is another function, and not the one that is served.
 
-Source: `facebookresearch/sapiens2`, for the albedo head. Letters in the shapes: batch B, token width E.
+Letters in the shapes: batch B, token width E.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import (
     Sapiens2Config,
     Sapiens2ForImageMatting,
@@ -35,6 +33,7 @@ from sapiens_export.networks.sapiens2_config import (
     HeadConfig,
     Sapiens2NetworkConfig,
 )
+from sapiens_export.networks.sapiens2_parts import AlbedoHead, FinalConvolution, FinalLinear
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,7 +58,6 @@ _SHARED_FIELDS = (
 )
 _BACKBONE, _HEAD = "backbone.", "decode_head."
 _NUM_PREFIX_TOKENS = 1 + NUM_REGISTER_TOKENS  # in front of the patches: the class and the registers
-_NORM_EPS = 1e-6
 
 
 class Sapiens2Network(Network):
@@ -83,9 +81,9 @@ class Sapiens2Network(Network):
         parts: Any = model  # its modules have types of their own
         parts.loss_function = None  # tracing reads every property, and without one transformers warns
         if hasattr(parts, "decode_head"):
-            parts.decode_head.predictor = _FinalConvolution.of(parts.decode_head.predictor)
+            parts.decode_head.predictor = FinalConvolution.of(parts.decode_head.predictor)
         if config.task == Task.POINTMAP:
-            parts.scale_head.predictor.proj = _FinalLinear.of(parts.scale_head.predictor.proj)
+            parts.scale_head.predictor.proj = FinalLinear.of(parts.scale_head.predictor.proj)
 
     @property
     def last_layers(self) -> list[nn.Module]:
@@ -139,86 +137,6 @@ class Sapiens2Network(Network):
         if self.albedo is not None:
             named |= {_HEAD + name: tensor for name, tensor in self.albedo.state_dict().items()}
         return named
-
-
-class AlbedoHead(nn.Module):
-    """Pixel-shuffle layers, convolutions and norms over channels, with the official names.
-
-    Args:
-        width: Channels of the features.
-        config: The layers' widths.
-    """
-
-    def __init__(self, width: int, config: HeadConfig) -> None:
-        super().__init__()
-        upsampled = (width, *config.upsample_out_channels)
-        convolved = (upsampled[-1], *config.conv_out_channels)
-        self.input_conv = nn.Sequential(_conv(width, width), ChannelNorm(width), nn.SiLU())
-        self.upsample_blocks = nn.ModuleList(
-            nn.Sequential(_conv(before, 4 * after), nn.PixelShuffle(2), ChannelNorm(after), nn.SiLU())
-            for before, after in pairwise(upsampled)
-        )
-        self.conv_layers = nn.Sequential(
-            *(
-                layer
-                for before, after in pairwise(convolved)
-                for layer in (_conv(before, after), ChannelNorm(after), nn.SiLU())
-            )
-        )
-        self.conv_albedo = _FinalConvolution(convolved[-1], 3, 1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return (B, 3, 16 h, 16 w) of (B, E, h, w)."""
-        features = self.input_conv(features)
-        for block in self.upsample_blocks:
-            features = block(features)
-        return self.conv_albedo(self.conv_layers(features))
-
-
-class ChannelNorm(nn.Module):
-    """Root mean square norm over the channels of each pixel, in float32.
-
-    Args:
-        width: Channels.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.RMSNorm(width, eps=_NORM_EPS)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return (B, C, h, w) of (B, C, h, w)."""
-        values = features.float()
-        scaled = values * torch.rsqrt(values.square().mean(1, keepdim=True) + _NORM_EPS)
-        return self.norm.weight.view(1, -1, 1, 1) * scaled.to(features.dtype)
-
-
-class _FinalConvolution(nn.Conv2d):
-    """A convolution that computes in the format of its weights, whatever comes."""
-
-    @classmethod
-    def of(cls, layer: nn.Conv2d) -> _FinalConvolution:
-        """Take another one's weights."""
-        final = cls(layer.in_channels, layer.out_channels, 1, device="meta")
-        final.weight, final.bias = layer.weight, layer.bias
-        return final
-
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input.to(self.weight.dtype))
-
-
-class _FinalLinear(nn.Linear):
-    """A linear layer that computes in the format of its weights, whatever comes."""
-
-    @classmethod
-    def of(cls, layer: nn.Linear) -> _FinalLinear:
-        """Take another one's weights."""
-        final = cls(layer.in_features, layer.out_features, device="meta")
-        final.weight, final.bias = layer.weight, layer.bias
-        return final
-
-    def forward(self, input: Tensor) -> Tensor:
-        return functional.linear(input.to(self.weight.dtype), self.weight, self.bias)
 
 
 def transformers_config(config: Sapiens2NetworkConfig) -> Any:
@@ -332,7 +250,3 @@ def sapiens2_network(config: Sapiens2NetworkConfig, weights: Mapping[str, Tensor
     if network.albedo is not None:
         network.albedo.load_state_dict(head, assign=True)
     return network.eval()
-
-
-def _conv(before: int, after: int) -> nn.Conv2d:
-    return nn.Conv2d(before, after, 3, padding=1)
