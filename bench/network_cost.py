@@ -11,10 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sapiens_core.recipes.lookup import FAMILIES
-from sapiens_core.recipes.sapiens2 import FAMILY
 from sapiens_export.engines.cost import network_cost
-from sapiens_export.networks.config import released_config
-from sapiens_export.networks.sapiens2_config import sapiens2_sizes
+from sapiens_export.networks.config import released_config, released_sizes
 
 if TYPE_CHECKING:
     from sapiens_export.networks.config import WeightsConfig
@@ -50,7 +48,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     for family, facts in FAMILIES.items():
         for task in facts.recipes:
-            for size in sapiens2_sizes(task) if family == FAMILY else facts.sizes:
+            for size in released_sizes(task, family):
                 print(row(released_config(task, size, family)))
 
 

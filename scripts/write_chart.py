@@ -17,7 +17,14 @@ from sapiens_core.contract.folders import CONFIG_FILE
 from sapiens_core.recipes.combined import PEOPLE_POSE
 from sapiens_core.recipes.lookup import FAMILIES
 from sapiens_core.recipes.recipe import Task
-from sapiens_export.networks.config import DEMO_SIZE, NANODET, demo_network, released_network
+from sapiens_export.networks.config import (
+    DEMO_SIZE,
+    NANODET,
+    demo_network,
+    released_config,
+    released_network,
+    released_sizes,
+)
 from sapiens_export.repository.combined import people_config
 from sapiens_export.repository.configs import model_configs
 from sapiens_export.repository.serving import Serving
@@ -67,7 +74,11 @@ def shared_memory() -> dict[str, Any]:
     people = {PEOPLE_POSE.name: people_config(NANODET, pose, Serving(), parameters={})}
     needs, families = _needs(people), {}
     for name, family in FAMILIES.items():
-        networks = [released_network(task, size, name) for task in family.recipes for size in family.sizes]
+        networks = [
+            released_config(task, size, name)
+            for task in family.recipes
+            for size in released_sizes(task, name)
+        ]
         tasks: dict[str, list[str]] = {}
         for network in (*networks, NANODET):
             found = _needs(model_configs(network, Serving(), parameters={}))

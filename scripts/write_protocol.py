@@ -29,7 +29,7 @@ MEANINGS = {
     "alpha": "row, column of the image; 0 to 1, how much of a pixel is the person's",
     "foreground": "row, column of the image; RGB of the person, 0 to 1, times alpha",
     "albedo": "row, column of the image; RGB of the surface without light",
-    "features": "channel, row, column of the network's grid of patches",
+    "features": "channel, row, column of the network's grid of tokens",
     "keypoints": "person, keypoint; x, y in pixels of the image",
     "scores": "how sure the network is: of each keypoint of each person, or of each box",
     "person_bboxes": "the boxes that keypoints were looked for in",

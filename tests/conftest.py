@@ -6,6 +6,7 @@ import io
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,6 +95,13 @@ def sapiens2_config() -> Callable[[str], Sapiens2NetworkConfig]:
         return Sapiens2NetworkConfig("sapiens2", task, input_hw, *sizes, head, variant.labels)
 
     return config
+
+
+@pytest.fixture(scope="session")
+def windowed_config(sapiens2_config) -> Sapiens2NetworkConfig:
+    """The architecture of a tiny network whose tokens are windows of patches, as 1b-4k."""
+    sizes = {"num_hidden_layers": 2, "input_hw": (192, 144), "window": 3, "num_window_layers": 2}
+    return replace(sapiens2_config(Task.FEATURES), **sizes)
 
 
 @pytest.fixture(scope="session")

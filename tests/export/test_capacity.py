@@ -48,6 +48,17 @@ def test_what_comes_and_goes_is_bytes_times_rate(figures):
     assert figures["engines"].value == pytest.approx(20 * 2e-9 * 1.155e9, rel=0.01)
 
 
+def test_features_of_windows_are_as_large_as_those_of_patches():
+    patches, windows = (
+        {
+            each.name: each.value
+            for each in fleet_plan(released_config("features", size, "sapiens2"), Wish(1, "h200"))
+        }
+        for size in ("1b", "1b-4k")
+    )
+    assert windows["results"] == patches["results"]
+
+
 def test_a_tighter_p99_takes_more_gpus(config, figures):
     tight = {figure.name: figure.value for figure in fleet_plan(config, Wish(500, "h100", 0.041))}
     assert tight["GPUs"] > figures["GPUs"].value

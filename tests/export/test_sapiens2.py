@@ -40,12 +40,11 @@ def vectors(folder, task):
 
 @pytest.fixture(scope="module")
 def released(golden2_folder):
-    models = json.loads((golden2_folder / "state_dict_manifest.json").read_text())["models"]
-    return {name: models[name] for name in models if "4k" not in name}
+    return json.loads((golden2_folder / "state_dict_manifest.json").read_text())["models"]
 
 
 def test_names_and_shapes_of_all_released_networks_are_the_official_ones(released):
-    assert len(released) == 17 + 5 + 4  # with heads, bare, and albedo, which nobody has published
+    assert len(released) == 17 + 6 + 4  # with heads, bare, and albedo, which nobody has published
     for name, facts in released.items():
         task, _, size = name.partition("-")
         config = released_sapiens2(task.replace("pretrain", "features"), size)

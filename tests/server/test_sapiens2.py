@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tritonclient.grpc as triton
 from real_servers import running
 
 from sapiens_client import SapiensClient
@@ -27,13 +28,15 @@ ONE_PROCESS = Serving(cpu_instances=1)
 
 
 @pytest.fixture(scope="module")
-def repository(sapiens2_config, golden_networks, tmp_path_factory):
-    """All tasks of the second family, and the first family's segmentation under a name."""
+def repository(sapiens2_config, windowed_config, golden_networks, tmp_path_factory):
+    """All tasks of the second family, and by name features of windows and the first family's segmentation."""
     folder = tmp_path_factory.mktemp("sapiens2") / "models"
     for seed, task in enumerate(SAPIENS2.recipes):
         config = replace(sapiens2_config(task), num_hidden_layers=2, input_hw=INPUT_HW)
         export_engine(source_from_seed(config, seed), folder, serving=ONE_PROCESS)
     export_engine(source_from_seed(golden_networks["seg"], 0), folder, EngineOptions(name="v1"))
+    windows = EngineOptions(name="windows")
+    export_engine(source_from_seed(windowed_config, 0), folder, windows, serving=ONE_PROCESS)
     return folder
 
 
@@ -72,6 +75,25 @@ def test_results_equal_those_in_one_process(task, image, client, engine_of, odd_
         wanted = wanted[0] if task == "features" else wanted
         assert (array.shape, array.dtype) == (wanted.shape, wanted.dtype), name
         np.testing.assert_allclose(array.astype(float), wanted.astype(float), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("image", ["portrait", "1x1"])
+def test_features_of_windows_equal_those_in_one_process(image, client, engine_of, odd_images):
+    own = recipe("sapiens2", "features")
+    settings = own.settings(INPUT_HW, 4)
+    (expected,) = image_result(own, odd_images[image], engine_of("features_windows"), settings)
+    result = client.features(odd_images[image], model="features_windows")
+    assert result.features.shape == (48, 4, 3)  # a vector for 48 x 48 pixels
+    np.testing.assert_allclose(result.features, expected[0], rtol=1e-4, atol=1e-5)
+
+
+def test_an_engine_of_windows_takes_batches(server, engine_of):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, *INPUT_HW, 3), dtype=np.uint8)
+    tensor = triton.InferInput("pixels", pixels.shape, "UINT8").set_data_from_numpy(pixels)
+    with triton.InferenceServerClient(server.grpc_url) as client:
+        found = client.infer("features_windows_engine", [tensor]).as_numpy("features")
+    (expected,) = engine_of("features_windows")(pixels)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_keypoints_equal_those_in_one_process(client, engine_of, photo):

@@ -189,7 +189,8 @@ class FeatureResult(Result):
     Its array is read-only and may be an unaligned view of the reply; `.copy()` gives an aligned writable one.
 
     Attributes:
-        features: (C, h, w) float32, one vector per patch of the network's input.
+        features: (C, h, w) float32, one vector per token of the network: 16 x 16 pixels of its input, or
+            64 x 64 of the second family's 1b-4k.
     """
 
     features: NDArray[np.float32] = field(repr=False)
@@ -197,7 +198,7 @@ class FeatureResult(Result):
     writers: ClassVar[Mapping[Format, Writer]] = ONE_ARRAY
 
     def plot(self) -> Image:
-        """Draw the three principal components as red, green and blue, at the size of the network's input."""
+        """Draw the three principal components as red, green and blue, each vector as 16 x 16 pixels."""
         height, width = self.features.shape[1:]
         patches = drawn(_principal_colors, self.features)
         return patches.resize((width * PATCH_SIZE, height * PATCH_SIZE), resample=0)  # 0: the nearest

@@ -128,8 +128,9 @@ class Recipe:
         finish: Function that does this, as "module:name". It takes the postprocessor's inputs, in their order
             and with the batch axis, and the `StepSettings`, and returns its outputs. Empty: there is none.
         outputs: What the ensemble returns: the result and the size of the image.
-        network_hw: Input height and width of the released networks; of detectors, of the built-in one.
-        output_stride: Pixels of the network's input per pixel of its output, along each side.
+        network_hw: Input height and width of the released networks whose tokens are patches; of detectors, of
+            the built-in one.
+        output_stride: Pixels of such a network's input per pixel of its output, along each side.
         head: Layout of the decode head where all sizes have the same; None: they differ, or the backbone's
             features are the output.
         variants: The released sets of outputs, the default one first; detectors are nobody's release.
@@ -183,6 +184,14 @@ class Recipe:
         """The function that `finish` names; its module is loaded now."""
         function: Callable[..., tuple[Any, ...]] = resolve_name(self.finish)
         return function
+
+    def released_hw(self, window: int) -> tuple[int, int]:
+        """Return the height and width of the input of a released network.
+
+        Args:
+            window: Patches along each side of what becomes one of its tokens, see `SizeSpec`.
+        """
+        return self.network_hw[0] * window, self.network_hw[1] * window
 
     def preparation(self, preprocess: Preprocess) -> Preparation:
         """Return how images are prepared.
@@ -249,11 +258,16 @@ class SizeSpec:
         embed_dim: Token width.
         num_layers: Transformer blocks.
         num_heads: Attention heads per block.
+        window: Patches along each side of the square that becomes one token. The input is as many times as
+            large, so that all sizes have equally many tokens.
+        num_window_layers: Transformer blocks that make a token of each window; 0: tokens are patches.
     """
 
     embed_dim: int
     num_layers: int
     num_heads: int
+    window: int = 1
+    num_window_layers: int = 0
 
 
 @dataclass(frozen=True)

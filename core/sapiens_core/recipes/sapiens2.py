@@ -260,6 +260,7 @@ SAPIENS2 = FamilySpec(
             "0.4b": SizeSpec(embed_dim=1024, num_layers=24, num_heads=16),
             "0.8b": SizeSpec(embed_dim=1280, num_layers=32, num_heads=16),
             "1b": SizeSpec(embed_dim=1536, num_layers=40, num_heads=24),
+            "1b-4k": SizeSpec(embed_dim=1536, num_layers=40, num_heads=24, window=4, num_window_layers=4),
             "5b": SizeSpec(embed_dim=2432, num_layers=56, num_heads=32),
         }
     ),

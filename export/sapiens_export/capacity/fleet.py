@@ -252,8 +252,7 @@ def _cores(step_ms: float | None, rate: float) -> list[Figure]:
 def _result_bytes(config: WeightsConfig) -> int:
     """Return the bytes of what comes back for one image, of pose for one person."""
     spec = recipe(config.family, config.task)
-    sizes = {"C": config.num_outputs}
-    sizes |= {name: size // spec.output_stride for name, size in zip("hw", config.input_hw, strict=True)}
+    sizes = {"C": config.num_outputs, **dict(zip("hw", config.output_hw, strict=True))}
     return sum(DTYPE_BYTES[tensor.dtype] * math.prod(_dims(tensor, sizes)) for tensor in spec.outputs)
 
 

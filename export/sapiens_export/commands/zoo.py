@@ -45,10 +45,7 @@ _NOT_KNOWN = (
     "Where no commit is told, none is known, and the newest is fetched. File sizes are those of float32 "
     "weights. Accuracy is the publishers', each on images of its own: compare sizes of one family alone."
 )
-_NOT_PUBLISHED = (
-    "Not in the list: albedo, of which no weights are published, and the backbone sapiens2-pretrain-1b-4k, "
-    "which has no heads and is not served."
-)
+_NOT_PUBLISHED = "Not in the list: albedo, of which no weights are published."
 _FILE_WIDTH = 190  # columns of a table that goes into a file or a pipe
 
 

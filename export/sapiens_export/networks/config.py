@@ -22,7 +22,7 @@ from sapiens_core.recipes.lookup import FAMILIES, first_recipe, recipe
 from sapiens_core.recipes.recipe import PATCH_SIZE, Recipe, Task, VariantSpec
 from sapiens_core.recipes.sapiens2 import FAMILY
 from sapiens_export.documents import NO_OTHER_KEYS, from_json
-from sapiens_export.networks.sapiens2_config import Sapiens2NetworkConfig, released_sapiens2
+from sapiens_export.networks.sapiens2_config import Sapiens2NetworkConfig, released_sapiens2, sapiens2_sizes
 
 CUSTOM_SIZE = "custom"
 DEMO_SIZE = "demo"
@@ -252,6 +252,11 @@ def released_config(
     if family == FAMILY and size != DEMO_SIZE:
         return released_sapiens2(task, size)
     return released_network(task, size, family, variant=variant)
+
+
+def released_sizes(task: str, family: str) -> list[str]:
+    """Return the names of the sizes that a family's task is released in."""
+    return sapiens2_sizes(task) if family == FAMILY else list(FAMILIES[family].sizes)
 
 
 def _family_with(task: str, size: str) -> str:

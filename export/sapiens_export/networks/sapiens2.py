@@ -1,4 +1,4 @@
-"""Sapiens2: networks of transformers, and an albedo head of our own on their backbone.
+"""Sapiens2: networks of transformers, and of our own an albedo head and a tokenizer around their backbone.
 
 Rotary positions are float32 as in transformers, whatever the network computes in. The reference rounds them
 to bfloat16 in every block, also in float32 runs; that is another function, and not the one that is served.
@@ -33,7 +33,7 @@ from sapiens_export.networks.sapiens2_config import (
     HeadConfig,
     Sapiens2NetworkConfig,
 )
-from sapiens_export.networks.sapiens2_parts import AlbedoHead, FinalConvolution, FinalLinear
+from sapiens_export.networks.sapiens2_parts import AlbedoHead, FinalConvolution, FinalLinear, WindowTokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,7 +56,8 @@ _SHARED_FIELDS = (
     *("query_bias", "key_bias", "value_bias", "proj_bias", "mlp_bias", "rms_norm_eps"),
     "num_key_value_heads_per_layer",
 )
-_BACKBONE, _HEAD = "backbone.", "decode_head."
+_BACKBONE, _HEAD, _TOKENIZER = "backbone.", "decode_head.", "tokenizer."
+_OWN_PARTS: Mapping[str, str] = {Task.ALBEDO: _HEAD, Task.FEATURES: _TOKENIZER}  # what transformers has not
 _NUM_PREFIX_TOKENS = 1 + NUM_REGISTER_TOKENS  # in front of the patches: the class and the registers
 
 
@@ -78,6 +79,11 @@ class Sapiens2Network(Network):
         self.albedo = None
         if config.task == Task.ALBEDO:
             self.albedo = AlbedoHead(config.hidden_size, cast("HeadConfig", config.head_config))
+        self.tokenizer = None
+        if config.num_window_layers:
+            self.tokenizer = WindowTokenizer(
+                config.hidden_size, config.num_attention_heads, config.window, config.num_window_layers
+            )
         parts: Any = model  # its modules have types of their own
         parts.loss_function = None  # tracing reads every property, and without one transformers warns
         if hasattr(parts, "decode_head"):
@@ -110,7 +116,10 @@ class Sapiens2Network(Network):
             (B, C, H / stride, W / stride) float; of a pointmap also the scales, (B, 1). Without activation,
             but for matting: 0 to 1, red, green, blue, alpha.
         """
-        outputs = self.model(pixel_values=images)
+        if self.tokenizer is None:
+            outputs = self.model(pixel_values=images)
+        else:
+            outputs = self._of_windows(images, self.tokenizer)
         match self.config.task:
             case Task.POSE:
                 return outputs.heatmaps
@@ -122,15 +131,28 @@ class Sapiens2Network(Network):
                 return outputs.pointmaps, outputs.scales
             case Task.MATTING:
                 return torch.cat([outputs.foregrounds, outputs.alphas], dim=1)
-        grid_hw = (images.shape[2] // PATCH_SIZE, images.shape[3] // PATCH_SIZE)
+        stride = PATCH_SIZE * self.config.window
+        grid_hw = (images.shape[2] // stride, images.shape[3] // stride)
         patches = outputs.last_hidden_state[:, _NUM_PREFIX_TOKENS:]
         features = patches.transpose(1, 2).unflatten(2, grid_hw)
         return features if self.albedo is None else self.albedo(features)
+
+    def _of_windows(self, images: Tensor, tokenizer: WindowTokenizer) -> Any:
+        """Run the backbone on windows of patches, as `Sapiens2Model` does on patches."""
+        before, window = self.model.embeddings, self.config.window
+        tokens = tokenizer(before.patch_embeddings(images)).flatten(2).transpose(1, 2)
+        prefix = [each.expand(images.shape[0], -1, -1) for each in (before.cls_token, before.register_tokens)]
+        positions = self.model.rope_embeddings(images[..., ::window, ::window])  # of its shape alone
+        outputs = self.model.model(torch.cat([*prefix, tokens], dim=1), position_embeddings=positions)
+        outputs.last_hidden_state = self.model.norm(outputs.last_hidden_state)
+        return outputs
 
     def official_state_dict(self) -> dict[str, Tensor]:
         """Return the weights by their official names, and the table of periods, of shape (head_dim / 4,)."""
         periods = torch.empty(self.config.hidden_size // self.config.num_attention_heads // 4, device="meta")
         own = revert_weight_conversion(self.model, self.model.state_dict()) | {PERIODS: periods}
+        if self.tokenizer is not None:
+            own |= {_TOKENIZER + name: tensor for name, tensor in self.tokenizer.state_dict().items()}
         if self.config.task == Task.FEATURES:
             return own
         named = {name if name.startswith((_BACKBONE, _HEAD)) else _BACKBONE + name: own[name] for name in own}
@@ -232,10 +254,11 @@ def sapiens2_network(config: Sapiens2NetworkConfig, weights: Mapping[str, Tensor
     Returns:
         The network in evaluation mode.
     """
-    head = {}
-    if config.task == Task.ALBEDO:
-        head = {name.removeprefix(_HEAD): weights[name] for name in weights if name.startswith(_HEAD)}
-        weights = {name.removeprefix(_BACKBONE): weights[name] for name in weights if _BACKBONE in name}
+    prefix, own = _OWN_PARTS.get(config.task), {}
+    if prefix:
+        own = {name.removeprefix(prefix): weights[name] for name in weights if name.startswith(prefix)}
+        others = (name for name in weights if not name.startswith(prefix))
+        weights = {name.removeprefix(_BACKBONE): weights[name] for name in others}
     bars: Any = logging
     is_shown = bars.is_progress_bar_enabled()
     bars.disable_progress_bar()
@@ -247,6 +270,6 @@ def sapiens2_network(config: Sapiens2NetworkConfig, weights: Mapping[str, Tensor
         if is_shown:
             bars.enable_progress_bar()
     network = Sapiens2Network(config, model)
-    if network.albedo is not None:
-        network.albedo.load_state_dict(head, assign=True)
+    if (part := network.albedo or network.tokenizer) is not None:
+        part.load_state_dict(own, assign=True)
     return network.eval()

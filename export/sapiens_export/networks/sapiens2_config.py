@@ -19,7 +19,7 @@ from sapiens_export.documents import NO_OTHER_KEYS
 NUM_REGISTER_TOKENS = 8
 REGISTER_TOKENS = "storage_tokens"  # their name in weight files, which no other family has
 NUM_FULL_LAYERS = 8  # first and last ones, whose keys and values have as many heads as their queries
-_MLP_RATIO = 4
+MLP_RATIO = 4  # width of the gated layers, in widths of a token
 _MAX_SIDE = 8192
 _MIN_CLASSES = 2
 _CUSTOM_SIZE = "custom"
@@ -71,6 +71,9 @@ class Sapiens2NetworkConfig:
         num_labels: Output channels; 0 for features, which have as many as tokens are wide.
         head_config: The decode head; None for features.
         labels: Name of the set of keypoints or classes that the channels stand for; empty: none.
+        window: Patches along each side of the square that becomes one token.
+        num_window_layers: Transformer blocks that make a token of each window, of features alone; 0: tokens
+            are patches.
     """
 
     __pydantic_config__: ClassVar = NO_OTHER_KEYS
@@ -86,6 +89,8 @@ class Sapiens2NetworkConfig:
     num_labels: int
     head_config: HeadConfig | None = None
     labels: str = ""
+    window: int = 1
+    num_window_layers: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
@@ -113,6 +118,7 @@ class Sapiens2NetworkConfig:
             "num_attention_heads": self.num_attention_heads,
             "num_key_value_attention_heads": self.num_key_value_attention_heads,
             "intermediate_size": self.intermediate_size,
+            "window": self.window,
         }
         if too_small := {name: value for name, value in counts.items() if value < 1}:
             raise ValueError(f"sizes of a network must be positive, got {too_small}")
@@ -127,9 +133,16 @@ class Sapiens2NetworkConfig:
                 "num_attention_heads must be a multiple of num_key_value_attention_heads, got "
                 f"{self.num_attention_heads} and {self.num_key_value_attention_heads}"
             )
-        if any(side not in range(PATCH_SIZE, _MAX_SIDE + 1, PATCH_SIZE) for side in self.input_hw):
+        step = PATCH_SIZE * self.window
+        if any(side not in range(step, _MAX_SIDE + 1, step) for side in self.input_hw):
             raise ValueError(
-                f"input_hw must be positive multiples of {PATCH_SIZE} up to {_MAX_SIDE}, got {self.input_hw}"
+                f"input_hw must be positive multiples of {step} up to {_MAX_SIDE}, got {self.input_hw}"
+            )
+        may_differ = self.task == Task.FEATURES and self.window > 1 and self.num_window_layers > 0
+        if (self.window, self.num_window_layers) != (1, 0) and not may_differ:
+            raise ValueError(
+                "window and num_window_layers must be 1 and 0, or both more for features, got "
+                f"{self.window} and {self.num_window_layers} for {self.task}"
             )
 
     def _check_head(self) -> None:
@@ -163,7 +176,7 @@ class Sapiens2NetworkConfig:
     @property
     def output_hw(self) -> tuple[int, int]:
         """Height and width of the network's output."""
-        stride = self.recipe.output_stride
+        stride = self.recipe.output_stride * self.window
         return self.input_hw[0] // stride, self.input_hw[1] // stride
 
     @property
@@ -229,15 +242,17 @@ def released_sapiens2(task: str, size: str) -> Sapiens2NetworkConfig:
     return Sapiens2NetworkConfig(
         family=FAMILY,
         task=task,
-        input_hw=own.network_hw,
+        input_hw=own.released_hw(backbone.window),
         hidden_size=backbone.embed_dim,
         num_hidden_layers=backbone.num_layers,
         num_attention_heads=backbone.num_heads,
         num_key_value_attention_heads=backbone.num_heads // 2,
-        intermediate_size=_MLP_RATIO * backbone.embed_dim,
+        intermediate_size=MLP_RATIO * backbone.embed_dim,
         num_labels=variant.num_outputs,
         head_config=_HEADS[task][size] if task in _HEADS else None,
         labels=variant.labels,
+        window=backbone.window,
+        num_window_layers=backbone.num_window_layers,
     )
 
 

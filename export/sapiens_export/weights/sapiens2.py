@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import isqrt
 from typing import TYPE_CHECKING
 
 import torch
@@ -74,10 +75,11 @@ def recognised_sapiens2(task: Task, weights: Mapping[str, Tensor], source: str) 
         head_dim = weights[f"{prefix}blocks.0.attn.q_norm.weight"].shape[0]
         num_heads = width // head_dim
         num_labels = _num_labels(task, weights)
+        window, num_window_layers = _windows(weights)
         return Sapiens2NetworkConfig(
             family=FAMILY,
             task=task,
-            input_hw=own.network_hw,
+            input_hw=own.released_hw(window),
             hidden_size=width,
             num_hidden_layers=len(keys),
             num_attention_heads=num_heads,
@@ -86,6 +88,8 @@ def recognised_sapiens2(task: Task, weights: Mapping[str, Tensor], source: str) 
             num_labels=num_labels,
             head_config=None if task == Task.FEATURES else _head_of(weights),
             labels=next((each.labels for each in own.variants if each.num_outputs == num_labels), ""),
+            window=window,
+            num_window_layers=num_window_layers,
         )
     except (LookupError, ValueError, ArithmeticError) as error:
         raise ValueError(
@@ -120,6 +124,13 @@ def _num_shared_heads(keys: list[torch.Size], head_dim: int, num_heads: int) -> 
     """Return how many heads of keys the blocks in the middle have; half of all where there are none."""
     fewest = min(shape[0] // head_dim for shape in keys)
     return fewest if fewest < num_heads else max(1, num_heads // 2)
+
+
+def _windows(weights: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Return the patches along each side of what is one token, and the blocks that make the token of them."""
+    blocks = _shapes(weights, r"tokenizer\.blocks\.(\d+)\.attn\.wk\.weight")
+    num_patches = weights["tokenizer.local_pos_embed"].shape[1] - 1 if blocks else 1
+    return isqrt(num_patches), len(blocks)
 
 
 def _num_labels(task: Task, weights: Mapping[str, Tensor]) -> int:

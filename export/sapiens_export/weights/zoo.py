@@ -5,8 +5,8 @@ Source: README and model cards of the first release of `facebookresearch/sapiens
 quote it: that of each size is not known. Its commits on the hub are those that public programs pin which have
 fetched the files; they give seven sizes too, which are float32 and at most 0.1 MB of names more. Paths that
 follow from the published naming but are not written out there are marked as inferred. Left out is what has no
-architecture here: the first release's person detector and its one-class foreground network, and the second's
-backbone for 4096 x 3072 pixels, which has no heads. No weights are published of albedo.
+architecture here: the first release's person detector and its one-class foreground network. No weights are
+published of albedo.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Literal
 
-from sapiens_core.recipes.lookup import recipe
+from sapiens_core.recipes.lookup import FAMILIES, recipe
 from sapiens_core.recipes.recipe import Task
 
 FileFormat = Literal["original", "clean", "torchscript", "bfloat16", "transformers"]
@@ -99,7 +99,8 @@ class ZooEntry:
     @property
     def input_hw(self) -> tuple[int, int]:
         """Height and width of the network's input, pixels."""
-        return recipe(self.family, self.task).network_hw
+        window = FAMILIES[self.family].sizes[self.size].window
+        return recipe(self.family, self.task).released_hw(window)
 
 
 def _zoo_entry(facts: Mapping[str, Any]) -> ZooEntry:
