@@ -127,12 +127,16 @@ ROOMS = {
         "repository": {"documents", "networks"},
         "parity": {"networks", "weights", "engines", "repository"},
         "candidates": {"engines", "repository", "parity"},
-        "exporter": {"disk", "networks", "weights", "engines", "repository", "candidates", "parity"},
+        "settled": {"networks", "repository"},
+        "exporter": {
+            *("disk", "networks", "weights", "engines", "repository", "candidates", "parity", "settled"),
+        },
         "engine_store": {"repository"},
         "capacity": {"networks", "engines"},
         "commands": {
             "capacity",
             *("disk", "networks", "weights", "engines", "repository", "parity", "exporter", "engine_store"),
+            "settled",
         },
     },
 }
