@@ -110,9 +110,7 @@ def tiny_config(spec: Recipe) -> NetworkConfig | Sapiens2NetworkConfig:
     return Sapiens2NetworkConfig(SECOND, task, INPUT_HW, *sizes, head, variant.labels)
 
 
-def write_repository(
-    folder: Path, spec: Recipe, network_name: str, *, num_engines: int | None = None
-) -> None:
+def write_repository(folder: Path, spec: Recipe, network_name: str, *, num_engines: int = 1) -> None:
     """Write the product's models, and for depth the classic ones around the same network."""
     config = tiny_config(spec)
     source = source_from_seed(config, 0)
@@ -212,7 +210,7 @@ class Bench:
 
 
 @contextmanager
-def prepared(spec: Recipe, network: str, num_engines: int | None, jpeg: bytes) -> Iterator[Bench]:
+def prepared(spec: Recipe, network: str, num_engines: int, jpeg: bytes) -> Iterator[Bench]:
     """Start the server and the in-process child for one network and one image."""
     with tempfile.TemporaryDirectory() as folder:
         repository, image_file = Path(folder, "models"), Path(folder, "image.jpg")
@@ -326,7 +324,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--size", action="append", help="WIDTHxHEIGHT of the JPEG; repeatable")
     parser.add_argument("--network", action="append", choices=["tiny", "free"], help="repeatable")
-    parser.add_argument("--instances", type=int, help="copies of the engine")
+    parser.add_argument("--instances", type=int, default=1, help="copies of the engine")
     options = parser.parse_args()
     spec = recipe(options.family, options.task) if options.family else first_recipe(options.task)
     for network in options.network or ["tiny", "free"]:

@@ -38,13 +38,13 @@ def with_copies(config: pb.ModelConfig) -> None:
         config.instance_group[0].count = 2
 
 
-def without_bound(config: pb.ModelConfig) -> None:
-    """Let any number of requests wait at the engine, for ever."""
+def without_policy(config: pb.ModelConfig) -> None:
+    """Let any number of requests wait at the engine, for ever: Triton's default."""
     if config.name == ENGINE:
         config.dynamic_batching.ClearField("default_queue_policy")
 
 
-def without_bounds(config: pb.ModelConfig) -> None:
+def without_policies(config: pb.ModelConfig) -> None:
     """Let any number of requests wait at every step, for ever."""
     config.dynamic_batching.ClearField("default_queue_policy")
 
@@ -57,8 +57,8 @@ def without_batcher(config: pb.ModelConfig) -> None:
 WAYS: Mapping[str, Callable[[pb.ModelConfig], None]] = {
     "one engine": lambda config: None,
     "two engines (`--instances 2`)": with_copies,
-    "one engine, its queue without a bound": without_bound,
-    "one engine, no queue with a bound": without_bounds,
+    "one engine, without a queue policy": without_policy,
+    "one engine, no queue policy anywhere": without_policies,
     "one engine, no `dynamic_batching`": without_batcher,
 }
 
@@ -70,8 +70,9 @@ def rewrite(repository: Path, change: Callable[[pb.ModelConfig], None], ms_per_i
         config = text_format.Parse(path.read_text(), pb.ModelConfig())
         if config.HasField("dynamic_batching"):
             change(config)
+        if config.name == ENGINE:
             config.parameters["ms_per_image"].string_value = str(ms_per_image)
-            path.write_text(text_format.MessageToString(config))
+        path.write_text(text_format.MessageToString(config))
 
 
 def ask(url: str, photo: Path, num_callers: int, seconds: float) -> tuple[float, list[float]]:

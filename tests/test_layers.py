@@ -127,16 +127,12 @@ ROOMS = {
         "repository": {"documents", "networks"},
         "parity": {"networks", "weights", "engines", "repository"},
         "candidates": {"engines", "repository", "parity"},
-        "settled": {"networks", "repository"},
-        "exporter": {
-            *("disk", "networks", "weights", "engines", "repository", "candidates", "parity", "settled"),
-        },
+        "exporter": {"disk", "networks", "weights", "engines", "repository", "candidates", "parity"},
         "engine_store": {"repository"},
         "capacity": {"networks", "engines"},
         "commands": {
             "capacity",
             *("disk", "networks", "weights", "engines", "repository", "parity", "exporter", "engine_store"),
-            "settled",
         },
     },
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import torch
+
 from sapiens_core.contract.engines import Precision, PrecisionChoice, Runtime
 from sapiens_core.contract.model_info import ModelInfo
 from sapiens_core.contract.settings import Preprocess
@@ -16,7 +18,7 @@ from sapiens_export.disk import check_room, told_if_full
 from sapiens_export.engines.build import check_buildable
 from sapiens_export.engines.cost import needed_bytes
 from sapiens_export.engines.precisions import precisions
-from sapiens_export.engines.reduced import DTYPES, ServedNetwork
+from sapiens_export.engines.reduced import ServedNetwork
 from sapiens_export.networks.config import NANODET
 from sapiens_export.networks.network import Network
 from sapiens_export.networks.padding import padded_heads
@@ -26,7 +28,6 @@ from sapiens_export.repository.manifest import InstalledEngine
 from sapiens_export.repository.serving import Serving
 from sapiens_export.repository.staging import staging_folder
 from sapiens_export.repository.write import check_models, write_models
-from sapiens_export.settled import settled
 from sapiens_export.weights.hashes import file_sha256
 from sapiens_export.weights.licences import write_notice
 
@@ -127,7 +128,7 @@ def export_engine(
         ).eval()
 
     candidate = Candidate(
-        InstalledEngine(config, info, _settled(serving, config, info, source.network), options.name),
+        InstalledEngine(config, info, _settled(serving or Serving(), config), options.name),
         served(source.network, "float32"),
         lambda precision: served(_optimized(source, options.runtime, precision), precision),
         options.precision,
@@ -136,9 +137,12 @@ def export_engine(
     return _install(candidate, repository, on_step)
 
 
-def _settled(serving: Serving | None, config: EngineConfig, info: ModelInfo, network: nn.Module) -> Serving:
-    num_parameters = sum(parameter.numel() for parameter in network.parameters())
-    return settled(serving or Serving(), config, num_parameters * DTYPES[info.precision].itemsize)
+def _settled(serving: Serving, config: EngineConfig) -> Serving:
+    """Return choices of which none is left to this machine."""
+    if serving.finish != "auto":
+        return serving
+    is_on_gpu = config.recipe.torch_finish and torch.cuda.is_available()
+    return replace(serving, finish="gpu" if is_on_gpu else "cpu")
 
 
 def check_options(options: EngineOptions) -> None:
@@ -204,8 +208,7 @@ def export_detector(
     options = replace(options, licence=options.licence or loaded.licence, precision="float32")
     sha256 = file_sha256(loaded.weights)
     info = model_info(loaded.config, options, is_trained=True, checkpoint_sha256=sha256)
-    chosen = _settled(serving, loaded.config, info, loaded.network)
-    new = InstalledEngine(loaded.config, info, chosen, options.name)
+    new = InstalledEngine(loaded.config, info, _settled(serving or Serving(), loaded.config), options.name)
     return _install(
         Candidate(new, loaded.network, lambda _precision: loaded.network, options.precision),
         repository,

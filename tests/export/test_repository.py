@@ -141,7 +141,7 @@ def test_the_licence_is_the_release_s_for_released_sizes_only(tiny_network):
 
 
 def test_the_manifest_records_seed_licence_and_the_operator_s_choices(tiny_network, tmp_path):
-    serving = Serving(max_batch_size=3, instances=2)
+    serving = Serving(max_batch_size=3)
     export_engine(source_from_seed(tiny_network, 5), tmp_path, EngineOptions(licence="mine"), serving=serving)
     facts = json.loads((tmp_path / "depth_engine" / "manifest.json").read_text())
     assert (facts["seed"], facts["licence"], facts["name"]) == (5, "mine", None)

@@ -186,7 +186,7 @@ class Recipe:
         return function
 
     def released_hw(self, window: int) -> tuple[int, int]:
-        """Return the height and width of the input of a released network.
+        """Return the height and width of the input that makes as many tokens as released networks have.
 
         Args:
             window: Patches along each side of what becomes one of its tokens, see `SizeSpec`.

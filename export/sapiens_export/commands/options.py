@@ -120,14 +120,9 @@ class ServingOptions:
         int | None,
         _serving(min=1, help=f"Requests that may wait at each step before others are turned away; {_QUEUE}"),
     ] = Serving.max_queue_size
-    instances: Annotated[
-        int | None,
-        _serving(
-            min=1,
-            help="Copies of the engine on each GPU, or on the CPU; default: two on a GPU of which both take "
-            "no more than an eighth, else one.",
-        ),
-    ] = Serving.instances
+    instances: Annotated[int, _serving(min=1, help="Copies of the engine on each GPU, or on the CPU.")] = (
+        Serving.instances
+    )
     gpus: Annotated[
         str, _serving(metavar="IDS", help=f"GPUs that get the engine, e.g. 0,1; {ALL_GPUS}: those there are.")
     ] = ALL_GPUS

@@ -14,7 +14,6 @@ from sapiens_export.engines.engine import EngineUnavailableError
 from sapiens_export.engines.reduced import DTYPES
 from sapiens_export.repository.manifest import InstalledEngine
 from sapiens_export.repository.write import check_models, notes_about, planned_models
-from sapiens_export.settled import settled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,12 +58,11 @@ def export_plan(
     Raises:
         ValueError: The repository cannot take the network.
     """
-    cost = network_cost(config, batch_size=_largest_batch(info, serving), precision=info.precision)
-    serving = settled(serving, config, cost.weight_bytes)
     new = InstalledEngine(config, info, serving, name)
     check_models(repository, new)
     models = planned_models(repository, new)
     replaced = {model for model in models if (repository / model).is_dir()}
+    cost = network_cost(config, batch_size=_largest_batch(info, serving), precision=info.precision)
     needed = (len(choices) or 1) * needed_bytes(cost.num_parameters, config, info)
     plan = {
         **_costs(cost, config, info, serving),
@@ -104,14 +102,13 @@ def _costs(cost: NetworkCost, config: EngineConfig, info: ModelInfo, serving: Se
     weights, activations = decimal(cost.weight_bytes), decimal(cost.activation_bytes)
     loaded = cost.num_parameters * DTYPES["float32"].itemsize
     copies = _COPIES[info.runtime]
-    num_copies = serving.instances or 1
-    total = decimal(num_copies * (cost.weight_bytes + cost.activation_bytes))
+    total = decimal(serving.instances * (cost.weight_bytes + cost.activation_bytes))
     return {
         "network": f"{config.task} {config.family} {config.size}: {cost.num_parameters / 1e6:.1f} "
         f"million parameters, {cost.macs / images / 1e12:.3f} TMAC per image",
         "engine": f"{info.runtime} in {info.precision}, batches of 1 to {serving.max_batch_size}, about "
         f"{weights}",
-        "GPU memory": f"about {total} on each GPU beside what CUDA takes: {num_copies} x ({weights} "
+        "GPU memory": f"about {total} on each GPU beside what CUDA takes: {serving.instances} x ({weights} "
         f"of weights + {activations} for the largest batch)",
         "memory to export": f"about {decimal(copies * loaded)} beside what torch takes: {copies} x "
         f"{decimal(loaded)} of float32 weights; without a GPU the largest batch comes on top",

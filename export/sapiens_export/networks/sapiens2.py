@@ -1,7 +1,8 @@
 """Sapiens2: networks of transformers, and of our own an albedo head and a tokenizer around their backbone.
 
-Rotary positions are float32 as in transformers, whatever the network computes in. The reference rounds them
-to bfloat16 in every block, also in float32 runs; that is another function, and not the one that is served.
+Angles of rotary positions are float32 as in transformers, whatever the network computes in; a 16-bit network
+rounds their sines and cosines, once. The reference computes all of it in bfloat16 in every block, also in float32
+runs; that is another function, and not the one that is served.
 
 Letters in the shapes: batch B, token width E.
 """
@@ -110,7 +111,8 @@ class Sapiens2Network(Network):
         """Run the network.
 
         Args:
-            images: (B, 3, H, W) float, RGB, normalised; H and W are multiples of the patch size.
+            images: (B, 3, H, W) float, RGB, normalised; H and W are multiples of the patch size times
+                the window.
 
         Returns:
             (B, C, H / stride, W / stride) float; of a pointmap also the scales, (B, 1). Without activation,
@@ -139,10 +141,11 @@ class Sapiens2Network(Network):
 
     def _of_windows(self, images: Tensor, tokenizer: WindowTokenizer) -> Any:
         """Run the backbone on windows of patches, as `Sapiens2Model` does on patches."""
-        before, window = self.model.embeddings, self.config.window
-        tokens = tokenizer(before.patch_embeddings(images)).flatten(2).transpose(1, 2)
-        prefix = [each.expand(images.shape[0], -1, -1) for each in (before.cls_token, before.register_tokens)]
-        positions = self.model.rope_embeddings(images[..., ::window, ::window])  # of its shape alone
+        embeddings, window = self.model.embeddings, self.config.window
+        tokens = tokenizer(embeddings.patch_embeddings(images)).flatten(2).transpose(1, 2)
+        tables = (embeddings.cls_token, embeddings.register_tokens)
+        prefix = [table.expand(images.shape[0], -1, -1) for table in tables]
+        positions = self.model.rope_embeddings(images[..., ::window, ::window])  # of its shape and format
         outputs = self.model.model(torch.cat([*prefix, tokens], dim=1), position_embeddings=positions)
         outputs.last_hidden_state = self.model.norm(outputs.last_hidden_state)
         return outputs

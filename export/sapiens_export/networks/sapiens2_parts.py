@@ -6,6 +6,7 @@ Source: `facebookresearch/sapiens2`. Letters in the shapes: batch B, token width
 from __future__ import annotations
 
 from itertools import pairwise
+from math import ceil
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _NORM_EPS = 1e-6
 _TABLE_DEVIATION = 0.02  # of tables with random weights, as of the backbone's
+_NUM_PARTS = 8  # of an image's windows, which follow one another
 
 
 class AlbedoHead(nn.Module):
@@ -64,7 +66,7 @@ class ChannelNorm(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = nn.RMSNorm(width, eps=_NORM_EPS)
+        self.norm = nn.RMSNorm(width)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return (B, C, h, w) of (B, C, h, w)."""
@@ -74,9 +76,9 @@ class ChannelNorm(nn.Module):
 class WindowTokenizer(nn.Module):
     """Blocks that make one token of each window of patches: the class row, which all windows begin with.
 
-    Modules have the official names. The reference sends 1024 windows at a time through the blocks, which
-    changes no value. Here all go together: at 1b-4k in float32 that takes 6.6 GiB for an image, not much more
-    than the head of pointmap 5b, and loops over a free batch could not be exported.
+    Modules have the official names. Windows go through the blocks a few rows of them at a time, which changes
+    no value and bounds what they take. The reference takes 1,024 of a batch at a time, but a loop over a batch
+    of any size could not be exported.
 
     Args:
         width: Of a token.
@@ -96,6 +98,10 @@ class WindowTokenizer(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         """Return (B, E, H / window, W / window) of (B, E, H, W)."""
+        num_rows = ceil(patches.shape[2] / self.window / _NUM_PARTS)
+        return torch.cat([self._tokens(part) for part in patches.split(num_rows * self.window, dim=2)], dim=2)
+
+    def _tokens(self, patches: Tensor) -> Tensor:
         grid_hw = (patches.shape[2] // self.window, patches.shape[3] // self.window)
         columns = patches.unflatten(3, (grid_hw[1], self.window))
         windows = columns.unflatten(2, (grid_hw[0], self.window)).permute(0, 2, 4, 3, 5, 1)
@@ -108,12 +114,15 @@ class WindowTokenizer(nn.Module):
 
 
 class _WindowBlock(nn.Module):
-    """A block of the backbone without norms of queries and keys, layer scale and positions."""
+    """A block of the backbone without norms of queries and keys, layer scale and positions.
+
+    Tokens are (B h w, 1 + window**2, E) here and in its parts.
+    """
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
-        self.ln1, self.attn = _TokenNorm(width, eps=_NORM_EPS), _WindowAttention(width, num_heads)
-        self.ln2, self.ffn = _TokenNorm(width, eps=_NORM_EPS), _GatedLayers(width)
+        self.ln1, self.attn = _TokenNorm(width), _WindowAttention(width, num_heads)
+        self.ln2, self.ffn = _TokenNorm(width), _GatedLayers(width)
 
     def forward(self, tokens: Tensor) -> Tensor:
         tokens = tokens + self.attn(self.ln1(tokens))

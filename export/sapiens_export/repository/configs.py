@@ -139,7 +139,7 @@ def _add_devices(message: pb.ModelConfig, serving: Serving) -> None:
     The count is always said: on a CPU, Triton would load ONNX engines twice.
     """
     kind = pb.ModelInstanceGroup.KIND_GPU if serving.gpus else pb.ModelInstanceGroup.KIND_AUTO
-    message.instance_group.add(kind=kind, count=serving.instances or 1, gpus=serving.gpus)
+    message.instance_group.add(kind=kind, count=serving.instances, gpus=serving.gpus)
 
 
 def _add_warmup(message: pb.ModelConfig, serving: Serving, runtime: Runtime) -> None:

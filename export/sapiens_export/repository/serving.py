@@ -46,7 +46,7 @@ class Serving:
         queue_delay_us: How long the engine waits for a fuller batch, microseconds.
         max_queue_size: Requests that may wait at each step before further ones are turned away. None: not
             said, see `at_step`.
-        instances: Copies of the engine on each of its devices. None: not said, see `settled`.
+        instances: Copies of the engine on each of its devices.
         gpus: Ids of the GPUs that get the engine. Empty: every GPU of the server, its CPU where it has none.
         cpu_instances: Processes of each preprocessor, each postprocessor, and of the built-in detector, which
             never runs on a GPU. None: not said.
@@ -72,7 +72,7 @@ class Serving:
     max_batch_size: int = 4
     queue_delay_us: int = 0
     max_queue_size: int | None = None
-    instances: int | None = None
+    instances: int = 1
     gpus: tuple[int, ...] = ()
     cpu_instances: int | None = None
     people_instances: int = 4

@@ -57,7 +57,7 @@ def random_sapiens2(config: Sapiens2NetworkConfig, seed: int) -> Sapiens2Network
 def recognised_sapiens2(task: Task, weights: Mapping[str, Tensor], source: str) -> Sapiens2NetworkConfig:
     """Tell the architecture that weights belong to, by their shapes.
 
-    The size of the input does not show but for pointmaps; the released one is assumed.
+    The size of the input does not show but for pointmaps; `Recipe.released_hw` is assumed.
 
     Args:
         task: What the network predicts.
