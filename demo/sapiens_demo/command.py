@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
@@ -54,7 +55,9 @@ def _show(held: ExitStack, connection: Connection, host: str, port: int | None, 
 
     Raises:
         KeyboardInterrupt: It was.
+        OSError: The page cannot have the port.
     """
+    _check_port(host, port)
     # Gradio reads them when it is loaded; files of the page are in a folder that ends with it.
     folder = held.enter_context(tempfile.TemporaryDirectory(prefix="sapiens_demo_"))
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": folder, **_no_proxy(host)}
@@ -68,6 +71,24 @@ def _show(held: ExitStack, connection: Connection, host: str, port: int | None, 
     typer.echo(f"the page is at {address}")
     while True:
         signal.pause()
+
+
+def _check_port(host: str, port: int | None) -> None:
+    """Refuse what the page cannot listen on before a server is started for it.
+
+    Raises:
+        OSError: The port is taken, or the address is none of this machine's.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a page that has just ended is gone
+            tried.bind(address)
+    except OSError as error:
+        raise OSError(
+            f"the page must have a free port at {host}, got {error.strerror!r} for {port or 'all'}; choose "
+            "another with --port or --host"
+        ) from error
 
 
 def _no_proxy(host: str) -> dict[str, str]:

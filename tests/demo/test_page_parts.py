@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import socket
 import struct
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 from xml.etree import ElementTree
 
 import av
@@ -163,3 +166,18 @@ def test_without_the_extra_one_sentence_says_what_to_install(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "sapiens demo needs gradio: pip install 'sapiens-triton[demo]'\n"
+
+
+def test_a_port_that_is_taken_is_refused_before_a_server_is_started(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [Path(sys.executable).with_name("sapiens"), "demo", "--port", str(port)]
+        environment = {name: value for name, value in os.environ.items() if name != "SAPIENS_URL"}
+        environment["SAPIENS_CACHE"] = str(tmp_path)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"error: the page must have a free port at 127.0.0.1, got 'Address already in use' for {port}; "
+        "choose another with --port or --host\n"
+    )
+    assert [*tmp_path.iterdir()] == []
