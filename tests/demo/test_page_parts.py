@@ -20,7 +20,7 @@ import pytest
 from clips import numbered, write_clip
 
 from sapiens_client import InvalidInputError, SapiensClient
-from sapiens_client.errors import ImageReadError, ModelNotServedError
+from sapiens_client.errors import ClientClosedError, ImageReadError, ModelNotServedError
 from sapiens_client.testing import FakeServer
 from sapiens_core.labels import class_set, keypoint_set
 from sapiens_demo import clips as page_clips
@@ -145,6 +145,35 @@ def test_a_video_becomes_a_clip_and_lines(client, tmp_path):
         assert archive.namelist() == ["clip.mp4_people.mp4", "clip.mp4_people.jsonl"]
         assert len(archive.read("clip.mp4_people.jsonl").splitlines()) == 3
     assert "people" in told[-1].facts
+
+
+def parts_in(folder):
+    """How many frames are in the files under way about people."""
+    (movie,), (lines,) = folder.glob("*_people.part.mp4"), folder.glob("*_people.part.jsonl")
+    with av.open(str(movie)) as container:
+        return sum(1 for _ in container.decode(video=0)), len(lines.read_bytes().splitlines())
+
+
+def test_a_video_that_is_stopped_has_its_frames_in_all_files(client, tmp_path):
+    video = write_clip(tmp_path / "clip.mp4", numbered(5), has_sound=True)
+    going = followed(client, video, "people", 1, tmp_path)
+    assert [next(going).num_frames for _ in range(3)] == [1, 2, 3]
+    going.close()
+    assert parts_in(tmp_path) == (3, 3)
+    assert not [*tmp_path.glob("*_people.mp4")]
+
+
+def test_a_video_ends_with_the_page_and_not_in_frames_without_results(tmp_path):
+    video = write_clip(tmp_path / "clip.mp4", numbered(40))
+    with FakeServer(persons=1) as server, SapiensClient(server.url) as other:
+        going = followed(other, video, "people", 1, tmp_path)
+        next(going)
+        other.close()
+        with pytest.raises(ClientClosedError):
+            list(going)
+    num_frames, num_lines = parts_in(tmp_path)
+    assert num_frames == num_lines < 40
+    assert not [*tmp_path.glob("*_people.mp4")]
 
 
 def test_videos_that_are_none_or_too_long_are_refused(client, tmp_path, monkeypatch):
