@@ -122,8 +122,7 @@ def point_at(view, figure, name):
 
 
 def test_results_stand_beside_the_picture_with_networks_licence_and_time(answered):
-    told = answered.locator("[role=status]:visible", has_text="sapiens demo (licence")
-    expect(told).to_have_text(
+    expect(told(answered, "sapiens demo (licence")).to_have_text(
         re.compile(r"Apache-2\.0.*: depth \d+ ms, seg \d+ ms, people \d+ ms, normal \d+ ms")
     )
     tabs = [name for name in ("depth", "seg", "normal", "people", "pose") if tab_is_there(answered, name)]
@@ -218,6 +217,17 @@ def test_a_narrow_window_needs_no_scrolling_to_the_side(window):
     assert widths() == [375, 375]
 
 
+def choose_video(view, clip, task):
+    view.get_by_role("tab", name="Video").click()
+    view.locator("input[type=file]:visible, .tabitem:visible input[type=file]").last.set_input_files(clip)
+    expect(view.locator("video:visible")).to_have_count(1)
+    view.get_by_role("radio", name=task, exact=True).check()
+
+
+def told(view, words):
+    return view.locator("[role=status]:visible", has_text=words)
+
+
 def test_a_video_becomes_one_with_results(window, portrait, tmp_path):
     frames = [np.roll(portrait, 4 * number, axis=1) for number in range(3)]
     clip = write_clip(tmp_path / "clip.mp4", frames, has_sound=True)
@@ -225,9 +235,7 @@ def test_a_video_becomes_one_with_results(window, portrait, tmp_path):
     view.get_by_role("tab", name="Video").click()
     view.get_by_role("button", name="Follow").click()
     expect(view.get_by_role("alert").filter(has_text="A video and a task are needed.")).to_be_visible()
-    view.locator("input[type=file]:visible, .tabitem:visible input[type=file]").last.set_input_files(clip)
-    expect(view.locator("video:visible")).to_have_count(1)
-    view.get_by_role("radio", name="seg", exact=True).check()
+    choose_video(view, clip, "seg")
     view.get_by_role("button", name="Follow").click()
     with view.expect_download() as started:
         view.get_by_role("button", name="Download results").click()
@@ -238,7 +246,34 @@ def test_a_video_becomes_one_with_results(window, portrait, tmp_path):
     view.screenshot(path=SHOTS / "video.jpg", full_page=True, type="jpeg", quality=75)
 
 
-def test_ctrl_c_ends_the_page_and_its_server_and_nothing_is_left(demo, temporary):
+@pytest.fixture
+def followed(window, portrait, tmp_path):
+    """A window in which a long video is followed, whose frames are shown to be counted."""
+    frames = [np.roll(portrait, 4 * number, axis=1) for number in range(10)]
+    view = window(1280, 900)
+    choose_video(view, write_clip(tmp_path / "long.mp4", frames * 100), "seg")
+    view.get_by_role("button", name="Follow").click()
+    expect(told(view, re.compile("[1-9] of 1000 frames"))).to_be_visible()
+    return view
+
+
+def under_way(temporary):
+    return [*temporary.rglob("*.part.*")]
+
+
+def test_stop_ends_a_video_and_leaves_nothing_of_it(followed, temporary):
+    assert under_way(temporary)
+    followed.get_by_role("button", name="Stop").click()
+    assert becomes_true(lambda: not under_way(temporary))
+    expect(told(followed, "Stopped.")).to_be_visible()
+    expect(followed.get_by_role("button", name="Stop")).to_be_hidden()
+    expect(followed.get_by_role("button", name="Download results")).to_be_hidden()
+    expect(followed.locator("video:visible")).to_have_count(1)
+    assert not [*temporary.rglob("long.mp4_*")]
+
+
+def test_ctrl_c_ends_the_page_and_its_server_and_nothing_is_left(followed, demo, temporary):
+    assert under_way(temporary)
     process, _ = demo
     (server,) = [pid for pid, status in statuses() if status.parent == process.pid]
     assert [*temporary.glob("sapiens_demo_*/*/*")]  # what was uploaded
