@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,6 +22,9 @@ from clips import write_clip
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 from real_servers import LONG_S, becomes_true, statuses
+
+from sapiens_client import SapiensClient
+from sapiens_demo.page import opened, page
 
 ROOT = Path(__file__).parents[2]
 PORTRAIT = ROOT / "assets" / "eileen_collins.jpg"
@@ -244,6 +248,52 @@ def test_a_video_becomes_one_with_results(window, portrait, tmp_path):
     movie = view.locator("video:visible").last
     assert becomes_true(lambda: movie.evaluate("each => each.duration") > 0.1)
     view.screenshot(path=SHOTS / "video.jpg", full_page=True, type="jpeg", quality=75)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """What gradio tells the age of files by: `ahead_s` seconds ahead; it was looked at `num_looks` times."""
+
+    class Clock(datetime):
+        ahead_s = num_looks = 0
+
+        @classmethod
+        def now(cls, tz=None):
+            cls.num_looks += 1
+            return datetime.now(tz) + timedelta(seconds=cls.ahead_s)
+
+    monkeypatch.setattr("gradio.route_utils.datetime", Clock)
+    return Clock
+
+
+@pytest.mark.filterwarnings("ignore")  # gradio's threads are in this process
+def test_files_are_forgotten_after_half_an_hour(clock, browser, served, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with SapiensClient(served.grpc_url) as client:
+        made = page(client)
+        _, keep_s = made.delete_cache
+        made.delete_cache = 1, keep_s  # looks every second
+        with opened(made, "127.0.0.1", None) as address:
+            view = browser.new_page()
+            view.goto(address)
+            view.locator("input[type=file]").first.set_input_files(PORTRAIT)
+            expect(view.get_by_test_id("image").locator("img")).to_be_visible()
+            view.get_by_role("button", name="Ask").click()
+            expect(view.get_by_role("button", name="Download results")).to_be_visible()
+            kept = files_in(tmp_path)
+            assert {path.suffix for path in kept} >= {".jpg", ".glb", ".zip"}
+            clock.ahead_s = 29 * 60
+            clock.num_looks = 0
+            assert becomes_true(lambda: clock.num_looks > 2 * len(kept))
+            assert files_in(tmp_path) == kept
+            clock.ahead_s = 31 * 60
+            assert becomes_true(lambda: not files_in(tmp_path))
+            view.close()
+
+
+def files_in(folder):
+    return {path for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
