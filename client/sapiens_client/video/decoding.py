@@ -78,7 +78,7 @@ class Reader:
     Raises:
         ImageNotFoundError: There is no such file.
         ImageReadError: It cannot be read, or is no video; the address or camera does not answer.
-        InvalidInputError: It is no source, or PyAV is not installed.
+        InvalidInputError: It is no source, PyAV is not installed, or does not have its protocol.
     """
 
     def __init__(self, source: VideoSource) -> None:
@@ -199,6 +199,11 @@ def _opened(how: Opening) -> Any:
         ) from error
     try:
         return av.open(how.file, format=how.format, options=how.options, timeout=how.timeout_s)
+    except av.error.ProtocolNotFoundError as error:
+        raise InvalidInputError(
+            f"video must be at an address that PyAV {av.__version__} can read, got {how.name!r}, whose "
+            "protocol its FFmpeg lacks; send it by rtsp://, rtmp://, udp:// or http://, or build PyAV with it"
+        ) from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise ImageReadError(f"video must be readable, got {how.name!r}: {_why(error, how)}") from error
 
