@@ -17,7 +17,6 @@ from sapiens_client.cli.commands import with_connection
 from sapiens_client.cli.connection import Connection
 
 _LOOK_S = 2.0
-_MISSING = "sapiens demo needs {name}: pip install 'sapiens-triton[demo]'"
 
 
 def _demo(
@@ -64,8 +63,7 @@ def _show(held: ExitStack, connection: Connection, host: str, port: int | None, 
     try:
         from sapiens_demo.page import opened, page
     except ModuleNotFoundError as error:
-        typer.echo(_MISSING.format(name=error.name), err=True)
-        raise typer.Exit(1) from error
+        raise SystemExit(f"sapiens demo needs {error.name}: pip install 'sapiens-triton[demo]'") from error
     client = held.enter_context(_addressed(held, connection).client(timeout_s))
     address = held.enter_context(opened(page(client), host, port))
     typer.echo(f"the page is at {address}")
