@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import get_args
 
@@ -191,11 +192,10 @@ def measure(config: NetworkConfig, runtime: Runtime, finish: Finish, options: ar
         file = repository / engine / VERSION_FOLDER / ENGINE_FILES[runtime]
         bare, ceiling = bare_per_second(file, runtime, config, options), options.macs_per_second / macs
         with serve(repository, grpc_port=0) as server:
-            for size, (model, outputs) in questions(config).items():
-                for num_callers in options.callers:
-                    asked = (server.grpc_url, model, outputs, str(photo))
-                    found = load(asked, num_callers, options.seconds, server.pid)
-                    print_row([runtime, finish, size, str(num_callers)], found, bare, ceiling)
+            for (size, (model, outputs)), num_callers in product(questions(config).items(), options.callers):
+                asked = (server.grpc_url, model, outputs, str(photo))
+                found = load(asked, num_callers, options.seconds, server.pid)
+                print_row([runtime, finish, size, str(num_callers)], found, bare, ceiling)
     return f"{runtime}: the engine alone {bare:.1f} images/s, the ceiling {ceiling:.1f} images/s"
 
 

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import get_args
 
@@ -60,17 +61,11 @@ def compare(url: str, calls: Sequence[str], num_rounds: int) -> None:
         columns = [f"{place}: {figure}" for figure in FIGURES for place in clients]
         print(f"| JPEG of | call | callers | {' | '.join(columns)} |")
         print(f"|{'---|' * (3 + len(columns))}", flush=True)
-        for width, height in SIZES_WH:
+        for (width, height), call, num_callers in product(SIZES_WH, calls, CALLS_PER_ROUND):
             jpeg = photograph(width, height)
-            for call in calls:
-                for num_callers in CALLS_PER_ROUND:
-                    samples = compared(clients, call, jpeg, num_callers, num_rounds).values()
-                    cells = [
-                        f"{getattr(sample, figure):.1f}" for figure in FIGURES.values() for sample in samples
-                    ]
-                    print(
-                        f"| {width} x {height} | {call} | {num_callers} | {' | '.join(cells)} |", flush=True
-                    )
+            samples = compared(clients, call, jpeg, num_callers, num_rounds).values()
+            cells = [f"{getattr(sample, figure):.1f}" for figure in FIGURES.values() for sample in samples]
+            print(f"| {width} x {height} | {call} | {num_callers} | {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:

@@ -48,14 +48,17 @@ def usage(pids: Iterable[int]) -> Usage:
     """Read CPU time (nanosecond counters; elsewhere, of the threads that live) and minor page faults."""
     cpu_ns, faults = 0, 0
     for pid in pids:
-        if pid == os.getpid():
-            cpu_ns += time.process_time_ns()
-        else:
-            for thread in Path(f"/proc/{pid}/task").iterdir():
-                with suppress(FileNotFoundError, ProcessLookupError):
-                    cpu_ns += int((thread / "schedstat").read_text().split()[0])
+        cpu_ns += time.process_time_ns() if pid == os.getpid() else _cpu_ns_of_others(pid)
         faults += int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[7])
     return Usage(cpu_ns * 1e-9, faults)
+
+
+def _cpu_ns_of_others(pid: int) -> int:
+    cpu_ns = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            cpu_ns += int((thread / "schedstat").read_text().split()[0])
+    return cpu_ns
 
 
 def process_tree(pid: int) -> list[int]:

@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from faults.figures import Figure, at_least, at_most, exactly, told
@@ -34,6 +34,9 @@ from measure import process_tree
 
 from sapiens_client import SapiensClient, SapiensError
 from sapiens_client.shared.regions import FOLDER, PREFIX
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 WAIT_S = 0.002
 WARM_UP_SHARE = 0.2
@@ -115,8 +118,7 @@ class Callers:
             outcome = "answered"
             try:
                 if kind == "answer by a new client":
-                    with SapiensClient(self._url) as client:
-                        answering_server(good, client.depth(good))
+                    self._call_by_a_new_client(good)
                 elif kind == "deadline":
                     self._client.depth(slow, timeout_s=0.05)
                 elif kind == "answer through shared memory":
@@ -130,6 +132,10 @@ class Callers:
                 outcome = type(error).__name__
             with self._lock:
                 self.outcomes[kind, outcome] += 1
+
+    def _call_by_a_new_client(self, image: NDArray[np.uint8]) -> None:
+        with SapiensClient(self._url) as client:
+            answering_server(image, client.depth(image))
 
 
 def kind_of(turn: int) -> str:

@@ -114,24 +114,31 @@ def _images_per_s(urls: str, seconds: float) -> float:
 
 def _run(command: Sequence[str], folder: Path, events: Mapping[int, Event]) -> _Run:
     """Run the command, and let events happen once it has printed so many results."""
-    started_s, events_s, peak_bytes = time.monotonic(), [], 0
+    started_s = time.monotonic()
     words = folder / "words"
     with (
         words.open("w") as stderr,
         subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=stderr, text=True) as job,
     ):
         try:
-            for num_results, _ in enumerate(job.stdout, 1):
-                peak_bytes = max(peak_bytes, _peak_bytes(job.pid))
-                if num_results in events:
-                    events_s.append(time.monotonic())
-                    events[num_results](job)
+            events_s, peak_bytes = _watched(job, events)
         except BaseException:
             job.kill()
             raise
     saved = frozenset(path.name for path in (folder / "results").glob("*.npy"))
     summary = (words.read_text().splitlines() or [""])[-1]
     return _Run(started_s, tuple(events_s), job.returncode, summary, peak_bytes, saved)
+
+
+def _watched(job: subprocess.Popen[str], events: Mapping[int, Event]) -> tuple[list[float], int]:
+    """Let events happen until a command ends; return when they did, and the most memory that it had."""
+    events_s, peak_bytes = [], 0
+    for num_results, _ in enumerate(job.stdout, 1):
+        peak_bytes = max(peak_bytes, _peak_bytes(job.pid))
+        if num_results in events:
+            events_s.append(time.monotonic())
+            events[num_results](job)
+    return events_s, peak_bytes
 
 
 def _peak_bytes(pid: int) -> int:

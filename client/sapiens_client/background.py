@@ -94,10 +94,10 @@ def started(
     return thread
 
 
-def in_background(function: Callable[[], R]) -> Future[R]:
+def in_background(function: Callable[[], R], *, is_waited_for: bool = True) -> Future[R]:
     """Call a function on a thread of its own, as `started`, and return its result to be."""
     future: Future[R] = Future()
-    started(partial(fulfil, future, function))
+    started(partial(fulfil, future, function), is_waited_for=is_waited_for)
     return future
 
 

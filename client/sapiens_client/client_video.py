@@ -50,7 +50,7 @@ class WatchesVideos:
             An iterator of frames; `with` or `close()` ends it early. `info` is what the video says of itself.
 
         Raises:
-            InvalidInputError: There is no such task or option, or PyAV is not installed.
+            InvalidInputError: There is no such task or option, PyAV is not installed, or lacks the protocol.
             ImageReadError: The video is missing (ImageNotFoundError), is none, or does not answer.
 
         Example:
@@ -95,7 +95,7 @@ class WatchesVideosAsync:
             is what the video says of itself.
 
         Raises:
-            InvalidInputError: There is no such task or option, or PyAV is not installed.
+            InvalidInputError: There is no such task or option, PyAV is not installed, or lacks the protocol.
             ImageReadError: When awaited: the video is missing (ImageNotFoundError), is none, or does not
                 answer.
 

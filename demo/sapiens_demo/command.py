@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,7 +17,6 @@ from sapiens_client.cli.commands import with_connection
 from sapiens_client.cli.connection import Connection
 
 _LOOK_S = 2.0
-_MISSING = "sapiens demo needs {name}: pip install 'sapiens-triton[demo]'"
 
 
 def _demo(
@@ -54,20 +54,39 @@ def _show(held: ExitStack, connection: Connection, host: str, port: int | None, 
 
     Raises:
         KeyboardInterrupt: It was.
+        OSError: The page cannot have the port.
     """
+    _check_port(host, port)
     # Gradio reads them when it is loaded; files of the page are in a folder that ends with it.
     folder = held.enter_context(tempfile.TemporaryDirectory(prefix="sapiens_demo_"))
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": folder, **_no_proxy(host)}
     try:
         from sapiens_demo.page import opened, page
     except ModuleNotFoundError as error:
-        typer.echo(_MISSING.format(name=error.name), err=True)
-        raise typer.Exit(1) from error
+        raise SystemExit(f"sapiens demo needs {error.name}: pip install 'sapiens-triton[demo]'") from error
     client = held.enter_context(_addressed(held, connection).client(timeout_s))
     address = held.enter_context(opened(page(client), host, port))
     typer.echo(f"the page is at {address}")
     while True:
         signal.pause()
+
+
+def _check_port(host: str, port: int | None) -> None:
+    """Refuse what the page cannot listen on before a server is started for it.
+
+    Raises:
+        OSError: The port is taken, or the address is none of this machine's.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a page that has just ended is gone
+            tried.bind(address)
+    except OSError as error:
+        raise OSError(
+            f"the page must have a free port at {host}, got {error.strerror!r} for {port or 'all'}; choose "
+            "another with --port or --host"
+        ) from error
 
 
 def _no_proxy(host: str) -> dict[str, str]:

@@ -250,5 +250,7 @@ def _video_tab(client: SapiensClient) -> gr.Radio:
         return {stop: gr.update(visible=False), told: sentence("Stopped.")}
 
     running = run.click(follow, [video, task, every], [told, stop, movie, download], api_visibility="private")
-    stop.click(stopped, outputs=[stop, told], cancels=running, api_visibility="private")
+    # Gradio answers a click before it cancels: words of frames that came between would be the last.
+    cancelled = stop.click(None, cancels=running, api_visibility="private")
+    cancelled.then(stopped, outputs=[stop, told], api_visibility="private")
     return task

@@ -161,8 +161,15 @@ class Admission:
     def _tls(self) -> TLSFiles | None:
         if self.tls_cert and self.tls_key:
             return TLSFiles(self.tls_cert, self.tls_key, self.tls_client_ca)
-        if self.tls_cert or self.tls_key or self.tls_client_ca:
-            raise typer.BadParameter("--tls-cert and --tls-key must be given together")
+        given = {
+            "--tls-cert": self.tls_cert,
+            "--tls-key": self.tls_key,
+            "--tls-client-ca": self.tls_client_ca,
+        }
+        if names := [name for name, file in given.items() if file]:
+            raise typer.BadParameter(
+                f"--tls-cert and --tls-key must be given together, got only {', '.join(names)}; give both"
+            )
         return None
 
     def _key(self) -> str | None:
@@ -170,5 +177,8 @@ class Admission:
             return None
         key = self.admin_key_file.read_text(encoding="utf-8").strip()
         if not key.isascii() or not key.isprintable() or len(key.split()) != 1:
-            raise typer.BadParameter("--admin-key-file must hold one word of ASCII")
+            raise typer.BadParameter(
+                f"--admin-key-file must hold one word of ASCII, got {len(key.split())} words of {len(key)} "
+                f"characters in {str(self.admin_key_file)!r}; write one, such as `openssl rand -hex 32` tells"
+            )
         return key

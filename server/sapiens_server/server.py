@@ -182,8 +182,8 @@ class RunningServer:
             if self._has_ended():
                 self._end()
                 raise self._start_error(f", but ended with {self._exit_status()}")
-            if self._stubs.dead_models():
-                raise self._start_error(", but waits for the process of a model that has died")
+            if dead := self._stubs.dead_models():
+                raise self._start_error(f", but waits for processes that died, of {', '.join(sorted(dead))}")
             if loading.has_stalled(self._log.num_lines):
                 raise self._start_error(
                     f", but made no progress for {timeout_s:g} s; allow more with --startup-timeout"
@@ -330,7 +330,9 @@ def _found(
     if isinstance(repository, str) and _STORAGE.match(repository):
         return repository, ModelFolders((), (), ())
     if not str(repository).strip():  # which pathlib takes for the working directory
-        raise RepositoryError("a model repository must have a name, got an empty one; is a variable not set?")
+        raise RepositoryError(
+            f"a model repository must have a name, got {str(repository)!r}; is a variable not set?"
+        )
     folder = Path(repository).absolute()
     return folder, checked_folders(folder, model_control)
 

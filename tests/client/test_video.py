@@ -236,6 +236,12 @@ def test_what_is_no_video_is_said(client, tmp_path, fake_client):
         client.video("rtsp://user:secret@127.0.0.1:9/live")
 
 
+def test_a_protocol_that_pyav_lacks_is_refused_with_those_that_there_are(client):
+    words = r"got 'srt://127\.0\.0\.1:9', whose protocol its FFmpeg lacks; send it by rtsp://"
+    with pytest.raises(InvalidInputError, match=words):
+        client.video("srt://user:secret@127.0.0.1:9?passphrase=secret")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import socket
 import struct
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 from xml.etree import ElementTree
 
 import av
@@ -17,7 +20,7 @@ import pytest
 from clips import numbered, write_clip
 
 from sapiens_client import InvalidInputError, SapiensClient
-from sapiens_client.errors import ImageReadError, ModelNotServedError
+from sapiens_client.errors import ClientClosedError, ImageReadError, ModelNotServedError
 from sapiens_client.testing import FakeServer
 from sapiens_core.labels import class_set, keypoint_set
 from sapiens_demo import clips as page_clips
@@ -144,6 +147,35 @@ def test_a_video_becomes_a_clip_and_lines(client, tmp_path):
     assert "people" in told[-1].facts
 
 
+def parts_in(folder):
+    """How many frames are in the files under way about people."""
+    (movie,), (lines,) = folder.glob("*_people.part.mp4"), folder.glob("*_people.part.jsonl")
+    with av.open(str(movie)) as container:
+        return sum(1 for _ in container.decode(video=0)), len(lines.read_bytes().splitlines())
+
+
+def test_a_video_that_is_stopped_has_its_frames_in_all_files(client, tmp_path):
+    video = write_clip(tmp_path / "clip.mp4", numbered(5), has_sound=True)
+    going = followed(client, video, "people", 1, tmp_path)
+    assert [next(going).num_frames for _ in range(3)] == [1, 2, 3]
+    going.close()
+    assert parts_in(tmp_path) == (3, 3)
+    assert not [*tmp_path.glob("*_people.mp4")]
+
+
+def test_a_video_ends_with_the_page_and_not_in_frames_without_results(tmp_path):
+    video = write_clip(tmp_path / "clip.mp4", numbered(40))
+    with FakeServer(persons=1) as server, SapiensClient(server.url) as other:
+        going = followed(other, video, "people", 1, tmp_path)
+        next(going)
+        other.close()
+        with pytest.raises(ClientClosedError):
+            list(going)
+    num_frames, num_lines = parts_in(tmp_path)
+    assert num_frames == num_lines < 40
+    assert not [*tmp_path.glob("*_people.mp4")]
+
+
 def test_videos_that_are_none_or_too_long_are_refused(client, tmp_path, monkeypatch):
     (tmp_path / "note.mp4").write_text("no video")
     with pytest.raises(ImageReadError, match=r"note\.mp4"):
@@ -163,3 +195,18 @@ def test_without_the_extra_one_sentence_says_what_to_install(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "sapiens demo needs gradio: pip install 'sapiens-triton[demo]'\n"
+
+
+def test_a_port_that_is_taken_is_refused_before_a_server_is_started(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [Path(sys.executable).with_name("sapiens"), "demo", "--port", str(port)]
+        environment = {name: value for name, value in os.environ.items() if name != "SAPIENS_URL"}
+        environment["SAPIENS_CACHE"] = str(tmp_path)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"error: the page must have a free port at 127.0.0.1, got 'Address already in use' for {port}; "
+        "choose another with --port or --host\n"
+    )
+    assert [*tmp_path.iterdir()] == []

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,6 +22,9 @@ from clips import write_clip
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 from real_servers import LONG_S, becomes_true, statuses
+
+from sapiens_client import SapiensClient
+from sapiens_demo.page import opened, page
 
 ROOT = Path(__file__).parents[2]
 PORTRAIT = ROOT / "assets" / "eileen_collins.jpg"
@@ -122,8 +126,7 @@ def point_at(view, figure, name):
 
 
 def test_results_stand_beside_the_picture_with_networks_licence_and_time(answered):
-    told = answered.locator("[role=status]:visible", has_text="sapiens demo (licence")
-    expect(told).to_have_text(
+    expect(told(answered, "sapiens demo (licence")).to_have_text(
         re.compile(r"Apache-2\.0.*: depth \d+ ms, seg \d+ ms, people \d+ ms, normal \d+ ms")
     )
     tabs = [name for name in ("depth", "seg", "normal", "people", "pose") if tab_is_there(answered, name)]
@@ -218,6 +221,17 @@ def test_a_narrow_window_needs_no_scrolling_to_the_side(window):
     assert widths() == [375, 375]
 
 
+def choose_video(view, clip, task):
+    view.get_by_role("tab", name="Video").click()
+    view.locator("input[type=file]:visible, .tabitem:visible input[type=file]").last.set_input_files(clip)
+    expect(view.locator("video:visible")).to_have_count(1)
+    view.get_by_role("radio", name=task, exact=True).check()
+
+
+def told(view, words):
+    return view.locator("[role=status]:visible", has_text=words)
+
+
 def test_a_video_becomes_one_with_results(window, portrait, tmp_path):
     frames = [np.roll(portrait, 4 * number, axis=1) for number in range(3)]
     clip = write_clip(tmp_path / "clip.mp4", frames, has_sound=True)
@@ -225,9 +239,7 @@ def test_a_video_becomes_one_with_results(window, portrait, tmp_path):
     view.get_by_role("tab", name="Video").click()
     view.get_by_role("button", name="Follow").click()
     expect(view.get_by_role("alert").filter(has_text="A video and a task are needed.")).to_be_visible()
-    view.locator("input[type=file]:visible, .tabitem:visible input[type=file]").last.set_input_files(clip)
-    expect(view.locator("video:visible")).to_have_count(1)
-    view.get_by_role("radio", name="seg", exact=True).check()
+    choose_video(view, clip, "seg")
     view.get_by_role("button", name="Follow").click()
     with view.expect_download() as started:
         view.get_by_role("button", name="Download results").click()
@@ -238,7 +250,80 @@ def test_a_video_becomes_one_with_results(window, portrait, tmp_path):
     view.screenshot(path=SHOTS / "video.jpg", full_page=True, type="jpeg", quality=75)
 
 
-def test_ctrl_c_ends_the_page_and_its_server_and_nothing_is_left(demo, temporary):
+@pytest.fixture
+def clock(monkeypatch):
+    """What gradio tells the age of files by: `ahead_s` seconds ahead; it was looked at `num_looks` times."""
+
+    class Clock(datetime):
+        ahead_s = num_looks = 0
+
+        @classmethod
+        def now(cls, tz=None):
+            cls.num_looks += 1
+            return datetime.now(tz) + timedelta(seconds=cls.ahead_s)
+
+    monkeypatch.setattr("gradio.route_utils.datetime", Clock)
+    return Clock
+
+
+@pytest.mark.filterwarnings("ignore")  # gradio's threads are in this process
+def test_files_are_forgotten_after_half_an_hour(clock, browser, served, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with SapiensClient(served.grpc_url) as client:
+        made = page(client)
+        _, keep_s = made.delete_cache
+        made.delete_cache = 1, keep_s  # looks every second
+        with opened(made, "127.0.0.1", None) as address:
+            view = browser.new_page()
+            view.goto(address)
+            view.locator("input[type=file]").first.set_input_files(PORTRAIT)
+            expect(view.get_by_test_id("image").locator("img")).to_be_visible()
+            view.get_by_role("button", name="Ask").click()
+            expect(view.get_by_role("button", name="Download results")).to_be_visible()
+            kept = files_in(tmp_path)
+            assert {path.suffix for path in kept} >= {".jpg", ".glb", ".zip"}
+            clock.ahead_s = 29 * 60
+            clock.num_looks = 0
+            assert becomes_true(lambda: clock.num_looks > 2 * len(kept))
+            assert files_in(tmp_path) == kept
+            clock.ahead_s = 31 * 60
+            assert becomes_true(lambda: not files_in(tmp_path))
+            view.close()
+
+
+def files_in(folder):
+    return {path for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def followed(window, portrait, tmp_path):
+    """A window in which a long video is followed, whose frames are shown to be counted."""
+    frames = [np.roll(portrait, 4 * number, axis=1) for number in range(10)]
+    view = window(1280, 900)
+    choose_video(view, write_clip(tmp_path / "long.mp4", frames * 100), "seg")
+    view.get_by_role("button", name="Follow").click()
+    expect(told(view, re.compile("[1-9] of 1000 frames"))).to_be_visible()
+    return view
+
+
+def under_way(temporary):
+    return [*temporary.rglob("*.part.*")]
+
+
+def test_stop_ends_a_video_and_leaves_nothing_of_it(followed, temporary):
+    assert under_way(temporary)
+    followed.get_by_role("button", name="Stop").click()
+    assert becomes_true(lambda: not under_way(temporary))
+    expect(told(followed, "Stopped.")).to_be_visible()
+    expect(followed.get_by_role("button", name="Stop")).to_be_hidden()
+    expect(followed.get_by_role("button", name="Download results")).to_be_hidden()
+    expect(followed.locator("video:visible")).to_have_count(1)
+    assert not [*temporary.rglob("long.mp4_*")]
+
+
+def test_ctrl_c_ends_the_page_and_its_server_and_nothing_is_left(followed, demo, temporary):
+    assert under_way(temporary)
     process, _ = demo
     (server,) = [pid for pid, status in statuses() if status.parent == process.pid]
     assert [*temporary.glob("sapiens_demo_*/*/*")]  # what was uploaded

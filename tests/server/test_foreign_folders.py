@@ -70,7 +70,7 @@ def test_models_that_an_interrupted_export_has_are_told(repository):
 @pytest.mark.parametrize("name", ["", " "])
 def test_no_name_is_not_the_working_directory(name, repository, monkeypatch):
     monkeypatch.chdir(repository)
-    with pytest.raises(RepositoryError, match="must have a name, got an empty one"):
+    with pytest.raises(RepositoryError, match=f"must have a name, got '{name}'; is a variable not set"):
         serve(name, grpc_port=0)
 
 

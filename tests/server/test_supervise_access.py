@@ -75,8 +75,9 @@ def test_models_are_loaded_for_the_key_and_come_back_after_a_restart(tmp_path: P
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--tls-cert", "{file}"], "--tls-cert and --tls-key must be given together"),
-        (["--admin-key-file", "{file}"], "--admin-key-file must hold one word"),
+        (["--tls-cert", "{file}"], "must be given together, got only --tls-cert; give both"),
+        (["--tls-client-ca", "{file}"], "must be given together, got only --tls-client-ca; give both"),
+        (["--admin-key-file", "{file}"], "must hold one word of ASCII, got 2 words of 9 characters in"),
     ],
 )
 def test_wrong_usage_has_a_status_of_its_own(tmp_path: Path, options: list[str], words: str) -> None:

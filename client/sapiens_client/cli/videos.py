@@ -20,6 +20,7 @@ from sapiens_client.cli.streams import show, tell
 from sapiens_client.cli.video_files import Sink, VideoFile, sinks
 from sapiens_client.errors import (
     AuthenticationError,
+    ClientClosedError,
     ModelNotServedError,
     SapiensError,
     ServerUnavailableError,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from sapiens_client.video.wishes import VideoOptions
 
 # No other frame would fare better.
-HOPELESS = (ServerUnavailableError, AuthenticationError, ModelNotServedError)
+HOPELESS = (ServerUnavailableError, AuthenticationError, ModelNotServedError, ClientClosedError)
 # What a command calls its clips, also those under way.
 _SUFFIXES = "|".join(suffix[1:] for suffix in sorted(VIDEO_SUFFIXES))
 _RESULT = re.compile(rf"(?P<video>.+\.({_SUFFIXES}))_({'|'.join(AnalysisTask)})([_.].*)?\.mp4", re.IGNORECASE)

@@ -278,7 +278,7 @@ def given_mask(
 
 
 def full(values: NDArray[Any]) -> NDArray[np.float32]:
-    """Return (...) floats as float32, in which everything is computed; what is that stays as it is."""
+    """Return floats of any shape as float32, in which everything is computed; what is that stays as it is."""
     return np.asarray(values, np.float32)
 
 

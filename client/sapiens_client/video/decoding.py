@@ -78,7 +78,7 @@ class Reader:
     Raises:
         ImageNotFoundError: There is no such file.
         ImageReadError: It cannot be read, or is no video; the address or camera does not answer.
-        InvalidInputError: It is no source, or PyAV is not installed.
+        InvalidInputError: It is no source, PyAV is not installed, or does not have its protocol.
     """
 
     def __init__(self, source: VideoSource) -> None:
@@ -104,11 +104,19 @@ class Reader:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether it comes from elsewhere, which may let whoever reads wait."""
+        return self._how.timeout_s is not None
+
     def close(self) -> None:
-        """Close the file, or leave the stream; waits for a thread that decodes a frame."""
-        with self._lock:
-            self._is_closed = True
-            self._container.close()
+        """Close the file, or leave the stream, at once or after the frame that another thread waits for."""
+        self._is_closed = True
+        if self._lock.acquire(blocking=False):
+            try:
+                self._container.close()
+            finally:
+                self._lock.release()
 
     def frames(self, *, start: int = 0, every: int = 1) -> Iterator[Frame]:
         """Decode the video, once.
@@ -161,7 +169,10 @@ class Reader:
 
     def _next(self) -> Any | None:
         with self._lock:
-            return None if self._is_closed else next(self._decoded, None)
+            decoded = None if self._is_closed else next(self._decoded, None)
+        if self._is_closed:
+            self.close()  # who closed it meanwhile did not wait
+        return decoded
 
     def _read(self) -> Iterator[Any]:
         import av
@@ -199,6 +210,11 @@ def _opened(how: Opening) -> Any:
         ) from error
     try:
         return av.open(how.file, format=how.format, options=how.options, timeout=how.timeout_s)
+    except av.error.ProtocolNotFoundError as error:
+        raise InvalidInputError(
+            f"video must be at an address that PyAV {av.__version__} can read, got {how.name!r}, whose "
+            "protocol its FFmpeg lacks; send it by rtsp://, rtmp://, udp:// or http://, or build PyAV with it"
+        ) from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise ImageReadError(f"video must be readable, got {how.name!r}: {_why(error, how)}") from error
 

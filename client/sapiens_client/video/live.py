@@ -1,16 +1,30 @@
-"""What comes as it happens: the newest frame when one is wanted, whatever came meanwhile."""
+"""What comes from elsewhere: no wait that cannot be interrupted, and of what is live the newest frame."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from sapiens_client.background import Attempt, started
+from sapiens_client.background import Attempt, in_background, started
 
 if TYPE_CHECKING:
     from sapiens_client.video.decoding import Frame
+
+R = TypeVar("R")
+
+
+def left_behind(function: Callable[[], R]) -> Future[R]:
+    """Call FFmpeg on a thread of its own: no Ctrl-C reaches one that is in there, nor need it end at exit."""
+    return in_background(function, is_waited_for=False)
+
+
+def interruptible(frames: Iterator[Frame]) -> Generator[Frame, None, None]:
+    """Decode each frame on a thread that is left behind where the wait for it is interrupted."""
+    while (frame := left_behind(partial(next, frames, None)).result()) is not None:
+        yield frame
 
 
 class _Slot:

@@ -22,7 +22,7 @@ from sapiens_client.tasks.table import AnalysisTask
 from sapiens_client.video.decoding import Frame, Reader, VideoInfo
 from sapiens_client.video.follow import Follower
 from sapiens_client.video.frames import VideoFrame
-from sapiens_client.video.live import newest
+from sapiens_client.video.live import interruptible, left_behind, newest
 from sapiens_client.video.shots import KeyFrames, Shot, shots
 from sapiens_client.video.wishes import Wishes
 
@@ -58,7 +58,7 @@ class Video(Iterator[VideoFrame]):
     """
 
     def __init__(self, client: object, source: VideoSource, wished: Wishes) -> None:
-        self._reader = Reader(source)
+        self._reader = left_behind(partial(Reader, source)).result()
         self.info: VideoInfo = self._reader.info
         frames = _answered(client, self._reader, wished)
         self._frames = shown(frames, "video", _num_wanted(self.info, wished)) if wished.progress else frames
@@ -97,7 +97,7 @@ class AsyncVideo(AsyncIterator[VideoFrame]):
     async def open(self) -> VideoInfo:
         """Open the video; return what it says of itself."""
         if self._reader is None:
-            self._reader = await asyncio.to_thread(Reader, self._source)
+            self._reader = await asyncio.wrap_future(left_behind(partial(Reader, self._source)))
             frames = _answered_async(self._client, self._reader, self._wished)
             total = _num_wanted(self._reader.info, self._wished)
             self._frames = shown_async(frames, "video", total) if self._wished.progress else frames
@@ -137,7 +137,9 @@ def _num_wanted(info: VideoInfo, wished: Wishes) -> int | None:
 
 def _frames(reader: Reader, wished: Wishes) -> Iterator[Frame]:
     frames = reader.frames(start=wished.start, every=wished.every)
-    return newest(frames) if reader.info.is_live else frames
+    if reader.info.is_live:
+        return newest(frames)
+    return interruptible(frames) if reader.is_remote else frames
 
 
 def _answered(client: object, reader: Reader, wished: Wishes) -> Generator[VideoFrame, None, None]:
@@ -164,7 +166,7 @@ async def _answered_async(client: object, reader: Reader, wished: Wishes) -> Asy
 
 
 async def _on_a_thread(source: Iterator[Shot]) -> AsyncGenerator[Shot, None]:
-    while (shot := await asyncio.to_thread(next, source, None)) is not None:
+    while (shot := await asyncio.wrap_future(left_behind(partial(next, source, None)))) is not None:
         yield shot
 
 

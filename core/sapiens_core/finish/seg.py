@@ -60,7 +60,7 @@ def strip_classes(logits: Planes, rows: Sequence[Strip], columns: Sequence[Strip
         columns: All strips of the horizontal axis.
 
     Returns:
-        (pixels of the rows, W) uint8 class ids.
+        (H, W) uint8 class ids, H the pixels of the rows.
     """
     return tiled_classes(
         leaders(map(float32_planes, logits)),
@@ -96,7 +96,7 @@ def tiled_classes(
             pixels by interpolation, (pixels of the row, pixels of the tiles).
 
     Returns:
-        (pixels of the rows, W) uint8 class ids.
+        (H, W) uint8 class ids, H the pixels of the rows.
     """
     lowest, highest = _extreme_classes(leading, rows, columns)
     top, width = rows[0].target.start, columns[-1].target.stop

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def opened(encoded: NDArray[np.uint8]) -> io.BufferedReader:
-    """Open (B,) uint8 for reading; `io.BytesIO` copies all of it first."""
+    """Open uint8 of shape (B,) for reading; `io.BytesIO` copies all of it first."""
     return io.BufferedReader(_Bytes(encoded.data))
 
 

@@ -27,7 +27,7 @@ def is_cut(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> bool:
     """Return whether another shot begins: two frames differ much, and have few colours in common.
 
     Args:
-        before: (h, w, 3) uint8, a `thumbnail`.
+        before: (90, 160, 3) uint8, a `thumbnail`.
         after: That of the next frame.
     """
     if cv2.absdiff(before, after).mean() < _CUT_LEVELS:

@@ -76,7 +76,7 @@ class Runner:
         On a GPU that size is replayed as a CUDA graph from then on, if that works, gives the same, and pays.
 
         Args:
-            pixels: As for a call.
+            pixels: (B, H, W, 3) uint8, as for a call.
         """
         expected = self(pixels)
         if self._device.type == "cpu" or self._is_exact:
