@@ -1,8 +1,8 @@
 """Sapiens2: networks of transformers, and of our own an albedo head and a tokenizer around their backbone.
 
 Angles of rotary positions are float32 as in transformers, whatever the network computes in; a 16-bit network
-rounds their sines and cosines, once. The reference computes all of it in bfloat16 in every block, also in float32
-runs; that is another function, and not the one that is served.
+rounds their sines and cosines, once. The reference computes all of it in bfloat16 in every block, also in
+float32 runs; that is another function, and not the one that is served.
 
 Letters in the shapes: batch B, token width E.
 """

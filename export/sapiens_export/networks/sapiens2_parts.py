@@ -77,8 +77,8 @@ class WindowTokenizer(nn.Module):
     """Blocks that make one token of each window of patches: the class row, which all windows begin with.
 
     Modules have the official names. Windows go through the blocks a few rows of them at a time, which changes
-    no value and bounds what they take. The reference takes 1,024 of a batch at a time, but a loop over a batch
-    of any size could not be exported.
+    no value and bounds what they take. The reference takes 1,024 of a batch at a time, but a loop over a
+    batch of any size could not be exported.
 
     Args:
         width: Of a token.
