@@ -244,7 +244,7 @@ def parsed_options() -> argparse.Namespace:
     parser.add_argument("--precision", choices=list(DTYPES), default="bfloat16")
     parser.add_argument("--callers", action="append", type=int)
     parser.add_argument("--max-batch-size", type=int, default=Serving.max_batch_size)
-    parser.add_argument("--instances", type=int, default=1, help="copies of the engine")
+    parser.add_argument("--instances", type=int, default=2, help="copies of the engine")
     parser.add_argument("--cpu-instances", type=int, default=max(2, (os.cpu_count() or 2) // 2))
     parser.add_argument("--image", type=image_size, default=(1080, 1440), metavar="WIDTHxHEIGHT")
     parser.add_argument("--seconds", type=float, default=5.0, help="of every measurement")
