@@ -58,6 +58,12 @@ def processes_of(group: int) -> list[int]:
     return [pid for pid, status in statuses() if status.group == group and status.state != "Z"]
 
 
+def states_of_threads(pid: int) -> list[str]:
+    """States of the threads of a process, such as "T" for stopped."""
+    stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return [stat.rpartition(")")[2].split()[0] for stat in stats]
+
+
 def becomes_true(condition: Callable[[], object], timeout_s: float = LONG_S) -> bool:
     deadline = time.monotonic() + timeout_s
     while not condition() and time.monotonic() < deadline:

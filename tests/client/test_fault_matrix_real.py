@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
-from real_servers import running
+from real_servers import becomes_true, running, states_of_threads
 from told import AGAIN, EXPORT, LOG, LONGER, START, THE_SERVERS_OWN, assert_tells, patience_s
 
 from sapiens_client import (
@@ -179,9 +179,10 @@ def test_a_server_that_is_killed_at_work_and_stays_away_is_told(faulty, ask):
 
 @contextmanager
 def stopped(server: RunningServer) -> Iterator[None]:
-    """Let a server hang as under a debugger."""
+    """Let a server hang as under a debugger; it goes on until its last thread has heard of it."""
     os.kill(server.pid, signal.SIGSTOP)
     try:
+        assert becomes_true(lambda: set(states_of_threads(server.pid)) == {"T"})
         yield
     finally:
         os.kill(server.pid, signal.SIGCONT)
