@@ -140,7 +140,8 @@ def test_a_box_that_the_server_refuses_is_found_among_many(pose_client, photo):
 
 def test_all_requests_of_a_call_share_its_deadline(pose_client, photo):
     pose_client.pose(photo)
-    with pytest.raises(RequestTimeoutError, match=r"within 0\.1 s"):
+    told = r"within 0\.1 s|Request timeout expired"  # by this side, or by the server's queue
+    with pytest.raises(RequestTimeoutError, match=told):
         pose_client.pose(photo, np.tile(BOXES, (1000 // len(BOXES), 1)), timeout_s=0.1)
 
 
